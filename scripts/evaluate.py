@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+"""Measure a trained model again, from its run directory."""
+
+import hydra
+from omegaconf import DictConfig
+
+from lightning_collab.front_door import front_door
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+@front_door
+def main(config: DictConfig) -> None:
+    from lightning_collab.training.job import evaluate_job
+
+    evaluate_job(config)
+
+
+if __name__ == "__main__":
+    main()

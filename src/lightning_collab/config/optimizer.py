@@ -1,0 +1,84 @@
+"""`conf/optimizer`: how gradients become steps, and how weights decay."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lightning_collab.config.section import Section
+
+GROUP_NAMES = ("embeddings", "biases", "hidden", "output")
+"""The names that a model's parameter groups can have."""
+
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class GroupConfig(Section):
+    """What differs from the optimiser's values for one group of parameters."""
+
+    lr_scale: NonNegative = 1.0
+    """Factor on the learning rate; 0 freezes the group."""
+    weight_decay: NonNegative | None = None
+    """Weight decay of this group; null: the optimiser's."""
+
+
+class GroupsConfig(Section):
+    """One entry for each layer group that needs values of its own."""
+
+    embeddings: GroupConfig = GroupConfig()
+    biases: GroupConfig = GroupConfig()
+    hidden: GroupConfig = GroupConfig()
+    output: GroupConfig = GroupConfig()
+
+    def named(self, name: str) -> GroupConfig:
+        """The entry of one group.
+
+        Args:
+            name: one of `GROUP_NAMES`.
+        """
+        group: GroupConfig = getattr(self, name)
+        return group
+
+
+class OptimizerConfig(Section):
+    """Keys that every optimiser has."""
+
+    lr: Annotated[float, Field(gt=0)]
+    """Learning rate before schedule and lr_scale."""
+    weight_decay: NonNegative
+    """Weight decay of all groups that name none of their own."""
+    decay: Literal["gradient", "decoupled", "touched_rows"]
+    """Form of the weight decay; see docs/weight-decay.md."""
+    groups: GroupsConfig
+
+
+class SGDConfig(OptimizerConfig):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"]
+    momentum: Fraction
+    """0: none."""
+    nesterov: bool
+    """Nesterov's form of the momentum."""
+
+
+class AdamConfig(OptimizerConfig):
+    """Adam (Kingma and Ba 2015)."""
+
+    name: Literal["adam"]
+    beta1: Fraction
+    """Decay of the running mean of gradients."""
+    beta2: Fraction
+    """Decay of the running mean of squared gradients."""
+    eps: Annotated[float, Field(gt=0)]
+    """Added to the denominator."""
+
+
+class AdamWConfig(AdamConfig):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    name: Literal["adamw"]  # type: ignore[assignment]
+    decay: Literal["decoupled"]
+
+
+Optimizer = Annotated[SGDConfig | AdamConfig | AdamWConfig, Field(discriminator="name")]

@@ -1,0 +1,131 @@
+"""The whole config of a run, checked before any data is touched."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Self, get_args
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from lightning_collab.config.callbacks import CallbacksConfig
+from lightning_collab.config.data import DataSource
+from lightning_collab.config.logger import LoggerConfig
+from lightning_collab.config.model import Model
+from lightning_collab.config.optimizer import GROUP_NAMES, GroupConfig, Optimizer
+from lightning_collab.config.scheduler import Scheduler
+from lightning_collab.config.section import Section
+from lightning_collab.config.split import Split
+from lightning_collab.config.trainer import TrainerConfig
+from lightning_collab.errors import ConfigError
+
+
+class RunConfig(Section):
+    """Everything that decides the numbers of a run, and nothing else."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Seed of initial weights, order of ratings and dropout."""
+    data: DataSource
+    split: Split
+    model: Model
+    optimizer: Optimizer
+    scheduler: Scheduler
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    callbacks: CallbacksConfig
+
+    @property
+    def monitor(self) -> str | None:
+        """The metric that picks the best checkpoint; None where there is no validation part."""
+        if self.split.has_val:
+            return self.callbacks.monitor or "val/rmse"
+        return None
+
+    @model_validator(mode="after")
+    def _no_watching_without_validation(self) -> Self:
+        if not self.split.has_val:
+            for key in ("monitor", "early_stopping"):
+                if getattr(self.callbacks, key) is not None:
+                    raise ValueError(
+                        f"callbacks.{key} needs a validation part, but split.val is 0: "
+                        f"set callbacks.{key}=null or a split.val above 0"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _groups_exist_in_the_model(self) -> Self:
+        for group in GROUP_NAMES:
+            changed = self.optimizer.groups.named(group) != GroupConfig()
+            if changed and group not in self.model.group_names:
+                raise ValueError(
+                    f"optimizer.groups.{group}: model={self.model.name} has no such group; "
+                    f"it has {', '.join(self.model.group_names)}"
+                )
+        return self
+
+
+def validated(config: Mapping[str, Any]) -> RunConfig:
+    """The typed config of a plain dictionary.
+
+    Args:
+        config: the composed config, resolved, as nested dictionaries of plain values.
+
+    Returns:
+        The config, typed and complete.
+
+    Raises:
+        ConfigError: a key that is unknown or missing, a value of the wrong type or out of range,
+            or a combination that makes no sense; the message names each key.
+    """
+    try:
+        return RunConfig.model_validate(config)
+    except ValidationError as error:
+        problems = [_explain(problem, config) for problem in error.errors()]
+        raise ConfigError("invalid config\n" + "\n".join(f"  {line}" for line in problems)) from None
+
+
+def _explain(problem: Any, config: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors, with the key as it is typed on the command line."""
+    keys = _keys_of(problem["loc"], config)
+    name = ".".join(keys)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(keys[:-1], config)
+        close = get_close_matches(keys[-1], known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        return f"{name}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{name}: a value is needed"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not keys:
+        return message
+    return f"{name}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+
+
+def _keys_of(location: tuple[str | int, ...], config: Mapping[str, Any]) -> list[str]:
+    """Pydantic's location without the names of union members, which are not keys."""
+    keys: list[str] = []
+    node: Any = config
+    for step in location:
+        if isinstance(node, Mapping) and (step in node or step == location[-1]):
+            keys.append(str(step))
+            node = node.get(step)
+    return keys
+
+
+def _known_keys(path: list[str], config: Mapping[str, Any]) -> list[str]:
+    """The keys that the section at `path` knows."""
+    section: type[BaseModel] = RunConfig
+    node: Mapping[str, Any] = config
+    for key in path:
+        node = node[key]
+        options = [section.model_fields[key].annotation]
+        for option in options:
+            options.extend(get_args(option))
+        classes = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        named = [c for c in classes if node.get("name") in _names_of(c)]
+        section = (named or classes)[0]
+    return list(section.model_fields)
+
+
+def _names_of(section: type[BaseModel]) -> tuple[Any, ...]:
+    """The names under which a section is chosen; empty where it is the only one."""
+    field = section.model_fields.get("name")
+    return get_args(field.annotation) if field is not None else ()

@@ -1,0 +1,1 @@
+"""Ratings: sources -> table -> split -> batches -> data module."""

@@ -1,0 +1,150 @@
+"""Ratings as tensors that are already where they are needed, cut into batches."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class RatingBatch(NamedTuple):
+    """What a model sees at a time; B is the number of rows of this rank's share.
+
+    Attributes:
+        users: int32 [B], rows of the user vocabulary.
+        items: int32 [B], rows of the item vocabulary.
+        ratings: float32 [B], in rating units.
+        day: int32 [B], days since 1970, where the source has timestamps and a model asks for it.
+        start: where this rank's rows begin in the whole batch.
+        whole_size: rows of the whole batch over all ranks; 0: this is the whole batch.
+        draw_seed: seed of what a model draws for the whole batch (dropout masks).
+    """
+
+    users: Tensor
+    items: Tensor
+    ratings: Tensor
+    day: Tensor | None = None
+    start: int = 0
+    whole_size: int = 0
+    draw_seed: int = 0
+
+
+class RatingBatches:
+    """Batches of one part of the ratings, for one rank.
+
+    The order of an epoch is a permutation drawn from (seed, epoch) and nothing else, so it is the
+    same for every device, number of ranks and engine. Each whole batch is shared out to the ranks
+    in consecutive slices: every row once an epoch, none twice, and a rank may get an empty share.
+
+    Args:
+        users: int32 [n].
+        items: int32 [n].
+        ratings: float32 [n].
+        day: int32 [n] or None.
+        batch_size: rows of the whole batch over all ranks; `full`: all rows.
+        shuffle: whether each epoch has an order of its own.
+        seed: of the order and of what models draw.
+        rank: of this process.
+        world_size: number of ranks.
+        device: where the tensors are kept; batches are slices of them.
+    """
+
+    def __init__(
+        self,
+        users: Tensor,
+        items: Tensor,
+        ratings: Tensor,
+        day: Tensor | None = None,
+        *,
+        batch_size: int | Literal["full"],
+        shuffle: bool,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.users = users.to(device)
+        self.items = items.to(device)
+        self.ratings = ratings.to(device)
+        self.day = None if day is None else day.to(device)
+        self.batch_size = max(1, len(ratings)) if batch_size == "full" else batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._next = 0
+        self._resumed = False
+
+    @property
+    def rows(self) -> int:
+        """Ratings in an epoch, over all ranks."""
+        return len(self.ratings)
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for `set_epoch` at the start of each epoch, resumed ones too."""
+        return SimpleNamespace(sampler=self)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.rows // self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order; another epoch than the one under way begins at its first batch."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self._next = 0
+            self._resumed = False
+
+    def order(self) -> Tensor | None:
+        """Row numbers of this epoch in the order of training, int64 [n]; None: as they are."""
+        if not self.shuffle:
+            return None
+        generator = torch.Generator().manual_seed(_mixed(self.seed, self.epoch))
+        return torch.randperm(self.rows, generator=generator).to(self.ratings.device)
+
+    def __iter__(self) -> Iterator[RatingBatch]:
+        """The batches of this epoch; after `load_state_dict`, those that are still to come."""
+        # Lightning calls iter() more than once before set_epoch(): nothing is decided until the
+        # first batch is asked for, which is when this generator starts to run.
+        if not self._resumed:
+            self._next = 0
+        self._resumed = False
+        order = self.order()
+        draw_seed = _mixed(self.seed + 1, self.epoch)
+        while self._next < len(self):
+            first = self._next * self.batch_size
+            whole_size = min(self.batch_size, self.rows - first)
+            start = self.rank * whole_size // self.world_size
+            end = (self.rank + 1) * whole_size // self.world_size
+            mine: Any = slice(first + start, first + end)
+            if order is not None:
+                mine = order[mine]
+            self._next += 1
+            yield RatingBatch(
+                self.users[mine],
+                self.items[mine],
+                self.ratings[mine],
+                None if self.day is None else self.day[mine],
+                start,
+                whole_size,
+                draw_seed + self._next,
+            )
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the epoch under way stands."""
+        return {"epoch": self.epoch, "next_batch": self._next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where another one stood."""
+        self.epoch = state["epoch"]
+        self._next = state["next_batch"]
+        self._resumed = True
+
+
+def _mixed(seed: int, epoch: int) -> int:
+    """One 62-bit seed of two numbers, well apart for neighbouring pairs."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(2))

@@ -1,0 +1,118 @@
+"""The ratings of a run as Lightning wants them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+
+from lightning_collab.config.data import DataSource
+from lightning_collab.config.split import Split
+from lightning_collab.data.batches import RatingBatch, RatingBatches
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.split import Rows, split_rows
+
+EVALUATION_BATCH = 1 << 17
+"""Rows that are validated at a time: few enough for any memory, many enough to cost nothing."""
+
+
+class RatingColumns(NamedTuple):
+    """Ratings as a model is given them.
+
+    Attributes:
+        users: int32 [n], rows of the training vocabulary.
+        items: int32 [n], rows of the training vocabulary.
+        ratings: float32 [n], in rating units.
+    """
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+
+
+class RatingDataModule(pl.LightningDataModule):
+    """Train, validation and test batches of one table.
+
+    Vocabularies are those of the training part: a user or item that it does not have gets the
+    unknown row, in validation and test as later in use.
+
+    Args:
+        table: all ratings.
+        data: the `data` section of the config.
+        split: the `split` section of the config.
+        seed: of the order of the training ratings.
+
+    Raises:
+        DataError: the split leaves a part without rows.
+    """
+
+    def __init__(self, table: RatingTable, data: DataSource, split: Split, seed: int) -> None:
+        super().__init__()
+        self.table = table
+        self.rows = split_rows(table, split)
+        self._batch_size = data.batch_size
+        self._seed = seed
+        train = self.rows.train
+        self.user_vocabulary, self._user_row = table.user_vocabulary.restricted_to(
+            table.users[train]
+        )
+        self.item_vocabulary, self._item_row = table.item_vocabulary.restricted_to(
+            table.items[train]
+        )
+        self.mean_rating = float(table.ratings[train].mean(dtype=np.float64))
+
+    def train_dataloader(self) -> RatingBatches:
+        """Batches in an order of their own each epoch."""
+        return self.batches(self.rows.train, shuffle=True)
+
+    def val_dataloader(self) -> RatingBatches | list[RatingBatches]:
+        """The validation part in the order of the split; no loader where there is none."""
+        return self.batches(self.rows.val) if len(self.rows.val) else []
+
+    def test_dataloader(self) -> RatingBatches | list[RatingBatches]:
+        """The test part in the order of the split; no loader where there is none."""
+        return self.batches(self.rows.test) if len(self.rows.test) else []
+
+    def steps_per_epoch(self, limit: int | None) -> int:
+        """Optimiser steps in an epoch, at most `limit`."""
+        size = len(self.rows.train) if self._batch_size == "full" else self._batch_size
+        steps = -(-len(self.rows.train) // size)
+        return steps if limit is None else min(steps, limit)
+
+    def columns(self, rows: Rows) -> RatingColumns:
+        """Some rows of the table, with users and items as the training part numbers them.
+
+        Args:
+            rows: row numbers of the table.
+        """
+        return RatingColumns(
+            self._user_row[self.table.users[rows]],
+            self._item_row[self.table.items[rows]],
+            self.table.ratings[rows],
+        )
+
+    def batches(self, rows: Rows, *, shuffle: bool = False) -> RatingBatches:
+        """Batches of some rows of the table, for this rank and on its device.
+
+        Args:
+            rows: row numbers of the table.
+            shuffle: True: in training order and training batches.
+        """
+        trainer = self.trainer
+        columns = self.columns(rows)
+        return RatingBatches(
+            *(torch.from_numpy(column) for column in columns),
+            batch_size=self._batch_size if shuffle else EVALUATION_BATCH,
+            shuffle=shuffle,
+            seed=self._seed,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            device=trainer.strategy.root_device if trainer else "cpu",
+        )
+
+    def transfer_batch_to_device(
+        self, batch: RatingBatch, device: torch.device, dataloader_idx: int
+    ) -> RatingBatch:
+        """The batch itself: `RatingBatches` keeps its tensors on the device."""
+        return batch

@@ -1,0 +1,78 @@
+"""All ratings of a data set as columns, with what is known of users and items."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_collab.data.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class RatingTable:
+    """Ratings in the order of the file; 12 bytes each, timestamps apart.
+
+    Attributes:
+        name: of the data set.
+        users: int32 [n], rows of `user_vocabulary`, all above 0.
+        items: int32 [n], rows of `item_vocabulary`, all above 0.
+        ratings: float32 [n], in rating units.
+        timestamps: int64 [n], seconds since 1970 (UTC); None where the source has none.
+        user_vocabulary: raw user ids.
+        item_vocabulary: raw item ids.
+        rating_range: lowest and highest rating that the scale allows.
+        user_features: one row for each user that the source describes, column `user` first;
+            `age`, `gender`, `occupation` where the release has them.
+        item_features: one row for each item that the source describes, column `item` first;
+            `title`, `year` (Int32, null where unknown), `genres` (list of strings).
+    """
+
+    name: str
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+    timestamps: NDArray[np.int64] | None
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+    rating_range: tuple[float, float]
+    user_features: pl.DataFrame | None = None
+    item_features: pl.DataFrame | None = None
+
+    def __len__(self) -> int:
+        """Number of ratings."""
+        return len(self.ratings)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pl.DataFrame,
+        *,
+        name: str,
+        rating_range: tuple[float, float],
+        user_features: pl.DataFrame | None = None,
+        item_features: pl.DataFrame | None = None,
+    ) -> "RatingTable":
+        """A table from columns `user`, `item`, `rating` and, where there are, `timestamp`.
+
+        Args:
+            frame: raw ids (Int64 or String), ratings (any float) and seconds since 1970 (Int64).
+            name: of the data set.
+            rating_range: lowest and highest rating that the scale allows.
+            user_features: as the attribute.
+            item_features: as the attribute.
+        """
+        user_vocabulary = Vocabulary.of(frame["user"])
+        item_vocabulary = Vocabulary.of(frame["item"])
+        return cls(
+            name=name,
+            users=user_vocabulary.encode(frame["user"]),
+            items=item_vocabulary.encode(frame["item"]),
+            ratings=frame["rating"].cast(pl.Float32).to_numpy(),
+            timestamps=frame["timestamp"].to_numpy() if "timestamp" in frame.columns else None,
+            user_vocabulary=user_vocabulary,
+            item_vocabulary=item_vocabulary,
+            rating_range=rating_range,
+            user_features=user_features,
+            item_features=item_features,
+        )

@@ -1,0 +1,21 @@
+"""One module for each place that ratings come from; each has `load`."""
+
+from lightning_collab.config.data import DataSource
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.root_folder import root_folder
+from lightning_collab.data.sources import ml_100k
+
+
+def load_ratings(config: DataSource) -> RatingTable:
+    """The ratings that a config asks for.
+
+    Args:
+        config: the `data` section.
+
+    Raises:
+        DataError: they cannot be found, downloaded or read.
+    """
+    return ml_100k.load(root_folder(config.root))
+
+
+__all__ = ["load_ratings"]

@@ -1,0 +1,161 @@
+"""MovieLens 100K: 100,000 ratings of 1,682 films by 943 people, 1997 to 1998.
+
+F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. ACM
+Transactions on Interactive Intelligent Systems 5, 4, Article 19. DOI 10.1145/2827872
+"""
+
+import logging
+from pathlib import Path
+
+import polars as pl
+
+from lightning_collab.data.download import PackageIndex, Place, Server, obtain, sha256_of
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.text_columns import read_text_columns
+
+log = logging.getLogger(__name__)
+
+FOLDER = "ml-100k"
+NOTICE = (
+    "MovieLens 100K is for research use; it may not be redistributed or used commercially without "
+    "permission from GroupLens. Cite: Harper and Konstan (2015), DOI 10.1145/2827872."
+)
+
+# The sum of the archive is the one that the GroupLens mirrors and several projects publish; its
+# MD5 at GroupLens (ml-100k.zip.md5) is 0e33842e24a9c977be4e0107933c0723.
+GROUPLENS = Server(
+    url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+    sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+    members={
+        f"ml-100k/{name}": name
+        for name in (
+            "README",
+            "u.data",
+            "u.item",
+            "u.user",
+            "u.genre",
+            *(f"u{fold}.{part}" for fold in "12345ab" for part in ("base", "test")),
+        )
+    },
+)
+# The same ratings in the same order, without the official folds.
+RECBOLE_WHEEL = PackageIndex(
+    requirement="recbole==1.2.1",
+    sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+    members={
+        f"recbole/dataset_example/ml-100k/ml-100k.{kind}": f"ml-100k.{kind}"
+        for kind in ("inter", "item", "user")
+    },
+)
+RATINGS_SHA256 = {
+    "u.data": "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
+    "ml-100k.inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+}
+PLACES: list[Place] = [GROUPLENS, RECBOLE_WHEEL]
+
+RATING_COLUMNS = {
+    "user": pl.Int64(),
+    "item": pl.Int64(),
+    "rating": pl.Float32(),
+    "timestamp": pl.Int64(),
+}
+USER_COLUMNS = {
+    "user": pl.Int64(),
+    "age": pl.Int32(),
+    "gender": pl.String(),
+    "occupation": pl.String(),
+}
+GENRES = (
+    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
+    "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
+).split()
+
+
+def load(root: Path) -> RatingTable:
+    """Read MovieLens 100K from `root/ml-100k`, fetching it first where it is not there.
+
+    Args:
+        root: folder of the raw files.
+
+    Raises:
+        DataError: the files can be found nowhere, or one of them does not parse.
+    """
+    folder = root / FOLDER
+    if not folder.is_dir():
+        by_hand = (
+            f"To put it there by hand, download {GROUPLENS.url} and unpack it so that\n"
+            f"  {folder / 'u.data'}\nexists, or set data.root (or LIGHTNING_COLLAB_DATA) to a "
+            f"folder that has {FOLDER}/."
+        )
+        log.info(NOTICE)
+        obtain(folder, PLACES, by_hand=by_hand)
+    if (folder / "ml-100k.inter").is_file() and not (folder / "u.data").is_file():
+        return _from_recbole(folder)
+    return _from_grouplens(folder)
+
+
+def _from_grouplens(folder: Path) -> RatingTable:
+    ratings = read_text_columns(
+        folder / "u.data", RATING_COLUMNS, separator="\t", has_header=False
+    )
+    users = items = None
+    if (folder / "u.user").is_file():
+        users = read_text_columns(folder / "u.user", USER_COLUMNS, separator="|", has_header=False)
+    if (folder / "u.item").is_file():
+        items = _items_of_grouplens(folder / "u.item")
+    return _table(ratings, users, items, folder / "u.data")
+
+
+def _items_of_grouplens(path: Path) -> pl.DataFrame:
+    schema: dict[str, pl.DataType] = {"item": pl.Int64(), "title": pl.String()}
+    schema |= dict.fromkeys(("release_date", "video_date", "url"), pl.String())
+    schema |= dict.fromkeys(GENRES, pl.Int8())
+    frame = read_text_columns(path, schema, separator="|", has_header=False, encoding="latin-1")
+    genres = pl.concat_list(
+        pl.when(pl.col(name) == 1).then(pl.lit(name)) for name in GENRES
+    ).list.drop_nulls()
+    return frame.select("item", "title", year=_year(pl.col("title")), genres=genres)
+
+
+def _from_recbole(folder: Path) -> RatingTable:
+    path = folder / "ml-100k.inter"
+    columns = RATING_COLUMNS | {"timestamp": pl.Float64()}
+    ratings = read_text_columns(path, columns, separator="\t", has_header=True)
+    ratings = ratings.with_columns(pl.col("timestamp").cast(pl.Int64))
+    users = read_text_columns(
+        folder / "ml-100k.user", USER_COLUMNS, separator="\t", has_header=True
+    )
+    schema: dict[str, pl.DataType] = {"item": pl.Int64()}
+    schema |= dict.fromkeys(("name", "suffix", "genres"), pl.String())
+    items = read_text_columns(folder / "ml-100k.item", schema, separator="\t", has_header=True)
+    # This copy keeps the end of the title apart, and writes its one unnamed film "unkonwn".
+    title = (
+        pl.when(pl.col("name") == "unkonwn")
+        .then(pl.lit("unknown"))
+        .otherwise(pl.format("{} ({})", "name", "suffix"))
+    )
+    items = items.select("item", title=title, genres=pl.col("genres").str.split(" "))
+    items = items.select("item", "title", year=_year(pl.col("title")), genres="genres")
+    return _table(ratings, users, items, path)
+
+
+def _table(
+    ratings: pl.DataFrame, users: pl.DataFrame | None, items: pl.DataFrame | None, path: Path
+) -> RatingTable:
+    if sha256_of(path) != RATINGS_SHA256[path.name]:
+        log.warning(
+            "%s is not the file of the release (another sha256); its %d ratings are used as they are",
+            path,
+            len(ratings),
+        )
+    return RatingTable.from_frame(
+        ratings,
+        name="ml_100k",
+        rating_range=(1.0, 5.0),
+        user_features=users,
+        item_features=items,
+    )
+
+
+def _year(title: pl.Expr) -> pl.Expr:
+    return title.str.extract(r"\((\d{4})\)").cast(pl.Int32)

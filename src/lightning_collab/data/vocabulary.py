@@ -1,0 +1,93 @@
+"""Raw ids (as the data has them) and row numbers (as an embedding table has them)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+UNKNOWN_ROW = 0
+"""The row of every id that the vocabulary does not have."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The ids that are known, in ascending order; the first of them has row 1.
+
+    Attributes:
+        ids: unique raw ids, ascending, Int64 or String; row `k` of a table is `ids[k - 1]`.
+    """
+
+    ids: pl.Series
+
+    @classmethod
+    def of(cls, raw_ids: pl.Series) -> Self:
+        """The vocabulary of all ids that occur in a column."""
+        return cls(raw_ids.unique().sort())
+
+    def __len__(self) -> int:
+        """Rows of an embedding table for it: the known ids and the unknown row."""
+        return len(self.ids) + 1
+
+    def __eq__(self, other: object) -> bool:
+        """Same ids of the same type."""
+        return isinstance(other, Vocabulary) and self.ids.equals(other.ids, check_dtypes=True)
+
+    def __hash__(self) -> int:
+        """Consistent with equality."""
+        return hash((len(self.ids), str(self.ids.dtype)))
+
+    def encode(self, raw_ids: pl.Series | Iterable[Any]) -> NDArray[np.int32]:
+        """Row numbers of raw ids; `UNKNOWN_ROW` for those that are not known.
+
+        Args:
+            raw_ids: any number of ids; they are compared as this vocabulary's type.
+
+        Returns:
+            int32, one for each id.
+        """
+        values = raw_ids if isinstance(raw_ids, pl.Series) else pl.Series(list(raw_ids))
+        values = values.cast(self.ids.dtype, strict=False)
+        position = self.ids.search_sorted(values).to_numpy() if len(self.ids) else None
+        if position is None or not len(values):
+            return np.zeros(len(values), dtype=np.int32)
+        inside = np.minimum(position, len(self.ids) - 1)
+        known = (self.ids.gather(inside) == values).fill_null(False).to_numpy()
+        return np.where(known, inside + 1, UNKNOWN_ROW).astype(np.int32)
+
+    def decode(self, rows: NDArray[np.integer[Any]]) -> pl.Series:
+        """Raw ids of row numbers; null for the unknown row."""
+        position = pl.Series(np.asarray(rows, dtype=np.int64) - 1)
+        return self.ids.gather(position.replace(-1, None))
+
+    def restricted_to(self, rows: NDArray[np.int32]) -> tuple["Vocabulary", NDArray[np.int32]]:
+        """The vocabulary of only those ids whose rows occur in `rows`.
+
+        Args:
+            rows: row numbers of this vocabulary, repeats allowed.
+
+        Returns:
+            The smaller vocabulary, and for each old row number the new one (int32; the unknown
+            row where the id is left out).
+        """
+        seen = np.zeros(len(self), dtype=bool)
+        seen[rows] = True
+        seen[UNKNOWN_ROW] = False
+        new_row = np.where(seen, np.cumsum(seen), UNKNOWN_ROW).astype(np.int32)
+        return Vocabulary(self.ids.filter(pl.Series(seen[1:]))), new_row
+
+    def state(self) -> torch.Tensor | list[str]:
+        """The ids as a checkpoint can hold them: int64 [known ids], or a list of strings."""
+        if self.ids.dtype == pl.Int64:
+            return torch.from_numpy(self.ids.to_numpy().copy())
+        ids: list[str] = self.ids.to_list()
+        return ids
+
+    @classmethod
+    def from_state(cls, state: torch.Tensor | list[str]) -> Self:
+        """The vocabulary that `state` came from."""
+        ids = state.cpu().numpy() if isinstance(state, torch.Tensor) else state
+        return cls(pl.Series(ids, dtype=pl.Int64 if isinstance(state, torch.Tensor) else pl.String))

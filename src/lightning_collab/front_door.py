@@ -1,0 +1,108 @@
+"""What the scripts share: clear errors, and a config that is checked before anything is written.
+
+Everything heavy is imported by the jobs themselves, so that `--help` answers at once.
+"""
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_collab.config import RunConfig, validated
+from lightning_collab.errors import ConfigError, LightningCollabError
+
+Task = Callable[[DictConfig], Any]
+
+
+def register_resolvers() -> None:
+    """Make known what `conf/` uses in `${...}`; must come before Hydra composes."""
+    OmegaConf.register_new_resolver(
+        "run_directory", lambda resume, fresh: resume or fresh, replace=True
+    )
+
+
+def front_door(task: Task) -> Task:
+    """Make a script's job end with one clear message, and exit code 1, where the user can act.
+
+    In a multirun the error goes on to Hydra, which reports the job as failed.
+    """
+    register_resolvers()
+
+    @functools.wraps(task)
+    def opened(config: DictConfig) -> Any:
+        try:
+            return task(config)
+        except LightningCollabError as error:
+            _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            logging.getLogger("lightning_collab").debug("", exc_info=error)
+            sys.exit(_message(error))
+
+    return opened
+
+
+def run_config(config: DictConfig, hydra: DictConfig) -> RunConfig:
+    """The checked config of a training run.
+
+    Args:
+        config: what Hydra composed.
+        hydra: Hydra's own part of it.
+
+    Raises:
+        ConfigError: see `validated`.
+        CheckpointError: `resume` names something that is not a run directory.
+    """
+    if config.get("resume") is None:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        return validated({k: v for k, v in plain.items() if k not in ("resume", "hydra")})
+    from lightning_collab.config.resume import resumed_config
+    from lightning_collab.training.run_directory import RunDirectory
+
+    saved = RunDirectory(Path(config.resume)).read_plain_config()
+    typed = list(hydra.overrides.task)
+    return validated(resumed_config(saved, config, typed, hydra.job.config_name))
+
+
+class CheckBeforeStart(Callback):
+    """Hydra callback: refuse a bad config or an unwritable place before anything is written."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check, and end the process with a message where something is wrong."""
+        # Hydra only warns of an Exception in a callback; SystemExit ends the process.
+        try:
+            HydraConfig.instance().set_config(config)
+            plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            run_config(plain, config.hydra)
+            _check_writable(Path(config.hydra.run.dir))
+        except LightningCollabError as error:
+            sys.exit(_message(error))
+
+
+def _check_writable(directory: Path) -> None:
+    parent = directory.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"cannot write the run directory {directory}: {parent} is not a writable folder; "
+            "set hydra.run.dir to one that is"
+        )
+
+
+def _remove_if_empty(directory: Path) -> None:
+    """A job that failed before it began leaves no empty directory behind."""
+    if directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()
+
+
+def _message(error: LightningCollabError) -> str:
+    return f"error: {error}"

@@ -1,0 +1,1 @@
+"""Training any model of ratings with Lightning."""

@@ -1,0 +1,55 @@
+"""What a run says, to the terminal and to its log file."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+# Lightning's advice that does not hold for batches that are already on the device.
+NOISE = (
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*is smaller than the logging interval.*",
+    ".*Trying to infer the `batch_size`.*",
+    ".*treespec, LeafSpec.*",
+)
+
+
+@contextmanager
+def run_log(log_file: Path | None, *, quiet: bool = False) -> Iterator[None]:
+    """Send log records to the terminal and to a file while a job runs.
+
+    Args:
+        log_file: of the run; None (another rank's run): no file.
+        quiet: only warnings on the terminal.
+    """
+    root = logging.getLogger()
+    before = root.level
+    terminal = RichHandler(
+        console=Console(stderr=True), show_path=False, show_time=False, markup=False
+    )
+    terminal.setLevel(logging.WARNING if quiet else logging.INFO)
+    handlers: list[logging.Handler] = [terminal]
+    if log_file is not None:
+        file = logging.FileHandler(log_file, delay=True)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handlers.append(file)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    root.setLevel(logging.INFO)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            for message in NOISE:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        root.setLevel(before)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,62 @@
+"""Validation and test numbers of a checkpoint."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.errors import CheckpointError
+from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.training.rating_module import RatingModule
+from lightning_collab.training.run_directory import RunDirectory
+
+CHECKPOINTS = ("best", "last")
+
+
+def evaluate_checkpoint(
+    trainer: pl.Trainer, module: RatingModule, data: RatingDataModule, checkpoint: Path
+) -> dict[str, float]:
+    """Load a checkpoint's weights and measure them on the parts that there are.
+
+    Args:
+        trainer: on whose devices it is measured; its curves are left as they are.
+        module: takes the weights.
+        data: split ratings.
+        checkpoint: of the same model on the same vocabularies.
+
+    Returns:
+        `val/rmse`, `val/mae`, `val/loss`, `test/rmse`, `test/mae`; those of an absent part are
+        left out.
+
+    Raises:
+        CheckpointError: the checkpoint is of another model or of other data.
+    """
+    module.load_trained(read_checkpoint(checkpoint), checkpoint)
+    metrics: dict[str, float] = {}
+    loggers, trainer.loggers = trainer.loggers, []
+    if len(data.rows.val):
+        metrics |= dict(trainer.validate(module, datamodule=data, verbose=False)[0])
+    if len(data.rows.test):
+        metrics |= dict(trainer.test(module, datamodule=data, verbose=False)[0])
+    trainer.loggers = loggers
+    return metrics
+
+
+def checkpoint_of(run: RunDirectory, which: str) -> Path:
+    """The file that a person means.
+
+    Args:
+        run: the run directory.
+        which: `best`, `last`, or the path of a file.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    if which not in CHECKPOINTS:
+        return Path(which)
+    path = run.checkpoints / f"{which}.ckpt"
+    if which == "best" and not path.is_file() and run.last_checkpoint.is_file():
+        raise CheckpointError(
+            f"{path}: there is none, since the run had no validation part; say checkpoint=last"
+        )
+    return path

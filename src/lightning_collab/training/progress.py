@@ -1,0 +1,106 @@
+"""Progress of a training on the terminal, at no cost to the steps."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+REFRESH_SECONDS = 0.1
+
+
+class TrainingProgress(ProgressBar):
+    """One bar over all epochs with the latest numbers; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
+        self._console = console or Console(stderr=True)
+        self._progress: Progress | None = None
+        self._enabled = True
+        self._due = 0.0
+        self._rows = 0
+        self._since = 0.0
+
+    def disable(self) -> None:
+        """Say nothing; Lightning calls this on ranks other than zero."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Speak again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar."""
+        if not self._enabled:
+            return
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task(
+            "fit",
+            total=(trainer.max_epochs or 0) * trainer.num_training_batches,
+            completed=trainer.fit_loop.epoch_loop.batch_progress.total.completed,
+            epoch=trainer.current_epoch + 1,
+            epochs=trainer.max_epochs,
+            numbers="",
+        )
+        self._progress.start()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start counting this epoch's ratings."""
+        self._rows = 0
+        self._since = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Move the bar a few times a second, not at each step."""
+        if self._progress is None:
+            return
+        self._rows += batch.whole_size
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + REFRESH_SECONDS
+            self._progress.update(
+                self._task,
+                completed=trainer.fit_loop.epoch_loop.batch_progress.total.ready,
+                epoch=trainer.current_epoch + 1,
+            )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the numbers of the epoch."""
+        if self._progress is None:
+            return
+        metrics = trainer.callback_metrics
+        shown = [f"{k} {metrics[k]:.4f}" for k in ("train/loss", "val/rmse") if k in metrics]
+        speed = self._rows / max(time.monotonic() - self._since, 1e-9)
+        numbers = "  ".join([*shown, f"{speed / 1e6:.2f} M ratings/s"])
+        self._progress.update(self._task, numbers=numbers)
+        if not self._console.is_terminal:
+            self._console.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {numbers}")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Take the bar away."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

@@ -1,0 +1,155 @@
+"""One run from a config to a run directory with a trained model and its numbers."""
+
+import logging
+import platform
+import resource
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from lightning_collab.config import RunConfig
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.sources import load_ratings
+from lightning_collab.errors import CheckpointError, TrainingError
+from lightning_collab.models import build_model
+from lightning_collab.training.baselines import baseline_metrics
+from lightning_collab.training.evaluation import evaluate_checkpoint
+from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.training.hyperparameters import log_hyperparameters
+from lightning_collab.training.interrupt import SaveOnInterrupt
+from lightning_collab.training.rating_module import RatingModule
+from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.trainer import build_trainer
+
+log = logging.getLogger(__name__)
+
+
+class InterruptedRunError(TrainingError):
+    """The run was stopped by Ctrl-C."""
+
+
+def build_module(config: RunConfig, data: RatingDataModule) -> RatingModule:
+    """The model for a table's users and items, in the module that trains it.
+
+    Args:
+        config: of the run.
+        data: whose vocabularies give the tables their sizes.
+    """
+    torch.manual_seed(config.seed)
+    model = build_model(
+        config.model,
+        user_rows=len(data.user_vocabulary),
+        item_rows=len(data.item_vocabulary),
+        rating_range=data.table.rating_range,
+        mean_rating=data.mean_rating,
+    )
+    return RatingModule(
+        model,
+        config,
+        rating_range=data.table.rating_range,
+        steps_per_epoch=data.steps_per_epoch(config.trainer.limit_train_batches),
+        vocabularies={"users": data.user_vocabulary, "items": data.item_vocabulary},
+    )
+
+
+def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> dict[str, Any]:
+    """Train, measure and leave a run directory behind.
+
+    Args:
+        config: of the run.
+        run: where everything goes.
+        resume: go on from the directory's last.ckpt.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        LightningCollabError: what the user can put right; each message says how.
+        InterruptedRunError: Ctrl-C; last.ckpt then holds the step reached.
+    """
+    if resume:
+        _check_resumable(config, run)
+    data = RatingDataModule(load_ratings(config.data), config.data, config.split, config.seed)
+    module = build_module(config, data)
+    trainer = build_trainer(config, run)
+    if trainer.is_global_zero:
+        run.write_config(config)
+    started = time.perf_counter()
+    first_epoch = _fit(trainer, module, data, run, resume=resume)
+    seconds = time.perf_counter() - started
+    checkpoint = run.best_checkpoint if config.monitor else run.last_checkpoint
+    measured = evaluate_checkpoint(trainer, module, data, checkpoint)
+    epochs = trainer.current_epoch
+    metrics = {
+        **measured,
+        **baseline_metrics(data),
+        "epochs": epochs,
+        "fit_seconds": round(seconds, 3),
+        "train_ratings_per_second": round((epochs - first_epoch) * len(data.rows.train) / seconds),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "parameters": sum(p.numel() for p in module.model.parameters()),
+        "train_ratings": len(data.rows.train),
+        "val_ratings": len(data.rows.val),
+        "test_ratings": len(data.rows.test),
+        "seed": config.seed,
+        "git_commit": _git_commit(),
+        "device": str(trainer.strategy.root_device),
+        "ranks": trainer.world_size,
+        "machine": platform.platform(),
+        "torch": torch.__version__,
+    }
+    if trainer.is_global_zero:
+        log_hyperparameters(trainer, config, metrics)
+        run.write_metrics(metrics)
+    return metrics
+
+
+def _fit(
+    trainer: pl.Trainer,
+    module: RatingModule,
+    data: RatingDataModule,
+    run: RunDirectory,
+    *,
+    resume: bool,
+) -> int:
+    """Train to the end, and return the epoch that it began with."""
+    first_epoch = 0
+    checkpoint: Path | None = None
+    if resume:
+        checkpoint = run.last_checkpoint
+        first_epoch = read_checkpoint(checkpoint)["epoch"]
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    except SystemExit:
+        # Lightning has turned Ctrl-C into this.
+        saved = any(isinstance(c, SaveOnInterrupt) and c.saved for c in trainer.callbacks)  # type: ignore[attr-defined]
+        what = "saved" if saved else "not saved; its last checkpoint is of an earlier epoch"
+        raise InterruptedRunError(
+            f"stopped at step {trainer.global_step} of epoch {trainer.current_epoch + 1} ({what})\n"
+            f"To go on: scripts/train.py resume={run.path}"
+        ) from None
+    return first_epoch
+
+
+def _check_resumable(config: RunConfig, run: RunDirectory) -> None:
+    checkpoint = read_checkpoint(run.last_checkpoint)
+    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if done >= config.trainer.max_epochs:
+        raise CheckpointError(
+            f"{run.path} has been trained for {done} epochs already; to go on, say "
+            f"trainer.max_epochs=<more than {done}> (a total)"
+        )
+
+
+def _git_commit() -> str | None:
+    """The commit of the source that is running; None where it is not a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]  # noqa: S607
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,133 @@
+"""Lightning's Trainer as the config describes it, writing into a run directory."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
+
+from lightning_collab.config import RunConfig
+from lightning_collab.config.trainer import TrainerConfig
+from lightning_collab.errors import ConfigError
+from lightning_collab.training.checkpoints import SafeCheckpointIO
+from lightning_collab.training.interrupt import SaveOnInterrupt
+from lightning_collab.training.progress import TrainingProgress
+from lightning_collab.training.run_directory import RunDirectory
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint under a fixed name, in a directory that may have been moved since."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the scores, with paths in today's directory."""
+        before, now = state_dict["dirpath"], str(self.dirpath)
+
+        def moved(path: str) -> str:
+            return path.replace(before, now, 1)
+
+        super().load_state_dict(
+            {
+                **state_dict,
+                "dirpath": now,
+                "best_model_path": moved(state_dict["best_model_path"]),
+                "kth_best_model_path": moved(state_dict["kth_best_model_path"]),
+                "best_k_models": {moved(k): v for k, v in state_dict["best_k_models"].items()},
+                "last_model_path": moved(state_dict["last_model_path"]),
+            }
+        )
+
+
+def build_trainer(config: RunConfig, run: RunDirectory) -> pl.Trainer:
+    """A Trainer with the callbacks and the logger of a run.
+
+    Args:
+        config: of the run.
+        run: where checkpoints and curves go.
+
+    Raises:
+        ConfigError: the machine does not have the devices that the config asks for.
+    """
+    settings = config.trainer
+    _check_devices(settings)
+    logger = (
+        TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
+        if config.logger.name == "tensorboard"
+        else False
+    )
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=_strategy(settings),
+        precision=settings.precision,
+        max_epochs=settings.max_epochs,
+        log_every_n_steps=settings.log_every_n_steps,
+        gradient_clip_val=settings.gradient_clip_val,
+        limit_train_batches=settings.limit_train_batches,
+        callbacks=_callbacks(config, run),
+        logger=logger,
+        default_root_dir=run.path,
+        plugins=[SafeCheckpointIO()],
+        # Our batches are shared out to the ranks already, and begin with no need of a rehearsal.
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=config.callbacks.progress_bar,
+    )
+
+
+def _callbacks(config: RunConfig, run: RunDirectory) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = [SaveOnInterrupt(run.last_checkpoint)]
+    if config.callbacks.progress_bar:
+        callbacks.append(TrainingProgress())
+    if config.logger.name != "none":
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    if config.monitor is not None:
+        stopping = config.callbacks.early_stopping
+        if stopping is not None:
+            callbacks.append(
+                EarlyStopping(
+                    config.monitor, patience=stopping.patience, min_delta=stopping.min_delta
+                )
+            )
+        callbacks.append(_checkpoint(run, "best", monitor=config.monitor))
+    # Last in the list, so that last.ckpt knows what the others have seen of its epoch.
+    callbacks.append(_checkpoint(run, "last", monitor=None))
+    return callbacks
+
+
+def _checkpoint(run: RunDirectory, name: str, monitor: str | None) -> RunCheckpoint:
+    return RunCheckpoint(
+        run.checkpoints,
+        filename=name,
+        monitor=monitor,
+        save_top_k=1,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+
+
+def _strategy(settings: TrainerConfig) -> str | DDPStrategy:
+    if settings.strategy != "ddp":
+        return settings.strategy
+    # The buffers are constants of the model, so there is nothing to send round at each step.
+    return DDPStrategy(
+        process_group_backend=settings.process_group_backend,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+def _check_devices(settings: TrainerConfig) -> None:
+    if settings.accelerator != "gpu":
+        return
+    there = torch.cuda.device_count()
+    if there == 0:
+        raise ConfigError(
+            f"trainer={settings.name}: this machine has no graphics processor that torch can use; "
+            "say trainer=cpu or trainer=ddp_cpu"
+        )
+    if isinstance(settings.devices, int) and settings.devices > there:
+        raise ConfigError(f"trainer.devices={settings.devices}, but this machine has {there}")
