@@ -10,6 +10,7 @@ from lightning_collab.front_door import front_door
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @front_door
 def main(config: DictConfig) -> None:
+    """Hand the composed config to the job; see --help."""
     from lightning_collab.training.job import train_job
 
     train_job(config)

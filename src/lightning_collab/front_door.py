@@ -50,7 +50,7 @@ def front_door(task: Task) -> Task:
     return opened
 
 
-def run_config(config: DictConfig, hydra: DictConfig) -> RunConfig:
+def run_config(config: DictConfig, hydra: Any) -> RunConfig:
     """The checked config of a training run.
 
     Args:
@@ -80,7 +80,7 @@ class CheckBeforeStart(Callback):
         # Hydra only warns of an Exception in a callback; SystemExit ends the process.
         try:
             HydraConfig.instance().set_config(config)
-            plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             run_config(plain, config.hydra)
             _check_writable(Path(config.hydra.run.dir))
         except LightningCollabError as error:

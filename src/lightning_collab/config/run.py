@@ -79,7 +79,9 @@ def validated(config: Mapping[str, Any]) -> RunConfig:
         return RunConfig.model_validate(config)
     except ValidationError as error:
         problems = [_explain(problem, config) for problem in error.errors()]
-        raise ConfigError("invalid config\n" + "\n".join(f"  {line}" for line in problems)) from None
+        raise ConfigError(
+            "invalid config\n" + "\n".join(f"  {line}" for line in problems)
+        ) from None
 
 
 def _explain(problem: Any, config: Mapping[str, Any]) -> str:
@@ -93,7 +95,7 @@ def _explain(problem: Any, config: Mapping[str, Any]) -> str:
         return f"{name}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{name}: a value is needed"
-    message = problem["msg"].removeprefix("Value error, ")
+    message: str = problem["msg"].removeprefix("Value error, ")
     if not keys:
         return message
     return f"{name}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"

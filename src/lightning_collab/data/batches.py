@@ -147,4 +147,6 @@ class RatingBatches:
 
 def _mixed(seed: int, epoch: int) -> int:
     """One 62-bit seed of two numbers, well apart for neighbouring pairs."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(2))
+    return int(
+        np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(2)
+    )

@@ -34,8 +34,15 @@ class UnreachableError(Exception):
 class Place(Protocol):
     """Somewhere an archive can be had."""
 
-    description: str
-    members: Mapping[str, str]
+    @property
+    def description(self) -> str:
+        """For error messages."""
+        ...
+
+    @property
+    def members(self) -> Mapping[str, str]:
+        """Path in the archive -> name to store it under."""
+        ...
 
     def fetch(self, folder: Path) -> Path:
         """Put the archive into `folder`, checked, and return its path."""
@@ -105,7 +112,7 @@ class PackageIndex:
         """
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--only-binary", ":all:", "--dest", str(folder), self.requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = sorted(folder.glob("*.whl"))
         if done.returncode != 0 or not wheels:
             reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

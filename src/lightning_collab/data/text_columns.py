@@ -56,7 +56,9 @@ def read_text_columns(
 def _typed(
     frame: pl.DataFrame, schema: Mapping[str, pl.DataType], path: Path, first_line: int
 ) -> pl.DataFrame:
-    typed = frame.with_columns(pl.col(name).cast(kind, strict=False) for name, kind in schema.items())
+    typed = frame.with_columns(
+        pl.col(name).cast(kind, strict=False) for name, kind in schema.items()
+    )
     for name, kind in schema.items():
         if kind == pl.String:
             continue

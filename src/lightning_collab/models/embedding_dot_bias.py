@@ -50,8 +50,8 @@ class EmbeddingDotBias(RatingModel):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """`embeddings` and `biases`."""
         return {
-            "embeddings": [self.user_factors.weight, self.item_factors.weight],
-            "biases": [self.user_bias.weight, self.item_bias.weight],
+            "embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()],
+            "biases": [*self.user_bias.parameters(), *self.item_bias.parameters()],
         }
 
     def lookup_tables(self) -> dict[str, dict[str, nn.Embedding]]:

@@ -50,7 +50,7 @@ class EmbeddingNet(RatingModel):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """`embeddings`, `hidden` and `output`."""
         return {
-            "embeddings": [self.user_factors.weight, self.item_factors.weight],
+            "embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()],
             "hidden": list(self.hidden.parameters()),
             "output": list(self.last.parameters()),
         }

@@ -16,6 +16,8 @@ NOISE = (
     ".*is smaller than the logging interval.*",
     ".*Trying to infer the `batch_size`.*",
     ".*treespec, LeafSpec.*",
+    # Our metrics are reduced over the ranks before they are logged.
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
 )
 
 
@@ -35,12 +37,13 @@ def run_log(log_file: Path | None, *, quiet: bool = False) -> Iterator[None]:
     terminal.setLevel(logging.WARNING if quiet else logging.INFO)
     handlers: list[logging.Handler] = [terminal]
     if log_file is not None:
-        file = logging.FileHandler(log_file, delay=True)
+        file = logging.FileHandler(log_file)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers.append(file)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.captureWarnings(True)
     root.setLevel(logging.INFO)
+    logging.getLogger("lightning_collab").setLevel(logging.DEBUG)  # epoch by epoch, to the file
     for handler in handlers:
         root.addHandler(handler)
     try:

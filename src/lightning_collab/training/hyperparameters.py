@@ -24,7 +24,9 @@ def log_hyperparameters(trainer: pl.Trainer, config: RunConfig, metrics: Mapping
     """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            final = {f"final/{key.replace('/', '_')}": metrics[key] for key in FINAL if key in metrics}
+            final = {
+                f"final/{key.replace('/', '_')}": metrics[key] for key in FINAL if key in metrics
+            }
             logger.log_hyperparams(dict(_flat(config.model_dump(mode="json"))), final)
             logger.save()
 

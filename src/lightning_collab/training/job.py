@@ -32,12 +32,11 @@ def train_job(config: DictConfig) -> dict[str, Any]:
     run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
     # Lightning starts this script again for each further rank; only rank zero speaks and writes.
     first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    checked = run_config(config, HydraConfig.get())
     with run_log(run.log_file if first else None, quiet=not first):
-        metrics = train(
-            run_config(config, HydraConfig.get()), run, resume=config.resume is not None
-        )
+        metrics = train(checked, run, resume=config.resume is not None)
     if first:
-        print_summary(metrics, config.model.name, Path(os.path.relpath(run.path)))
+        print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
     return metrics
 
 
@@ -66,6 +65,8 @@ def evaluate_job(config: DictConfig) -> None:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        checkpoint = checkpoint_of(run, config.checkpoint or ("best" if trained.monitor else "last"))
+        checkpoint = checkpoint_of(
+            run, config.checkpoint or ("best" if trained.monitor else "last")
+        )
         metrics = evaluate_checkpoint(trainer, build_module(trained, data), data, checkpoint)
     Console().print(metrics_table(metrics, trained.model.name))

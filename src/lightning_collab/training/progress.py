@@ -1,5 +1,6 @@
 """Progress of a training on the terminal, at no cost to the steps."""
 
+import logging
 import time
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.1
 
@@ -58,7 +61,8 @@ class TrainingProgress(ProgressBar):
         self._progress.start()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start counting this epoch's ratings."""
+        """Show the numbers of the epoch before, and start counting this epoch's ratings."""
+        self._report(trainer, trainer.current_epoch)
         self._rows = 0
         self._since = time.monotonic()
 
@@ -78,20 +82,9 @@ class TrainingProgress(ProgressBar):
                 epoch=trainer.current_epoch + 1,
             )
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the numbers of the epoch."""
-        if self._progress is None:
-            return
-        metrics = trainer.callback_metrics
-        shown = [f"{k} {metrics[k]:.4f}" for k in ("train/loss", "val/rmse") if k in metrics]
-        speed = self._rows / max(time.monotonic() - self._since, 1e-9)
-        numbers = "  ".join([*shown, f"{speed / 1e6:.2f} M ratings/s"])
-        self._progress.update(self._task, numbers=numbers)
-        if not self._console.is_terminal:
-            self._console.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {numbers}")
-
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
+        """Show the last numbers and take the bar away."""
+        self._report(trainer, trainer.current_epoch)
         self._close()
 
     def on_exception(
@@ -99,6 +92,20 @@ class TrainingProgress(ProgressBar):
     ) -> None:
         """Take the bar away."""
         self._close()
+
+    def _report(self, trainer: pl.Trainer, epoch: int) -> None:
+        """The numbers of a finished epoch; its training loss is known only when it has ended."""
+        if self._progress is None or not self._rows:
+            return
+        metrics = trainer.callback_metrics
+        shown = [f"{k} {metrics[k]:.4f}" for k in ("train/loss", "val/rmse") if k in metrics]
+        speed = self._rows / max(time.monotonic() - self._since, 1e-9)
+        numbers = "  ".join([*shown, f"{speed / 1e6:.2f} M ratings/s"])
+        line = f"epoch {epoch}/{trainer.max_epochs}  {numbers}"
+        log.debug(line)
+        self._progress.update(self._task, numbers=numbers)
+        if not self._console.is_terminal:
+            self._console.print(line, highlight=False)
 
     def _close(self) -> None:
         if self._progress is not None:

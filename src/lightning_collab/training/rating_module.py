@@ -47,7 +47,11 @@ class RatingModule(pl.LightningModule):
         self.vocabularies = vocabularies
         self._groups = parameter_groups(model, config.optimizer)
         self._row_decay = (
-            {group["name"]: group["weight_decay"] for group in self._groups if group["weight_decay"]}
+            {
+                group["name"]: group["weight_decay"]
+                for group in self._groups
+                if group["weight_decay"]
+            }
             if config.optimizer.decay == "touched_rows"
             else {}
         )
@@ -96,12 +100,11 @@ class RatingModule(pl.LightningModule):
         """
         penalty: Tensor | float = 0.0
         for name, decay in self._row_decay.items():
-            touched = rows.get(name)
-            if touched is not None:
-                squares = sum(each.square().sum() for each in touched)
+            if name in rows:
+                squares = torch.stack([each.square().sum() for each in rows[name]]).sum()
             else:
                 parameters = self.model.parameter_groups()[name]
-                squares = count * sum(p.square().sum() for p in parameters)
+                squares = torch.stack([each.square().sum() for each in parameters]).sum() * count
             penalty = penalty + decay / 2 * squares
         return penalty
 
@@ -115,9 +118,8 @@ class RatingModule(pl.LightningModule):
         self._stop_if_diverged()
         self.model.fill_unknown_rows()
         sums = torch.stack([self._squared_errors, self._squared_errors.new_tensor(self._rows_seen)])
-        if self.trainer.world_size > 1:
-            sums = self.all_gather(sums).sum(0)
-        self.log("train/loss", (sums[0] / sums[1]).float(), rank_zero_only=True)
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        self.log("train/loss", (sums[0] / sums[1]).float())
 
     def _stop_if_diverged(self) -> None:
         if not torch.isfinite(self._squared_errors):

@@ -17,8 +17,8 @@ from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import CheckpointError, TrainingError
 from lightning_collab.models import build_model
 from lightning_collab.training.baselines import baseline_metrics
-from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.hyperparameters import log_hyperparameters
 from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.rating_module import RatingModule
@@ -76,6 +76,7 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> dict
     data = RatingDataModule(load_ratings(config.data), config.data, config.split, config.seed)
     module = build_module(config, data)
     trainer = build_trainer(config, run)
+    log.info(_introduction(config, data, module))
     if trainer.is_global_zero:
         run.write_config(config)
     started = time.perf_counter()
@@ -106,6 +107,16 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> dict
         log_hyperparameters(trainer, config, metrics)
         run.write_metrics(metrics)
     return metrics
+
+
+def _introduction(config: RunConfig, data: RatingDataModule, module: RatingModule) -> str:
+    rows = data.rows
+    return (
+        f"{config.model.name} on {data.table.name}: "
+        f"{len(rows.train):,} / {len(rows.val):,} / {len(rows.test):,} ratings to train / validate "
+        f"/ test, {len(data.user_vocabulary) - 1:,} users, "
+        f"{len(data.item_vocabulary) - 1:,} items, {sum(p.numel() for p in module.model.parameters()):,} parameters"
+    )
 
 
 def _fit(
@@ -147,9 +158,9 @@ def _check_resumable(config: RunConfig, run: RunDirectory) -> None:
 
 def _git_commit() -> str | None:
     """The commit of the source that is running; None where it is not a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]  # noqa: S607
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -115,7 +115,7 @@ def _strategy(settings: TrainerConfig) -> str | DDPStrategy:
     # The buffers are constants of the model, so there is nothing to send round at each step.
     return DDPStrategy(
         process_group_backend=settings.process_group_backend,
-        broadcast_buffers=False,
+        forward_sync_buffers=False,
         gradient_as_bucket_view=True,
     )
 

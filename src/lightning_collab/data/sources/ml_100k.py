@@ -65,10 +65,27 @@ USER_COLUMNS = {
     "gender": pl.String(),
     "occupation": pl.String(),
 }
-GENRES = (
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
-    "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
-).split()
+GENRES = [
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+]
 
 
 def load(root: Path) -> RatingTable:
@@ -95,9 +112,7 @@ def load(root: Path) -> RatingTable:
 
 
 def _from_grouplens(folder: Path) -> RatingTable:
-    ratings = read_text_columns(
-        folder / "u.data", RATING_COLUMNS, separator="\t", has_header=False
-    )
+    ratings = read_text_columns(folder / "u.data", RATING_COLUMNS, separator="\t", has_header=False)
     users = items = None
     if (folder / "u.user").is_file():
         users = read_text_columns(folder / "u.user", USER_COLUMNS, separator="|", has_header=False)
@@ -144,7 +159,7 @@ def _table(
 ) -> RatingTable:
     if sha256_of(path) != RATINGS_SHA256[path.name]:
         log.warning(
-            "%s is not the file of the release (another sha256); its %d ratings are used as they are",
+            "%s is not the file of the release (another sha256); using its %d ratings",
             path,
             len(ratings),
         )
