@@ -11,7 +11,7 @@ from lightning_collab.front_door import front_door
 @front_door
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""
-    from lightning_collab.training.job import evaluate_job
+    from lightning_collab.jobs.evaluate import evaluate_job
 
     evaluate_job(config)
 

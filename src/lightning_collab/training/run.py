@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,20 @@ def build_module(config: RunConfig, data: RatingDataModule) -> RatingModule:
     )
 
 
-def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> dict[str, Any]:
+def train(
+    config: RunConfig,
+    run: RunDirectory,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[pl.Callback] = (),
+) -> dict[str, Any]:
     """Train, measure and leave a run directory behind.
 
     Args:
         config: of the run.
         run: where everything goes.
         resume: go on from the directory's last.ckpt.
+        callbacks: further ones, from the packages that build on training.
 
     Returns:
         The content of metrics.json.
@@ -75,7 +83,7 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> dict
         _check_resumable(config, run)
     data = RatingDataModule(load_ratings(config.data), config.data, config.split, config.seed)
     module = build_module(config, data)
-    trainer = build_trainer(config, run)
+    trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
     if trainer.is_global_zero:
         run.write_config(config)
@@ -115,7 +123,8 @@ def _introduction(config: RunConfig, data: RatingDataModule, module: RatingModul
         f"{config.model.name} on {data.table.name}: "
         f"{len(rows.train):,} / {len(rows.val):,} / {len(rows.test):,} ratings to train / validate "
         f"/ test, {len(data.user_vocabulary) - 1:,} users, "
-        f"{len(data.item_vocabulary) - 1:,} items, {sum(p.numel() for p in module.model.parameters()):,} parameters"
+        f"{len(data.item_vocabulary) - 1:,} items, "
+        f"{sum(p.numel() for p in module.model.parameters()):,} parameters"
     )
 
 

@@ -1,5 +1,6 @@
 """Lightning's Trainer as the config describes it, writing into a run directory."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -39,12 +40,15 @@ class RunCheckpoint(ModelCheckpoint):
         )
 
 
-def build_trainer(config: RunConfig, run: RunDirectory) -> pl.Trainer:
+def build_trainer(
+    config: RunConfig, run: RunDirectory, further: Sequence[pl.Callback] = ()
+) -> pl.Trainer:
     """A Trainer with the callbacks and the logger of a run.
 
     Args:
         config: of the run.
         run: where checkpoints and curves go.
+        further: callbacks beside those of the config.
 
     Raises:
         ConfigError: the machine does not have the devices that the config asks for.
@@ -66,7 +70,7 @@ def build_trainer(config: RunConfig, run: RunDirectory) -> pl.Trainer:
         log_every_n_steps=settings.log_every_n_steps,
         gradient_clip_val=settings.gradient_clip_val,
         limit_train_batches=settings.limit_train_batches,
-        callbacks=_callbacks(config, run),
+        callbacks=_callbacks(config, run, further),
         logger=logger,
         default_root_dir=run.path,
         plugins=[SafeCheckpointIO()],
@@ -78,8 +82,10 @@ def build_trainer(config: RunConfig, run: RunDirectory) -> pl.Trainer:
     )
 
 
-def _callbacks(config: RunConfig, run: RunDirectory) -> list[pl.Callback]:
-    callbacks: list[pl.Callback] = [SaveOnInterrupt(run.last_checkpoint)]
+def _callbacks(
+    config: RunConfig, run: RunDirectory, further: Sequence[pl.Callback]
+) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = [SaveOnInterrupt(run.last_checkpoint), *further]
     if config.callbacks.progress_bar:
         callbacks.append(TrainingProgress())
     if config.logger.name != "none":

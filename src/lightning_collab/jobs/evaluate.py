@@ -1,43 +1,19 @@
-"""What scripts/train.py and scripts/evaluate.py do with their composed config."""
+"""scripts/evaluate.py: the numbers of a trained model again."""
 
-import os
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError
-from lightning_collab.front_door import run_config
 from lightning_collab.training.console import run_log
 from lightning_collab.training.evaluation import checkpoint_of, evaluate_checkpoint
-from lightning_collab.training.run import build_module, train
+from lightning_collab.training.run import build_module
 from lightning_collab.training.run_directory import RunDirectory
-from lightning_collab.training.summary import metrics_table, print_summary
-
-
-def train_job(config: DictConfig) -> dict[str, Any]:
-    """Train as the composed config says and print the outcome.
-
-    Args:
-        config: of conf/train.yaml.
-
-    Returns:
-        The content of metrics.json.
-    """
-    run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
-    # Lightning starts this script again for each further rank; only rank zero speaks and writes.
-    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
-    checked = run_config(config, HydraConfig.get())
-    with run_log(run.log_file if first else None, quiet=not first):
-        metrics = train(checked, run, resume=config.resume is not None)
-    if first:
-        print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
-    return metrics
+from lightning_collab.training.summary import metrics_table
 
 
 def evaluate_job(config: DictConfig) -> None:

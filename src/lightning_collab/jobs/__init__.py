@@ -1,0 +1,1 @@
+"""What each front door does with its composed config: one module for each script."""

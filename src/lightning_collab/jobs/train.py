@@ -1,0 +1,34 @@
+"""scripts/train.py: one run from a config to a run directory."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lightning_collab.front_door import run_config
+from lightning_collab.training.console import run_log
+from lightning_collab.training.run import train
+from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.summary import print_summary
+
+
+def train_job(config: DictConfig) -> dict[str, Any]:
+    """Train as the composed config says and print the outcome.
+
+    Args:
+        config: of conf/train.yaml.
+
+    Returns:
+        The content of metrics.json.
+    """
+    run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
+    # Lightning starts this script again for each further rank; only rank zero speaks and writes.
+    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    checked = run_config(config, HydraConfig.get())
+    with run_log(run.log_file if first else None, quiet=not first):
+        metrics = train(checked, run, resume=config.resume is not None)
+    if first:
+        print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
+    return metrics
