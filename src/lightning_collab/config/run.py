@@ -40,6 +40,11 @@ class RunConfig(Section):
         return None
 
     @model_validator(mode="after")
+    def _split_fits_the_source(self) -> Self:
+        self.split.check_source(self.data)
+        return self
+
+    @model_validator(mode="after")
     def _no_watching_without_validation(self) -> Self:
         if not self.split.has_val:
             for key in ("monitor", "early_stopping"):

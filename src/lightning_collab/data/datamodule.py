@@ -11,7 +11,7 @@ from lightning_collab.config.data import DataSource
 from lightning_collab.config.split import Split
 from lightning_collab.data.batches import RatingBatch, RatingBatches
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.split import Rows, split_rows
+from lightning_collab.data.splits import Rows, split_rows
 
 EVALUATION_BATCH = 1 << 17
 """Rows that are validated at a time: few enough for any memory, many enough to cost nothing."""

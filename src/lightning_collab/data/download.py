@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -55,13 +55,13 @@ class Server:
 
     Attributes:
         url: of the archive.
-        sha256: of the archive, in hex.
+        sha256: of the archive, in hex; None: not known.
         members: path in the archive -> name to store it under.
     """
 
     url: str
-    sha256: str
-    members: Mapping[str, str]
+    sha256: str | None = None
+    members: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def description(self) -> str:
@@ -80,7 +80,8 @@ class Server:
             path = pooch.retrieve(self.url, known_hash=None, path=folder, downloader=downloader)
         except (requests.RequestException, OSError) as error:
             raise UnreachableError(str(error)) from error
-        _check(Path(path), self.sha256, self.url)
+        if self.sha256 is not None:
+            _check(Path(path), self.sha256, self.url)
         return Path(path)
 
 

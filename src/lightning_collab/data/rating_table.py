@@ -1,6 +1,7 @@
 """All ratings of a data set as columns, with what is known of users and items."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -26,6 +27,8 @@ class RatingTable:
             `age`, `gender`, `occupation` where the release has them.
         item_features: one row for each item that the source describes, column `item` first;
             `title`, `year` (Int32, null where unknown), `genres` (list of strings).
+        parts: parts that come with the source, by name, as int32 row numbers: the test part of each
+            official fold, or the `train`, `val` and `test` of a file that says so itself.
     """
 
     name: str
@@ -38,6 +41,7 @@ class RatingTable:
     rating_range: tuple[float, float]
     user_features: pl.DataFrame | None = None
     item_features: pl.DataFrame | None = None
+    parts: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of ratings."""
@@ -52,6 +56,7 @@ class RatingTable:
         rating_range: tuple[float, float],
         user_features: pl.DataFrame | None = None,
         item_features: pl.DataFrame | None = None,
+        parts: Mapping[str, NDArray[np.int32]] | None = None,
     ) -> "RatingTable":
         """A table from columns `user`, `item`, `rating` and, where there are, `timestamp`.
 
@@ -61,6 +66,7 @@ class RatingTable:
             rating_range: lowest and highest rating that the scale allows.
             user_features: as the attribute.
             item_features: as the attribute.
+            parts: as the attribute.
         """
         user_vocabulary = Vocabulary.of(frame["user"])
         item_vocabulary = Vocabulary.of(frame["item"])
@@ -75,4 +81,5 @@ class RatingTable:
             rating_range=rating_range,
             user_features=user_features,
             item_features=item_features,
+            parts=parts or {},
         )

@@ -18,6 +18,7 @@ def read_text_columns(
     separator: str,
     has_header: bool,
     encoding: str = "utf8",
+    quote_char: str | None = None,
 ) -> pl.DataFrame:
     """The first columns of a delimited text file, typed.
 
@@ -27,6 +28,7 @@ def read_text_columns(
         separator: one character.
         has_header: whether the first line names the columns; our names are used all the same.
         encoding: of the file.
+        quote_char: what stands around a value that has the separator in it; None: nothing does.
 
     Raises:
         DataError: the file is missing, empty, cut short or has a value that does not parse; the
@@ -42,7 +44,7 @@ def read_text_columns(
             encoding=encoding,
             infer_schema=False,
             columns=list(range(len(schema))),
-            quote_char=None,
+            quote_char=quote_char,
         )
         frame.columns = list(schema)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:

@@ -1,9 +1,13 @@
 """One module for each place that ratings come from; each has `load`."""
 
-from lightning_collab.config.data import DataSource
+from lightning_collab.config.data import (
+    DataSource,
+    MovieLens100KConfig,
+    MovieLensLatestSmallConfig,
+)
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.root_folder import root_folder
-from lightning_collab.data.sources import ml_100k
+from lightning_collab.data.sources import ml_100k, ml_latest_small
 
 
 def load_ratings(config: DataSource) -> RatingTable:
@@ -15,7 +19,12 @@ def load_ratings(config: DataSource) -> RatingTable:
     Raises:
         DataError: they cannot be found, downloaded or read.
     """
-    return ml_100k.load(root_folder(config.root))
+    root = root_folder(config.root)
+    match config:
+        case MovieLens100KConfig():
+            return ml_100k.load(root)
+        case MovieLensLatestSmallConfig():
+            return ml_latest_small.load(root, config.edition)
 
 
 __all__ = ["load_ratings"]

@@ -7,15 +7,20 @@ Transactions on Interactive Intelligent Systems 5, 4, Article 19. DOI 10.1145/28
 import logging
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from lightning_collab.data.download import PackageIndex, Place, Server, obtain, sha256_of
 from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.sources.film_title import release_year
 from lightning_collab.data.text_columns import read_text_columns
+from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
 
 FOLDER = "ml-100k"
+FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 NOTICE = (
     "MovieLens 100K is for research use; it may not be redistributed or used commercially without "
     "permission from GroupLens. Cite: Harper and Konstan (2015), DOI 10.1145/2827872."
@@ -34,7 +39,7 @@ GROUPLENS = Server(
             "u.item",
             "u.user",
             "u.genre",
-            *(f"u{fold}.{part}" for fold in "12345ab" for part in ("base", "test")),
+            *(f"{fold}.{part}" for fold in FOLDS for part in ("base", "test")),
         )
     },
 )
@@ -118,7 +123,24 @@ def _from_grouplens(folder: Path) -> RatingTable:
         users = read_text_columns(folder / "u.user", USER_COLUMNS, separator="|", has_header=False)
     if (folder / "u.item").is_file():
         items = _items_of_grouplens(folder / "u.item")
-    return _table(ratings, users, items, folder / "u.data")
+    parts = {
+        fold: _test_rows(ratings, folder / f"{fold}.test")
+        for fold in FOLDS
+        if (folder / f"{fold}.test").is_file()
+    }
+    return _table(ratings, users, items, folder / "u.data", parts)
+
+
+def _test_rows(ratings: pl.DataFrame, path: Path) -> NDArray[np.int32]:
+    """Where the ratings of an official test file are in u.data; u*.base is all the others."""
+    test = read_text_columns(path, RATING_COLUMNS, separator="\t", has_header=False)
+    rows = ratings.with_row_index("row").join(test, on=list(RATING_COLUMNS), how="semi")
+    if len(rows) != len(test):
+        raise DataError(
+            f"{path}: {len(test) - len(rows)} of its {len(test)} ratings are not in u.data beside "
+            "it; unpack the archive of GroupLens again"
+        )
+    return rows["row"].cast(pl.Int32).to_numpy()
 
 
 def _items_of_grouplens(path: Path) -> pl.DataFrame:
@@ -129,7 +151,8 @@ def _items_of_grouplens(path: Path) -> pl.DataFrame:
     genres = pl.concat_list(
         pl.when(pl.col(name) == 1).then(pl.lit(name)) for name in GENRES
     ).list.drop_nulls()
-    return frame.select("item", "title", year=_year(pl.col("title")), genres=genres)
+    title = pl.col("title").str.strip_chars()
+    return frame.select("item", title=title, year=release_year(title), genres=genres)
 
 
 def _from_recbole(folder: Path) -> RatingTable:
@@ -150,12 +173,16 @@ def _from_recbole(folder: Path) -> RatingTable:
         .otherwise(pl.format("{} ({})", "name", "suffix"))
     )
     items = items.select("item", title=title, genres=pl.col("genres").str.split(" "))
-    items = items.select("item", "title", year=_year(pl.col("title")), genres="genres")
+    items = items.select("item", "title", year=release_year(pl.col("title")), genres="genres")
     return _table(ratings, users, items, path)
 
 
 def _table(
-    ratings: pl.DataFrame, users: pl.DataFrame | None, items: pl.DataFrame | None, path: Path
+    ratings: pl.DataFrame,
+    users: pl.DataFrame | None,
+    items: pl.DataFrame | None,
+    path: Path,
+    parts: dict[str, NDArray[np.int32]] | None = None,
 ) -> RatingTable:
     if sha256_of(path) != RATINGS_SHA256[path.name]:
         log.warning(
@@ -169,8 +196,5 @@ def _table(
         rating_range=(1.0, 5.0),
         user_features=users,
         item_features=items,
+        parts=parts,
     )
-
-
-def _year(title: pl.Expr) -> pl.Expr:
-    return title.str.extract(r"\((\d{4})\)").cast(pl.Int32)

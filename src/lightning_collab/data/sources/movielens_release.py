@@ -1,0 +1,147 @@
+"""What the releases of MovieLens have in common: where they come from, and how they are read.
+
+F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. ACM
+Transactions on Interactive Intelligent Systems 5, 4, Article 19. DOI 10.1145/2827872
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from lightning_collab.data.download import Server, obtain, sha256_of
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.sources.film_title import release_year
+from lightning_collab.data.text_columns import read_text_columns
+from lightning_collab.errors import DataError
+
+log = logging.getLogger(__name__)
+
+RATING_COLUMNS: Mapping[str, pl.DataType] = {
+    "user": pl.Int64(),
+    "item": pl.Int64(),
+    "rating": pl.Float32(),
+    "timestamp": pl.Int64(),
+}
+
+
+class ReleaseFrames(NamedTuple):
+    """What the files of a release say.
+
+    Attributes:
+        ratings: `user`, `item`, `rating`, `timestamp` in the order of the file.
+        users: as `RatingTable.user_features`.
+        items: as `RatingTable.item_features`.
+    """
+
+    ratings: pl.DataFrame
+    users: pl.DataFrame | None
+    items: pl.DataFrame | None
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of MovieLens.
+
+    Attributes:
+        name: of the data set.
+        folder: below `data.root`.
+        read: the files in it.
+        rating_range: lowest and highest rating.
+        notice: its licence and how to cite it, shown when it is downloaded.
+        server: where it can be had; None: nowhere any more.
+        sha256: sums of its files, by name, as far as they are known.
+    """
+
+    name: str
+    folder: str
+    read: Callable[[Path], ReleaseFrames]
+    rating_range: tuple[float, float]
+    notice: str
+    server: Server | None
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_release(release: Release, root: Path) -> RatingTable:
+    """Read a release from its folder, fetching it first where it is not there.
+
+    Args:
+        release: which.
+        root: folder of the raw files.
+
+    Raises:
+        DataError: the files can be found nowhere, or one of them does not parse.
+    """
+    folder = root / release.folder
+    if not folder.is_dir():
+        if release.server is None:
+            raise DataError(_by_hand(release, folder))
+        log.info(release.notice)
+        obtain(folder, [release.server], by_hand=_by_hand(release, folder))
+    frames = release.read(folder)
+    for name, expected in release.sha256.items():
+        if (folder / name).is_file() and sha256_of(folder / name) != expected:
+            log.warning("%s is not the file of the release (another sha256)", folder / name)
+    return RatingTable.from_frame(
+        frames.ratings,
+        name=release.name,
+        rating_range=release.rating_range,
+        user_features=frames.users,
+        item_features=frames.items,
+    )
+
+
+def _by_hand(release: Release, folder: Path) -> str:
+    """How a person can put the files there."""
+    if release.server is not None:
+        return (
+            f"To put it there by hand, download {release.server.url} and unpack it so that\n"
+            f"  {folder} is the folder with the files, or set data.root (or "
+            f"LIGHTNING_COLLAB_DATA) to a folder that has {release.folder}/."
+        )
+    sums = "\n".join(f"  {sha256}  {name}" for name, sha256 in release.sha256.items())
+    return (
+        f"{folder}: not there, and GroupLens no longer offers this edition\n"
+        f"To use it, put a copy of its files into that folder, or set data.root (or "
+        f"LIGHTNING_COLLAB_DATA) to a folder that has {release.folder}/. Their sha256:\n{sums}"
+    )
+
+
+def read_csv_files(folder: Path) -> ReleaseFrames:
+    """The releases since 2015: ratings.csv and movies.csv, UTF-8, with headers.
+
+    Args:
+        folder: of the files; movies.csv may be missing.
+
+    Raises:
+        DataError: a file does not parse.
+    """
+    ratings = read_text_columns(
+        folder / "ratings.csv", RATING_COLUMNS, separator=",", has_header=True
+    )
+    items = None
+    if (folder / "movies.csv").is_file():
+        schema = {"item": pl.Int64(), "title": pl.String(), "genres": pl.String()}
+        frame = read_text_columns(
+            folder / "movies.csv", schema, separator=",", has_header=True, quote_char='"'
+        )
+        items = items_with_genres(frame)
+    return ReleaseFrames(ratings, None, items)
+
+
+def items_with_genres(frame: pl.DataFrame) -> pl.DataFrame:
+    """Item features from titles and genres such as `Adventure|Children`.
+
+    Args:
+        frame: `item`, `title` and `genres` (String).
+
+    Returns:
+        `item`, `title`, `year` and `genres` (list of strings, empty where none is listed).
+    """
+    listed = pl.col("genres").replace("(no genres listed)", None).str.split("|")
+    return frame.select(
+        "item", "title", year=release_year(pl.col("title")), genres=listed.fill_null([])
+    )

@@ -1,0 +1,36 @@
+"""Which ratings train, validate and test: one module for each way to split."""
+
+from lightning_collab.config.split import (
+    LectureSplitConfig,
+    OfficialFoldConfig,
+    RandomSplitConfig,
+    Split,
+)
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.splits.lecture import split_as_in_the_lecture
+from lightning_collab.data.splits.official_fold import split_by_official_fold
+from lightning_collab.data.splits.random import split_randomly
+from lightning_collab.data.splits.split_rows import Rows, SplitRows
+
+
+def split_rows(table: RatingTable, config: Split) -> SplitRows:
+    """Split a table as a config asks.
+
+    Args:
+        table: all ratings.
+        config: the `split` section.
+
+    Raises:
+        DataError: a part that the config asks for would have no rows, or the table lacks what the
+            split is made by.
+    """
+    match config:
+        case RandomSplitConfig():
+            return split_randomly(table, config)
+        case LectureSplitConfig():
+            return split_as_in_the_lecture(table, config)
+        case OfficialFoldConfig():
+            return split_by_official_fold(table, config)
+
+
+__all__ = ["Rows", "SplitRows", "split_rows"]

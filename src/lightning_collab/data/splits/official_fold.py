@@ -1,0 +1,33 @@
+"""`split=official_fold`: a test part that comes with the release."""
+
+import numpy as np
+
+from lightning_collab.config.split import OfficialFoldConfig
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.splits.split_rows import SplitRows, divided, permutation
+from lightning_collab.errors import DataError
+
+
+def split_by_official_fold(table: RatingTable, config: OfficialFoldConfig) -> SplitRows:
+    """Test is the official file; the validation part is drawn out of its base.
+
+    Args:
+        table: all ratings.
+        config: the `split` section.
+
+    Raises:
+        DataError: the table has no such fold, or a part would have no rows.
+    """
+    if config.fold not in table.parts:
+        known = f"has {', '.join(table.parts)}" if table.parts else "has none"
+        raise DataError(
+            f"split.fold={config.fold}: this copy of {table.name} {known}; the official folds are "
+            "files of the original archive of MovieLens 100K (u1.base, u1.test, ..., ub.test): "
+            "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+        )
+    test = table.parts[config.fold]
+    in_base = np.ones(len(table), dtype=bool)
+    in_base[test] = False
+    base = np.flatnonzero(in_base).astype(test.dtype)
+    val, train = divided(base[permutation(len(base), config.seed)], config.val, "split.val")
+    return SplitRows(train, val, test)
