@@ -1,8 +1,23 @@
 """Every way to split, on real and on made-up ratings."""
 
-import numpy as np
-import pytest
+from datetime import UTC, datetime
 
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_collab.config.split import (
+    GivenSplitConfig,
+    LeaveOneOutConfig,
+    LectureSplitConfig,
+    OfficialFoldConfig,
+    RandomSplitConfig,
+    TemporalSplitConfig,
+    UserStratifiedConfig,
+)
+from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import ml_latest_small
 from lightning_collab.data.splits import split_rows
 from lightning_collab.data.splits.split_rows import permutation
@@ -60,3 +75,213 @@ def test_a_source_without_official_folds_is_refused_before_it_is_read(run_config
 def test_a_copy_without_the_fold_says_where_folds_come_from(small_table, run_config):
     with pytest.raises(DataError, match=r"split\.fold=u1: .* has none; .*grouplens\.org"):
         split_rows(small_table, run_config("split=official_fold").split)
+
+
+SHARES = st.sampled_from([0.0, 0.1, 0.25, 0.5])
+SEEDS = st.integers(0, 2**32 - 1)
+CONFIGS = st.one_of(
+    st.builds(RandomSplitConfig, name=st.just("random"), test=SHARES, val=SHARES, seed=SEEDS),
+    st.builds(LectureSplitConfig, name=st.just("lecture"), val=SHARES, seed=SEEDS),
+    st.builds(
+        OfficialFoldConfig,
+        name=st.just("official_fold"),
+        fold=st.just("u1"),
+        val=SHARES,
+        seed=SEEDS,
+    ),
+    st.builds(
+        TemporalSplitConfig,
+        name=st.just("temporal"),
+        by=st.sampled_from(["date", "user"]),
+        test=SHARES,
+        val=SHARES,
+        test_from=st.none(),
+        val_from=st.none(),
+        seed=SEEDS,
+    ),
+    st.builds(
+        LeaveOneOutConfig,
+        name=st.just("leave_one_out"),
+        pick=st.sampled_from(["last", "random"]),
+        val=st.one_of(st.just("one"), SHARES),
+        seed=SEEDS,
+    ),
+    st.builds(
+        UserStratifiedConfig, name=st.just("user_stratified"), test=SHARES, val=SHARES, seed=SEEDS
+    ),
+    st.builds(
+        GivenSplitConfig,
+        name=st.just("given"),
+        val_part=st.none(),
+        test_part=st.just("test"),
+        val=SHARES,
+        seed=SEEDS,
+    ),
+)
+
+
+@st.composite
+def tables(draw):
+    pairs = st.tuples(st.integers(1, 6), st.integers(1, 9))
+    pairs = draw(st.lists(pairs, min_size=1, max_size=40, unique=True))
+    users, items = zip(*pairs, strict=True)
+    times = draw(st.lists(st.integers(0, 9), min_size=len(pairs), max_size=len(pairs)))
+    # A source never names a part without rows.
+    given_test = np.unique(draw(st.lists(st.integers(0, len(pairs) - 1), min_size=1)))
+    return table_of(users, items, times, {"u1": given_test, "test": given_test})
+
+
+def table_of(users, items, times, parts=None):
+    frame = pl.DataFrame(
+        {"user": users, "item": items, "rating": [3.0] * len(users), "timestamp": times},
+        schema={"user": pl.Int64, "item": pl.Int64, "rating": pl.Float64, "timestamp": pl.Int64},
+    )
+    parts = {name: rows.astype(np.int32) for name, rows in (parts or {}).items()}
+    return RatingTable.from_frame(frame, name="made_up", rating_range=(1.0, 5.0), parts=parts)
+
+
+@given(table=tables(), config=CONFIGS)
+def test_every_split_is_disjoint_whole_and_the_same_again(table, config):
+    try:
+        rows = split_rows(table, config)
+    except DataError as refused:
+        message = str(refused)
+        rows = None
+    if rows is None:
+        assert "is no rating at all" in message or "to train on" in message
+        return
+    everything = np.concatenate([rows.train, rows.val, rows.test])
+    assert sorted(everything.tolist()) == list(range(len(table)))
+    assert len(rows.train) > 0
+    assert (len(rows.val) > 0) == config.has_val
+    assert (len(rows.test) > 0) == has_test(config)
+    again = split_rows(table, config)
+    for part in ("train", "val", "test"):
+        assert getattr(rows, part).tolist() == getattr(again, part).tolist()
+        assert getattr(rows, part).dtype == np.int32
+
+
+def has_test(config):
+    if config.name == "lecture":
+        return config.val > 0
+    return getattr(config, "test", 1) != 0
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("split=random",),
+        ("split=user_stratified",),
+        ("split=leave_one_out", "split.pick=random"),
+        ("split=official_fold",),
+    ],
+)
+def test_another_seed_draws_another_split(ml_100k, run_config, overrides):
+    one = split_rows(ml_100k, run_config(*overrides, "split.seed=1").split)
+    two = split_rows(ml_100k, run_config(*overrides, "split.seed=2").split)
+    assert set(one.val) != set(two.val)
+
+
+def test_no_training_rating_is_later_than_a_tested_one(ml_100k, run_config):
+    rows = split_rows(ml_100k, run_config("split=temporal").split)
+    times = ml_100k.timestamps
+    assert times[rows.train].max() <= times[rows.val].min()
+    assert times[rows.val].max() <= times[rows.test].min()
+    assert (len(rows.test), len(rows.val)) == (10_000, 10_000)
+
+
+def test_no_training_rating_of_a_user_is_later_than_a_tested_one(ml_100k, run_config):
+    config = run_config("split=temporal", "split.by=user", "split.test=0.2").split
+    rows = split_rows(ml_100k, config)
+    frame = pl.DataFrame({"user": ml_100k.users, "time": ml_100k.timestamps})
+    test, train = frame[rows.test], frame[np.r_[rows.train, rows.val]]
+    first = test.group_by("user").agg(pl.col("time").min().alias("first"), pl.len().alias("tested"))
+    last = train.group_by("user").agg(pl.col("time").max().alias("last"), pl.len().alias("left"))
+    both = first.join(last, on="user", how="full", coalesce=True)
+    assert len(both) == 943
+    assert (both["last"] <= both["first"]).all()
+    share = both["tested"] / (both["tested"] + both["left"])
+    assert share.min() >= 0.15
+    assert share.max() <= 0.25
+
+
+def test_the_test_part_begins_on_a_day(ml_100k, run_config):
+    config = run_config(
+        "split=temporal", "split.test_from=1998-03-01", "split.val_from=1998-02-01"
+    ).split
+    rows = split_rows(ml_100k, config)
+    march = datetime(1998, 3, 1, tzinfo=UTC).timestamp()
+    february = datetime(1998, 2, 1, tzinfo=UTC).timestamp()
+    times = ml_100k.timestamps
+    assert len(rows.test) == int((times >= march).sum())
+    assert len(rows.val) == int(((times >= february) & (times < march)).sum())
+    assert times[rows.train].max() < february
+
+
+@pytest.mark.parametrize("day", ["2020-01-01", "1990-01-01"])
+def test_a_day_that_leaves_nothing_names_the_days_there_are(ml_100k, run_config, day):
+    config = run_config("split=temporal", f"split.test_from={day}").split
+    with pytest.raises(DataError, match=rf"split\.test_from={day} .*1997-09-20 to 1998-04-22"):
+        split_rows(ml_100k, config)
+
+
+def test_ratings_of_the_same_second_stay_in_file_order(run_config):
+    table = table_of([1] * 10, range(1, 11), [5] * 10)
+    rows = split_rows(table, run_config("split=temporal", "split.test=0.2", "split.val=0").split)
+    assert sorted(rows.test) == [8, 9]
+
+
+def test_the_last_rating_of_each_user_is_left_out(ml_100k, run_config):
+    rows = split_rows(ml_100k, run_config("split=leave_one_out").split)
+    assert len(rows.test) == len(rows.val) == 943
+    for part in (rows.test, rows.val):
+        assert np.unique(ml_100k.users[part]).tolist() == list(range(1, 944))
+    last = np.zeros(944, dtype=np.int64)
+    np.maximum.at(last, ml_100k.users, ml_100k.timestamps)
+    assert (ml_100k.timestamps[rows.test] == last[ml_100k.users[rows.test]]).all()
+
+
+def test_a_users_only_rating_trains(run_config):
+    table = table_of([1, 2, 2, 3, 3, 3], range(1, 7), range(6))
+    rows = split_rows(table, run_config("split=leave_one_out").split)
+    assert (sorted(rows.train), sorted(rows.val), sorted(rows.test)) == ([0, 1, 3], [4], [2, 5])
+
+
+def test_each_user_has_the_share(ml_100k, run_config):
+    config = run_config("split=user_stratified", "split.test=0.2", "split.val=0.25").split
+    rows = split_rows(ml_100k, config)
+    whole = np.bincount(ml_100k.users)
+    test = np.bincount(ml_100k.users[rows.test], minlength=944)
+    val = np.bincount(ml_100k.users[rows.val], minlength=944)
+    assert test.tolist() == np.rint(0.2 * whole).astype(int).tolist()
+    assert val.tolist() == np.rint(0.25 * (whole - test)).astype(int).tolist()
+
+
+def test_the_given_parts_are_taken_as_they_are():
+    parts = {"test": np.array([1, 3]), "val": np.array([0])}
+    table = table_of([1, 1, 2, 2, 3], range(1, 6), range(5), parts)
+    config = {"name": "given", "seed": 42, "test_part": "test"}
+    rows = split_rows(table, GivenSplitConfig(**config, val_part="val", val=0.0))
+    assert (rows.train.tolist(), rows.val.tolist(), rows.test.tolist()) == ([2, 4], [0], [1, 3])
+    rows = split_rows(table, GivenSplitConfig(**config, val_part=None, val=0.4))
+    assert (len(rows.val), rows.test.tolist()) == (1, [1, 3])
+    with pytest.raises(DataError, match=r"split\.val_part=dev: .*it has test, val"):
+        split_rows(table, GivenSplitConfig(**config, val_part="dev", val=0.0))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("split=random", "split.test=1e-6"),
+        ("split=random", "split.val=1e-6"),
+        ("split=temporal", "split.test=1e-6"),
+        ("split=temporal", "split.by=user", "split.val=1e-6"),
+        ("split=user_stratified", "split.test=1e-6"),
+        ("split=official_fold", "split.val=1e-6"),
+        ("split=lecture", "split.val=1e-6"),
+    ],
+)
+def test_a_share_above_zero_of_no_rows_is_an_error(ml_100k, run_config, overrides):
+    key = overrides[-1].split("=")[0]
+    with pytest.raises(DataError, match=rf"{key}=1e-06 of \d+ ratings is no rating"):
+        split_rows(ml_100k, run_config(*overrides).split)

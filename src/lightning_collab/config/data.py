@@ -21,6 +21,16 @@ class DataConfig(Section):
     batch_size: BatchSize
     """Ratings in one optimiser step over all ranks; `full`: all of them."""
 
+    @property
+    def has_timestamps(self) -> bool:
+        """Whether each rating has a time, known before any data is read."""
+        return True
+
+    @property
+    def names_parts(self) -> bool:
+        """Whether the source says itself which rows train, validate and test."""
+        return False
+
 
 class MovieLens100KConfig(DataConfig):
     """MovieLens 100K (1998)."""

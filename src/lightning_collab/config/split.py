@@ -1,13 +1,22 @@
 """`conf/split`: which ratings train, validate and test."""
 
-from typing import Annotated, Literal
+from datetime import date
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from lightning_collab.config.data import DataConfig
 from lightning_collab.config.section import Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _calendar_date(value: Any) -> Any:
+    """YAML reads an unquoted date as one; on the command line it is text."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+CalendarDate = Annotated[date, BeforeValidator(_calendar_date)]
 Fold = Literal["u1", "u2", "u3", "u4", "u5", "ua", "ub"]
 
 
@@ -71,6 +80,115 @@ class OfficialFoldConfig(SplitConfig):
             )
 
 
+class TemporalSplitConfig(SplitConfig):
+    """The past trains, the future tests."""
+
+    name: Literal["temporal"]
+    by: Literal["date", "user"]
+    """`date`: the same moment for everyone; `user`: each user's last ratings."""
+    test: Share
+    """Share of all rows (of each user's rows) that come last; 0: no test part."""
+    test_from: CalendarDate | None
+    """The test part begins on this day (UTC), instead of by a share; only with `by: date`."""
+    val_from: CalendarDate | None
+    """The validation part begins on this day (UTC), instead of by a share; only with `by: date`."""
+
+    @property
+    def has_val(self) -> bool:
+        """By share or by date."""
+        return self.val > 0 or self.val_from is not None
+
+    @model_validator(mode="after")
+    def _dates_make_sense(self) -> Self:
+        for key in ("test_from", "val_from"):
+            if getattr(self, key) is not None and self.by == "user":
+                raise ValueError(f"split.{key} is a date for all, which split.by=user does not use")
+        if self.test_from and self.val_from and self.val_from >= self.test_from:
+            raise ValueError("split.val_from must be before split.test_from")
+        return self
+
+    def check_source(self, data: DataConfig) -> None:
+        """Only sources with timestamps."""
+        _need_timestamps(data, "split=temporal")
+
+
+class LeaveOneOutConfig(SplitConfig):
+    """One rating of each user tests."""
+
+    name: Literal["leave_one_out"]
+    pick: Literal["last", "random"]
+    """Which: the last in time, or any."""
+    val: Share | Literal["one"]  # type: ignore[assignment]
+    """`one`: one more of each user; else a share of the rows that are not test, drawn at random."""
+
+    @property
+    def has_val(self) -> bool:
+        """One of each user, or a share."""
+        return self.val == "one" or self.val > 0
+
+    def check_source(self, data: DataConfig) -> None:
+        """Only sources with timestamps, where the last one is picked."""
+        if self.pick == "last":
+            _need_timestamps(data, "split=leave_one_out with split.pick=last")
+
+
+class UserStratifiedConfig(SplitConfig):
+    """The same share of each user's ratings, drawn at random."""
+
+    name: Literal["user_stratified"]
+    test: Share
+    """Share of each user's rows; 0: no test part."""
+
+
+class GivenSplitConfig(SplitConfig):
+    """The parts that the data itself names: by a column, or by a file for each part."""
+
+    name: Literal["given"]
+    val_part: str | None
+    """Name of the validation part; null: there is none, and `val` is drawn out of the others."""
+    test_part: str | None
+    """Name of the test part; null: there is none."""
+
+    @property
+    def has_val(self) -> bool:
+        """A part of its own, or a share."""
+        return self.val_part is not None or self.val > 0
+
+    @model_validator(mode="after")
+    def _one_validation_part(self) -> Self:
+        if self.val_part is not None and self.val > 0:
+            raise ValueError(
+                f"split.val={self.val} and split.val_part={self.val_part} are two validation "
+                "parts; set split.val=0 or split.val_part=null"
+            )
+        if self.val_part is not None and self.val_part == self.test_part:
+            raise ValueError("split.val_part and split.test_part are the same part")
+        return self
+
+    def check_source(self, data: DataConfig) -> None:
+        """Only sources that name parts."""
+        if not data.names_parts:
+            raise ValueError(
+                f"split=given: data={data.name} does not say which rows are for what; with "
+                "data=csv, name a column (data.columns.part) or files (data.test_path)"
+            )
+
+
+def _need_timestamps(data: DataConfig, what: str) -> None:
+    if not data.has_timestamps:
+        raise ValueError(
+            f"{what} needs timestamps, which data={data.name} has not been told of; with data=csv "
+            "set data.columns.timestamp, with data=synthetic set data.timestamps=true"
+        )
+
+
 Split = Annotated[
-    RandomSplitConfig | LectureSplitConfig | OfficialFoldConfig, Field(discriminator="name")
+    RandomSplitConfig
+    | LectureSplitConfig
+    | OfficialFoldConfig
+    | TemporalSplitConfig
+    | LeaveOneOutConfig
+    | UserStratifiedConfig
+    | GivenSplitConfig,
+    Field(discriminator="name"),
 ]

@@ -1,16 +1,24 @@
 """Which ratings train, validate and test: one module for each way to split."""
 
 from lightning_collab.config.split import (
+    GivenSplitConfig,
+    LeaveOneOutConfig,
     LectureSplitConfig,
     OfficialFoldConfig,
     RandomSplitConfig,
     Split,
+    TemporalSplitConfig,
+    UserStratifiedConfig,
 )
 from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.splits.given import split_as_given
+from lightning_collab.data.splits.leave_one_out import split_one_of_each_user
 from lightning_collab.data.splits.lecture import split_as_in_the_lecture
 from lightning_collab.data.splits.official_fold import split_by_official_fold
 from lightning_collab.data.splits.random import split_randomly
 from lightning_collab.data.splits.split_rows import Rows, SplitRows
+from lightning_collab.data.splits.temporal import split_in_time
+from lightning_collab.data.splits.user_stratified import split_within_users
 
 
 def split_rows(table: RatingTable, config: Split) -> SplitRows:
@@ -31,6 +39,14 @@ def split_rows(table: RatingTable, config: Split) -> SplitRows:
             return split_as_in_the_lecture(table, config)
         case OfficialFoldConfig():
             return split_by_official_fold(table, config)
+        case TemporalSplitConfig():
+            return split_in_time(table, config)
+        case LeaveOneOutConfig():
+            return split_one_of_each_user(table, config)
+        case UserStratifiedConfig():
+            return split_within_users(table, config)
+        case GivenSplitConfig():
+            return split_as_given(table, config)
 
 
 __all__ = ["Rows", "SplitRows", "split_rows"]
