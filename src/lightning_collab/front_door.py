@@ -5,8 +5,8 @@ Everything heavy is imported by the jobs themselves, so that `--help` answers at
 
 import functools
 import logging
-import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def front_door(task: Task) -> Task:
         try:
             return task(config)
         except LightningCollabError as error:
-            _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
+            _remove_unstarted(Path(HydraConfig.get().runtime.output_dir))
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             logging.getLogger("lightning_collab").debug("", exc_info=error)
@@ -81,26 +81,36 @@ class CheckBeforeStart(Callback):
         try:
             HydraConfig.instance().set_config(config)
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            run_config(plain, config.hydra)
+            checked = run_config(plain, config.hydra)
+            if checked.trainer.accelerator == "gpu":
+                from lightning_collab.training.devices import check_devices
+
+                check_devices(checked.trainer)
             _check_writable(Path(config.hydra.run.dir))
         except LightningCollabError as error:
             sys.exit(_message(error))
 
 
 def _check_writable(directory: Path) -> None:
-    parent = directory.absolute()
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    was_there = directory.exists()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        if directory.is_dir() and not was_there:
+            directory.rmdir()
         raise ConfigError(
-            f"cannot write the run directory {directory}: {parent} is not a writable folder; "
-            "set hydra.run.dir to one that is"
-        )
+            f"cannot write the run directory {directory} ({error.strerror}); "
+            "set hydra.run.dir to a folder that can be written"
+        ) from error
 
 
-def _remove_if_empty(directory: Path) -> None:
-    """A job that failed before it began leaves no empty directory behind."""
-    if directory.is_dir() and not any(directory.iterdir()):
+def _remove_unstarted(directory: Path) -> None:
+    """A job that failed before its run began leaves no directory behind."""
+    if directory.resolve() == Path.cwd():
+        return  # a script that only asks has no directory of its own
+    if directory.is_dir() and {path.name for path in directory.iterdir()} <= {"train.log"}:
+        (directory / "train.log").unlink(missing_ok=True)
         directory.rmdir()
 
 

@@ -6,12 +6,10 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError
 from lightning_collab.training.console import run_log
 from lightning_collab.training.evaluation import checkpoint_of, evaluate_checkpoint
-from lightning_collab.training.run import build_module
+from lightning_collab.training.run import build_module, load_data
 from lightning_collab.training.run_directory import RunDirectory
 from lightning_collab.training.summary import metrics_table
 
@@ -30,9 +28,7 @@ def evaluate_job(config: DictConfig) -> None:
     run = RunDirectory(Path(config.run))
     trained = run.read_config()
     with run_log(None, quiet=True):
-        data = RatingDataModule(
-            load_ratings(trained.data), trained.data, trained.split, trained.seed
-        )
+        data = load_data(trained)
         trainer = pl.Trainer(
             accelerator="auto",
             devices=1,

@@ -6,17 +6,18 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.models.baselines import BiasBaseline
 
 
-def baseline_metrics(data: RatingDataModule) -> dict[str, float]:
+def baseline_metrics(data: RatingDataModule, *, test: bool = True) -> dict[str, float]:
     """RMSE of the mean and of user and item biases, on test, else on val.
 
     Args:
         data: split ratings; fitted to its training part.
+        test: False: the test part is not looked at.
 
     Returns:
         `baseline/mean_rmse` and `baseline/bias_rmse`; nothing where there is no part to measure.
     """
     train = data.columns(data.rows.train)
-    measured = data.columns(data.rows.test if len(data.rows.test) else data.rows.val)
+    measured = data.columns(data.rows.test if test and len(data.rows.test) else data.rows.val)
     if not len(measured.ratings):
         return {}
     baseline = BiasBaseline.fit(

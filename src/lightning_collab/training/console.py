@@ -16,6 +16,8 @@ NOISE = (
     ".*is smaller than the logging interval.*",
     ".*Trying to infer the `batch_size`.*",
     ".*treespec, LeafSpec.*",
+    ".*have no `val_dataloader`. Skipping val loop.*",
+    ".*Total length of `list` across ranks is zero.*",
     # Our metrics are reduced over the ranks before they are logged.
     ".*It is recommended to use `self.log.*sync_dist=True.*",
 )

@@ -14,7 +14,12 @@ CHECKPOINTS = ("best", "last")
 
 
 def evaluate_checkpoint(
-    trainer: pl.Trainer, module: RatingModule, data: RatingDataModule, checkpoint: Path
+    trainer: pl.Trainer,
+    module: RatingModule,
+    data: RatingDataModule,
+    checkpoint: Path,
+    *,
+    test: bool = True,
 ) -> dict[str, float]:
     """Load a checkpoint's weights and measure them on the parts that there are.
 
@@ -23,6 +28,7 @@ def evaluate_checkpoint(
         module: takes the weights.
         data: split ratings.
         checkpoint: of the same model on the same vocabularies.
+        test: False: the test part is not looked at.
 
     Returns:
         `val/rmse`, `val/mae`, `val/loss`, `test/rmse`, `test/mae`; those of an absent part are
@@ -36,7 +42,7 @@ def evaluate_checkpoint(
     loggers, trainer.loggers = trainer.loggers, []
     if len(data.rows.val):
         metrics |= dict(trainer.validate(module, datamodule=data, verbose=False)[0])
-    if len(data.rows.test):
+    if test and len(data.rows.test):
         metrics |= dict(trainer.test(module, datamodule=data, verbose=False)[0])
     trainer.loggers = loggers
     return metrics

@@ -33,6 +33,15 @@ class InterruptedRunError(TrainingError):
     """The run was stopped by Ctrl-C."""
 
 
+def load_data(config: RunConfig) -> RatingDataModule:
+    """The ratings that a config asks for, split.
+
+    Raises:
+        DataError: they cannot be found or read, or the split leaves a part without rows.
+    """
+    return RatingDataModule(load_ratings(config.data), config.data, config.split, config.seed)
+
+
 def build_module(config: RunConfig, data: RatingDataModule) -> RatingModule:
     """The model for a table's users and items, in the module that trains it.
 
@@ -63,6 +72,8 @@ def train(
     *,
     resume: bool = False,
     callbacks: Sequence[pl.Callback] = (),
+    data: RatingDataModule | None = None,
+    test: bool = True,
 ) -> dict[str, Any]:
     """Train, measure and leave a run directory behind.
 
@@ -71,6 +82,8 @@ def train(
         run: where everything goes.
         resume: go on from the directory's last.ckpt.
         callbacks: further ones, from the packages that build on training.
+        data: the ratings that the config asks for, where they are loaded already.
+        test: False: the test part is not looked at, as is right while tuning.
 
     Returns:
         The content of metrics.json.
@@ -81,7 +94,7 @@ def train(
     """
     if resume:
         _check_resumable(config, run)
-    data = RatingDataModule(load_ratings(config.data), config.data, config.split, config.seed)
+    data = data or load_data(config)
     module = build_module(config, data)
     trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
@@ -91,11 +104,11 @@ def train(
     first_epoch = _fit(trainer, module, data, run, resume=resume)
     seconds = time.perf_counter() - started
     checkpoint = run.best_checkpoint if config.monitor else run.last_checkpoint
-    measured = evaluate_checkpoint(trainer, module, data, checkpoint)
+    measured = evaluate_checkpoint(trainer, module, data, checkpoint, test=test)
     epochs = trainer.current_epoch
     metrics = {
         **measured,
-        **baseline_metrics(data),
+        **baseline_metrics(data, test=test),
         "epochs": epochs,
         "fit_seconds": round(seconds, 3),
         "train_ratings_per_second": round((epochs - first_epoch) * len(data.rows.train) / seconds),

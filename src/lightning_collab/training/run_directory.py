@@ -58,6 +58,26 @@ class RunDirectory:
         """TensorBoard's event files."""
         return self.path / "tensorboard"
 
+    @property
+    def items_file(self) -> Path:
+        """What is known of each item: features, number and mean of its training ratings."""
+        return self.path / "items.parquet"
+
+    @property
+    def users_file(self) -> Path:
+        """What is known of each user: features, number and mean of the training ratings."""
+        return self.path / "users.parquet"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures."""
+        return self.path / "figures"
+
+    @property
+    def report_file(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
     def read_config(self) -> RunConfig:
         """The config that the run was made with.
 
@@ -108,19 +128,19 @@ class RunDirectory:
         write_whole(self.metrics_file, json.dumps(metrics, indent=2) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a text file so that a reader finds the old or the new content, never a part.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace a file so that a reader finds the old or the new content, never a part.
 
     Args:
         path: of the file; its folder must exist.
-        text: the new content.
+        content: the new content; text is written as UTF-8.
     """
     with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}-", delete=False
+        dir=path.parent, prefix=f".{path.name}-", delete=False
     ) as file:
         temporary = Path(file.name)
         try:
-            file.write(text)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(path)

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.trainer import TrainerConfig
-from lightning_collab.errors import ConfigError
 from lightning_collab.training.checkpoints import SafeCheckpointIO
+from lightning_collab.training.devices import check_devices
 from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.progress import TrainingProgress
 from lightning_collab.training.run_directory import RunDirectory
@@ -54,7 +53,7 @@ def build_trainer(
         ConfigError: the machine does not have the devices that the config asks for.
     """
     settings = config.trainer
-    _check_devices(settings)
+    check_devices(settings)
     logger = (
         TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
         if config.logger.name == "tensorboard"
@@ -124,16 +123,3 @@ def _strategy(settings: TrainerConfig) -> str | DDPStrategy:
         forward_sync_buffers=False,
         gradient_as_bucket_view=True,
     )
-
-
-def _check_devices(settings: TrainerConfig) -> None:
-    if settings.accelerator != "gpu":
-        return
-    there = torch.cuda.device_count()
-    if there == 0:
-        raise ConfigError(
-            f"trainer={settings.name}: this machine has no graphics processor that torch can use; "
-            "say trainer=cpu or trainer=ddp_cpu"
-        )
-    if isinstance(settings.devices, int) and settings.devices > there:
-        raise ConfigError(f"trainer.devices={settings.devices}, but this machine has {there}")

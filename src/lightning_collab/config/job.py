@@ -1,0 +1,38 @@
+"""The configs of the scripts that look at trained runs: flat, typed and closed."""
+
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ValidationError
+
+from lightning_collab.config.section import Section
+from lightning_collab.errors import ConfigError
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def job_config(kind: type[AnySection], config: DictConfig) -> AnySection:
+    """The typed config of a script.
+
+    Args:
+        kind: what it must look like.
+        config: what Hydra composed.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of range, or a combination that makes no
+            sense; the message names each key.
+    """
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain.pop("hydra", None)
+    try:
+        return kind.model_validate(plain)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(step) for step in problem["loc"][:1])
+            message = problem["msg"].removeprefix("Value error, ")
+            line = f"{key}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+            line = line if key else message
+            if line not in lines:
+                lines.append(line)
+        raise ConfigError("invalid config\n" + "\n".join(f"  {line}" for line in lines)) from None

@@ -1,0 +1,63 @@
+"""The shipped YAML: a menu in which every key is explained and every dish can be had."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import CONF, composed
+
+from lightning_collab.config import validated
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.training.run import build_module
+
+FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
+GROUPS = ("callbacks", "logger", "model", "optimizer", "scheduler", "split", "trainer")
+OPTIONS = sorted(f"{path.parent}={path.stem}" for path in FILES if str(path.parent) in GROUPS)
+EXPERIMENTS = sorted(path.stem for path in FILES if str(path.parent) == "experiment")
+OWN_KEY = re.compile(r"^(?P<indent> *)(?P<key>[a-z_0-9]+):(?P<rest>.*)$")
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] != "hydra"], ids=str)
+def test_every_key_has_a_comment(path):
+    lines = (CONF / path).read_text().splitlines()
+    assert lines[0].startswith("#"), "the file says what it is"
+    nested_in = None
+    for number, line in enumerate(lines):
+        match = OWN_KEY.match(line)
+        if match is None:
+            continue
+        if not match["indent"]:
+            nested_in = match["key"]
+        # Hydra's own part is explained in Hydra's manual; `name` is the option itself; the keys
+        # of an experiment are explained where they are defined.
+        if nested_in in ("defaults", "hydra") or match["key"] == "name":
+            continue
+        if path.parts[0] in ("experiment", "sweep"):
+            continue
+        explained = "#" in match["rest"] or lines[number - 1].lstrip().startswith("#")
+        section = match["rest"].strip() == "" and yaml.safe_load("\n".join(lines[number:]))
+        assert explained or section, f"line {number + 1}: {line}"
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_to_a_valid_config(option):
+    validated(composed(option))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_trains_on_a_batch(name, small_table):
+    config = validated(composed(f"experiment={name}", "trainer.limit_train_batches=1"))
+    split = validated(composed()).split
+    data = RatingDataModule(small_table, config.data, split, config.seed)
+    module = build_module(config, data)
+    batch = next(iter(data.train_dataloader()))
+    before = module(batch)
+    optimizer = module.configure_optimizers()["optimizer"]
+    (module(batch) - batch.ratings).square().mean().backward()
+    optimizer.step()
+    assert not before.equal(module(batch))
+
+
+def test_there_is_something_to_choose():
+    assert {Path(option.split("=")[0]).name for option in OPTIONS} == set(GROUPS)

@@ -1,0 +1,97 @@
+"""What all tests share: real data where there is some, small made-up ratings, composed configs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from lightning_collab.config import RunConfig, validated
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.errors import DataError
+from lightning_collab.front_door import register_resolvers
+
+REPOSITORY = Path(__file__).parent.parent
+CONF = REPOSITORY / "conf"
+
+# Tests measure nothing, and two threads of torch in each of several processes only get in each
+# other's way on a small machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def composed(*overrides: str) -> dict:
+    """The plain config that scripts/train.py would compose, without Hydra's own part."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+    config.pop("resume")
+    return config
+
+
+@pytest.fixture(scope="session")
+def run_config() -> Callable[..., RunConfig]:
+    """A checked config from overrides, as typed on the command line."""
+    return lambda *overrides: validated(composed(*overrides))
+
+
+@pytest.fixture(scope="session")
+def ml_100k() -> RatingTable:
+    """The real MovieLens 100K, wherever it can be had."""
+    from lightning_collab.data.root_folder import root_folder
+    from lightning_collab.data.sources import ml_100k
+
+    try:
+        return ml_100k.load(root_folder(None))
+    except DataError as error:
+        pytest.skip(f"MovieLens 100K cannot be had here: {error}")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with original GroupLens files, official folds and both small editions."""
+    folder = os.environ.get("LIGHTNING_COLLAB_DATA")
+    if not folder or not (Path(folder) / "ml-100k" / "u1.test").is_file():
+        pytest.skip("LIGHTNING_COLLAB_DATA does not name a folder with the original files")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def small_table() -> RatingTable:
+    """600 made-up ratings of 1 to 5 by 30 users of 20 items, from known biases and factors."""
+    random = np.random.default_rng(0)
+    users, items = np.divmod(random.permutation(30 * 20), 20)
+    factors = random.normal(size=(30, 2)) @ random.normal(size=(2, 20))
+    scores = 3 + factors + random.normal(size=30)[:, None] + random.normal(size=20)
+    ratings = scores[users, items].clip(1, 5).round()
+    frame = pl.DataFrame(
+        {"user": users + 100, "item": items + 7, "rating": ratings, "timestamp": 10**9 + users}
+    )
+    return RatingTable.from_frame(frame, name="small", rating_range=(1.0, 5.0))
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a front door as a person does: a fresh process, in a folder of its own."""
+
+    def run(
+        script: str, *arguments: str, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        data = os.environ.get("LIGHTNING_COLLAB_DATA")
+        variables = {"LIGHTNING_COLLAB_DATA": str(Path(data).resolve())} if data else {}
+        return subprocess.run(
+            [sys.executable, str(REPOSITORY / "scripts" / script), *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "200", **variables, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,170 @@
+"""The front doors as a person uses them: in a fresh process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY
+
+QUICK = ("trainer.max_epochs=2", "data.batch_size=4096", "model.factors=8")
+
+
+def numbers(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def needs_ml_100k(ml_100k):
+    """The scripts read the real data."""
+
+
+@pytest.fixture
+def ok(run_script, needs_ml_100k):
+    def run(script, *arguments):
+        done = run_script(script, *arguments)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done
+
+    return run
+
+
+def test_train_evaluate_resume(ok, run_script, tmp_path):
+    done = ok("train.py", "model=embedding_net", "hydra.run.dir=out", *QUICK)
+    run = tmp_path / "out"
+    metrics = numbers(run)
+    for text in ("embedding_net", "user and item biases", "mean rating", "tensorboard", "out"):
+        assert text in done.stdout
+    assert f"{metrics['test/rmse']:.4f}" in done.stdout
+    assert "2/2" in done.stderr
+    assert "embedding_net on ml_100k" in (run / "train.log").read_text()
+
+    evaluated = ok("evaluate.py", "run=out")
+    assert f"{metrics['test/rmse']:.4f}" in evaluated.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+    ok("train.py", "resume=out", "trainer.max_epochs=3")
+    assert numbers(run)["epochs"] == 3
+    ok("train.py", "model=embedding_net", "hydra.run.dir=whole", *QUICK, "trainer.max_epochs=3")
+    assert numbers(run)["test/rmse"] == numbers(tmp_path / "whole")["test/rmse"]
+
+    again = run_script("train.py", "resume=out", "model=embedding_dot_bias")
+    assert again.returncode != 0
+    assert "model=embedding_dot_bias cannot be changed on resume" in again.stderr
+
+
+def test_two_ranks_give_the_numbers_of_one_process(ok, tmp_path):
+    options = (*QUICK, "model=embedding_net", "data.batch_size=4099", "logger=tensorboard")
+    ok("train.py", "hydra.run.dir=one", *options)
+    ok("train.py", "hydra.run.dir=two", "trainer=ddp_cpu", "trainer.devices=2", *options)
+    one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
+    assert two["ranks"] == 2
+    for key in ("val/rmse", "val/mae", "test/rmse", "test/mae"):
+        assert two[key] == pytest.approx(one[key], abs=1e-5)
+    names = [sorted(p.name for p in (tmp_path / run).iterdir()) for run in ("one", "two")]
+    assert names[0] == names[1]
+
+
+def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(ok, tmp_path):
+    options = ("trainer.max_epochs=4", "model.factors=8", "data.batch_size=64")
+    data = os.environ.get("LIGHTNING_COLLAB_DATA")
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "scripts/train.py", "hydra.run.dir=cut", *options],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            **({"LIGHTNING_COLLAB_DATA": str(Path(data).resolve())} if data else {}),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if "epoch 1/4" in line:
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "stopped at step" in said
+    assert "scripts/train.py resume=" in said
+    state = torch.load(tmp_path / "cut/checkpoints/last.ckpt", weights_only=True)
+    assert state["global_step"] % 1250 > 0, "the signal should come in mid-epoch"
+
+    ok("train.py", "resume=cut")
+    ok("train.py", "hydra.run.dir=whole", *options)
+    assert numbers(tmp_path / "cut")["test/rmse"] == numbers(tmp_path / "whole")["test/rmse"]
+    ends = [
+        torch.load(tmp_path / run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for run in ("cut", "whole")
+    ]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data.batch_size=0"], "data.batch_size"),
+        (["model.factor=3"], "factor"),
+        (["+model.factor=3"], "model.factor: unknown key; did you mean 'factors'"),
+        (["model=nonsense"], "embedding_dot_bias"),
+        (["split.val=0", "callbacks.monitor=val/rmse"], "callbacks.monitor"),
+        (["trainer=gpu"], "no graphics processor"),
+        (["resume=nowhere"], "nowhere: not a run directory"),
+        (["hydra.run.dir=/proc/none/run"], "cannot write the run directory"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_bad_input_ends_with_a_message_and_leaves_nothing(run_script, arguments, message, tmp_path):
+    if arguments == ["trainer=gpu"] and torch.cuda.is_available():
+        pytest.skip("this machine has a graphics processor")
+    done = run_script("train.py", *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_no_data_and_no_network_end_with_a_message_and_leave_nothing(run_script, tmp_path):
+    offline = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_CONFIG_FILE": "/dev/null"}
+    offline |= {"PIP_NO_INDEX": "1", "https_proxy": "http://127.0.0.1:9/"}
+    done = run_script("train.py", "data.root=data", environment=offline)
+    assert done.returncode == 1
+    for place in ("1. ", "2. https://files.grouplens.org", "3. the recbole==1.2.1 wheel"):
+        assert place in done.stderr
+    assert "Traceback" not in done.stderr
+    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert [str(path) for path in files] == ["data/.ml-100k.lock"]
+
+
+def test_a_truncated_checkpoint_and_one_of_other_data_are_refused(ok, run_script, tmp_path):
+    ok("train.py", "hydra.run.dir=one", *QUICK)
+    ok("train.py", "hydra.run.dir=two", *QUICK, "split.test=0.7", "split.seed=1")
+    other = run_script("evaluate.py", "run=one", "checkpoint=two/checkpoints/best.ckpt")
+    assert other.returncode == 1
+    assert "of other data" in other.stderr
+    checkpoint = tmp_path / "one/checkpoints/best.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    cut = run_script("evaluate.py", "run=one")
+    assert cut.returncode == 1
+    assert "not a whole checkpoint" in cut.stderr
+    assert "Traceback" not in other.stderr + cut.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+def test_help_is_for_a_person_and_loads_nothing_heavy(run_script, script):
+    done = run_script(script, "--help", environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.returncode == 0
+    assert f"scripts/{script}" in done.stdout
+    for heavy in ("torch", "pytorch_lightning", "optuna", "polars"):
+        assert f"| {heavy}\n" not in done.stderr
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, lightning_collab; print('torch' in sys.modules, 'polars' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
