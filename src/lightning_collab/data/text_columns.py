@@ -1,77 +1,190 @@
 """Reading delimited text strictly: a value that does not parse is named with file and line."""
 
-import logging
-from collections.abc import Mapping
+import gzip
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 
+from lightning_collab.data.column_rules import Rule, all_hold, check_columns
 from lightning_collab.errors import DataError
 
-log = logging.getLogger(__name__)
+# What polars raises on bytes that are not the text it was told of; a panic is no Exception.
+READ_ERRORS = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    UnicodeDecodeError,
+    OSError,
+)
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """How values stand in a text file.
+
+    Attributes:
+        separator: one character between two values.
+        has_header: whether the first line names the columns.
+        encoding: of the file, as Python calls it.
+        quote_char: what stands around a value that has the separator in it; None: nothing does.
+    """
+
+    separator: str
+    has_header: bool
+    encoding: str = "utf8"
+    quote_char: str | None = None
+
+
+def column_names(path: Path, text: TextFormat) -> list[str]:
+    """The names in the first line; `column_1` and so on where it has none.
+
+    Args:
+        path: of the file.
+        text: its format.
+
+    Raises:
+        DataError: the file is missing, empty or not such text.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        return _read(path, text, n_rows=1, infer_schema=False).columns
+    except pl.exceptions.NoDataError:
+        raise DataError(f"{path}: the file is empty") from None
+    except READ_ERRORS as error:
+        raise _unreadable(path, text, None, error) from error
 
 
 def read_text_columns(
     path: Path,
     schema: Mapping[str, pl.DataType],
+    text: TextFormat,
     *,
-    separator: str,
-    has_header: bool,
-    encoding: str = "utf8",
-    quote_char: str | None = None,
+    positions: Sequence[int] | None = None,
+    rules: Sequence[Rule] = (),
 ) -> pl.DataFrame:
-    """The first columns of a delimited text file, typed.
+    """Some columns of a delimited text file, typed.
 
     Args:
         path: of the file.
-        schema: names and types of the columns, in the order of the file; further columns are left.
-        separator: one character.
-        has_header: whether the first line names the columns; our names are used all the same.
-        encoding: of the file.
-        quote_char: what stands around a value that has the separator in it; None: nothing does.
+        schema: our names and types of the columns. Numbers must be there and finite in each line;
+            text may be missing where no rule is against it. Blank lines are left out.
+        text: the format of the file.
+        positions: where the columns stand in the file, counted from 0; None: the first ones.
+        rules: what must hold of the values.
 
     Raises:
-        DataError: the file is missing, empty, cut short or has a value that does not parse; the
-            message names file and line.
+        DataError: the file is missing, empty, cut short, of another format, or has a value that
+            does not parse or breaks a rule; the message names file and line.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    try:
-        frame = pl.read_csv(
-            path,
-            separator=separator,
-            has_header=has_header,
-            encoding=encoding,
-            infer_schema=False,
-            columns=list(range(len(schema))),
-            quote_char=quote_char,
+    names = column_names(path, text)
+    positions = list(range(len(schema))) if positions is None else list(positions)
+    if max(positions) >= len(names):
+        raise DataError(
+            f"{path}: cannot be read as {max(positions) + 1} columns: with the separator "
+            f"{text.separator!r} it has {len(names)}"
         )
-        frame.columns = list(schema)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as {len(schema)} columns: {reason}") from error
-    if frame.is_empty():
-        raise DataError(f"{path}: no rows")
-    return _typed(frame, schema, path, first_line=2 if has_header else 1)
+    chosen = {names[position]: ours for position, ours in zip(positions, schema, strict=True)}
+    types = {names[p]: kind for p, kind in zip(positions, schema.values(), strict=True)}
+    try:
+        typed = _read(path, text, columns=list(chosen), schema_overrides=types, infer_schema=False)
+    except READ_ERRORS:
+        typed = None
+    if typed is not None and len(typed):
+        typed = typed.select(pl.col(name).alias(ours) for name, ours in chosen.items())
+        if all_hold(typed, [*_numbers(schema), *rules]):
+            return typed
+    return _explained(path, schema, text, chosen, rules)
 
 
-def _typed(
-    frame: pl.DataFrame, schema: Mapping[str, pl.DataType], path: Path, first_line: int
+def _explained(
+    path: Path,
+    schema: Mapping[str, pl.DataType],
+    text: TextFormat,
+    chosen: Mapping[str, str],
+    rules: Sequence[Rule],
 ) -> pl.DataFrame:
-    typed = frame.with_columns(
-        pl.col(name).cast(kind, strict=False) for name, kind in schema.items()
+    """The slow way, by which it can be said what is wrong and where."""
+    try:
+        raw = _read(path, text, columns=list(chosen), infer_schema=False)
+    except READ_ERRORS as error:
+        raise _unreadable(path, text, len(chosen), error) from error
+    raw = raw.select(pl.col(name).alias(ours) for name, ours in chosen.items())
+    if raw.is_empty():
+        raise DataError(f"{path}: no rows" + (" below the header" if text.has_header else ""))
+    blank = raw.select(pl.all_horizontal(pl.all().is_null())).to_series()
+    lines = np.flatnonzero(~blank.to_numpy()) + (2 if text.has_header else 1)
+    raw = raw.filter(~blank)
+    if raw.is_empty():
+        raise DataError(f"{path}: no rows, only blank lines")
+    typed = raw.with_columns(
+        pl.col(name).str.strip_chars().cast(kind, strict=False)
+        if _is_number(kind)
+        else pl.col(name)
+        for name, kind in schema.items()
     )
-    for name, kind in schema.items():
-        if kind == pl.String:
-            continue
-        bad = typed[name].is_null()
-        if kind in (pl.Float32, pl.Float64):
-            bad = bad | ~typed[name].is_finite().fill_null(False)
-        if bad.any():
-            row = bad.arg_max()
-            assert row is not None
-            raise DataError(
-                f"{path}, line {row + first_line}: {frame[name][row]!r} is not a valid {name} "
-                f"({int(bad.sum())} such lines)"
-            )
+    check_columns(typed, raw, [*_numbers(schema), *rules], lambda row: f"{path}, line {lines[row]}")
     return typed
+
+
+def _numbers(schema: Mapping[str, pl.DataType]) -> list[Rule]:
+    return [Rule.number(name) for name, kind in schema.items() if _is_number(kind)]
+
+
+def _is_number(kind: pl.DataType) -> bool:
+    return kind != pl.String
+
+
+def _read(path: Path, text: TextFormat, **options: Any) -> pl.DataFrame:
+    return pl.read_csv(
+        path,
+        separator=text.separator,
+        has_header=text.has_header,
+        encoding=text.encoding,
+        quote_char=text.quote_char,
+        **options,
+    )
+
+
+def _unreadable(
+    path: Path, text: TextFormat, columns: int | None, error: BaseException
+) -> DataError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, OSError) and "end of file" in reason:
+        return DataError(f"{path}: the compressed file is cut short; get it again")
+    if "utf-8" in reason or isinstance(error, UnicodeDecodeError):
+        line = next((n for n, raw in _lines(path) if not _decodes(raw, text.encoding)), 1)
+        return DataError(f"{path}, line {line}: the text is not {text.encoding}; it may be latin-1")
+    if "more fields" in reason:
+        split = text.separator.encode()
+        lines = list(_lines(path))
+        width = lines[0][1].count(split)
+        line, found = next(
+            ((n, raw.count(split)) for n, raw in lines if raw.count(split) > width), (1, width)
+        )
+        return DataError(
+            f"{path}, line {line}: {found + 1} values where the first line has {width + 1}"
+        )
+    what = "as text" if columns is None else f"as {columns} columns"
+    return DataError(f"{path}: cannot be read {what}: {reason}")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The numbered lines of a file, only ever asked for when something is wrong with it."""
+    with path.open("rb") as plain:
+        packed = plain.read(2) == GZIP_MAGIC
+        plain.seek(0)
+        with gzip.open(plain) if packed else plain as file:
+            yield from enumerate(file, 1)
+
+
+def _decodes(raw: bytes, encoding: str) -> bool:
+    try:
+        raw.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True

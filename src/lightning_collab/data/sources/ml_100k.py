@@ -5,16 +5,18 @@ Transactions on Interactive Intelligent Systems 5, 4, Article 19. DOI 10.1145/28
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_collab.data.column_rules import rating_rules
 from lightning_collab.data.download import PackageIndex, Place, Server, obtain, sha256_of
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources.film_title import release_year
-from lightning_collab.data.text_columns import read_text_columns
+from lightning_collab.data.text_columns import TextFormat, read_text_columns
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,12 @@ RATINGS_SHA256 = {
 }
 PLACES: list[Place] = [GROUPLENS, RECBOLE_WHEEL]
 
-RATING_COLUMNS = {
+TABS = TextFormat("\t", has_header=False)
+BARS = TextFormat("|", has_header=False, encoding="latin-1")
+TABS_WITH_HEADER = TextFormat("\t", has_header=True)
+
+RATING_RANGE = (1.0, 5.0)
+RATING_COLUMNS: Mapping[str, pl.DataType] = {
     "user": pl.Int64(),
     "item": pl.Int64(),
     "rating": pl.Float32(),
@@ -117,10 +124,10 @@ def load(root: Path) -> RatingTable:
 
 
 def _from_grouplens(folder: Path) -> RatingTable:
-    ratings = read_text_columns(folder / "u.data", RATING_COLUMNS, separator="\t", has_header=False)
+    ratings = _ratings(folder / "u.data", RATING_COLUMNS, TABS)
     users = items = None
     if (folder / "u.user").is_file():
-        users = read_text_columns(folder / "u.user", USER_COLUMNS, separator="|", has_header=False)
+        users = read_text_columns(folder / "u.user", USER_COLUMNS, BARS)
     if (folder / "u.item").is_file():
         items = _items_of_grouplens(folder / "u.item")
     parts = {
@@ -131,9 +138,15 @@ def _from_grouplens(folder: Path) -> RatingTable:
     return _table(ratings, users, items, folder / "u.data", parts)
 
 
+def _ratings(path: Path, schema: Mapping[str, pl.DataType], text: TextFormat) -> pl.DataFrame:
+    ids = {side: schema[side] for side in ("user", "item")}
+    rules = rating_rules(ids=ids, rating_range=RATING_RANGE, timestamp=True)
+    return read_text_columns(path, schema, text, rules=rules)
+
+
 def _test_rows(ratings: pl.DataFrame, path: Path) -> NDArray[np.int32]:
     """Where the ratings of an official test file are in u.data; u*.base is all the others."""
-    test = read_text_columns(path, RATING_COLUMNS, separator="\t", has_header=False)
+    test = _ratings(path, RATING_COLUMNS, TABS)
     rows = ratings.with_row_index("row").join(test, on=list(RATING_COLUMNS), how="semi")
     if len(rows) != len(test):
         raise DataError(
@@ -147,7 +160,7 @@ def _items_of_grouplens(path: Path) -> pl.DataFrame:
     schema: dict[str, pl.DataType] = {"item": pl.Int64(), "title": pl.String()}
     schema |= dict.fromkeys(("release_date", "video_date", "url"), pl.String())
     schema |= dict.fromkeys(GENRES, pl.Int8())
-    frame = read_text_columns(path, schema, separator="|", has_header=False, encoding="latin-1")
+    frame = read_text_columns(path, schema, BARS)
     genres = pl.concat_list(
         pl.when(pl.col(name) == 1).then(pl.lit(name)) for name in GENRES
     ).list.drop_nulls()
@@ -157,15 +170,13 @@ def _items_of_grouplens(path: Path) -> pl.DataFrame:
 
 def _from_recbole(folder: Path) -> RatingTable:
     path = folder / "ml-100k.inter"
-    columns = RATING_COLUMNS | {"timestamp": pl.Float64()}
-    ratings = read_text_columns(path, columns, separator="\t", has_header=True)
+    columns = {**RATING_COLUMNS, "timestamp": pl.Float64()}
+    ratings = _ratings(path, columns, TABS_WITH_HEADER)
     ratings = ratings.with_columns(pl.col("timestamp").cast(pl.Int64))
-    users = read_text_columns(
-        folder / "ml-100k.user", USER_COLUMNS, separator="\t", has_header=True
-    )
+    users = read_text_columns(folder / "ml-100k.user", USER_COLUMNS, TABS_WITH_HEADER)
     schema: dict[str, pl.DataType] = {"item": pl.Int64()}
     schema |= dict.fromkeys(("name", "suffix", "genres"), pl.String())
-    items = read_text_columns(folder / "ml-100k.item", schema, separator="\t", has_header=True)
+    items = read_text_columns(folder / "ml-100k.item", schema, TABS_WITH_HEADER)
     # This copy keeps the end of the title apart, and writes its one unnamed film "unkonwn".
     title = (
         pl.when(pl.col("name") == "unkonwn")
@@ -193,7 +204,7 @@ def _table(
     return RatingTable.from_frame(
         ratings,
         name="ml_100k",
-        rating_range=(1.0, 5.0),
+        rating_range=RATING_RANGE,
         user_features=users,
         item_features=items,
         parts=parts,

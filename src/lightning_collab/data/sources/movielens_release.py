@@ -5,17 +5,18 @@ Transactions on Interactive Intelligent Systems 5, 4, Article 19. DOI 10.1145/28
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
+from lightning_collab.data.column_rules import rating_rules
 from lightning_collab.data.download import Server, obtain, sha256_of
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources.film_title import release_year
-from lightning_collab.data.text_columns import read_text_columns
+from lightning_collab.data.text_columns import TextFormat, read_text_columns
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ RATING_COLUMNS: Mapping[str, pl.DataType] = {
     "rating": pl.Float32(),
     "timestamp": pl.Int64(),
 }
+
+HALF_STARS = (0.5, 5.0)
+COMMAS = TextFormat(",", has_header=True, quote_char='"')
 
 
 class ReleaseFrames(NamedTuple):
@@ -119,17 +123,31 @@ def read_csv_files(folder: Path) -> ReleaseFrames:
     Raises:
         DataError: a file does not parse.
     """
-    ratings = read_text_columns(
-        folder / "ratings.csv", RATING_COLUMNS, separator=",", has_header=True
-    )
+    ratings = read_ratings(folder / "ratings.csv", COMMAS)
     items = None
     if (folder / "movies.csv").is_file():
         schema = {"item": pl.Int64(), "title": pl.String(), "genres": pl.String()}
-        frame = read_text_columns(
-            folder / "movies.csv", schema, separator=",", has_header=True, quote_char='"'
-        )
+        frame = read_text_columns(folder / "movies.csv", schema, COMMAS)
         items = items_with_genres(frame)
     return ReleaseFrames(ratings, None, items)
+
+
+def read_ratings(
+    path: Path, text: TextFormat, positions: Sequence[int] | None = None
+) -> pl.DataFrame:
+    """Users, items, ratings and timestamps of any release.
+
+    Args:
+        path: of the file.
+        text: its format.
+        positions: of the four columns, counted from 0; None: the first four.
+
+    Raises:
+        DataError: the file does not parse.
+    """
+    ids = {side: RATING_COLUMNS[side] for side in ("user", "item")}
+    rules = rating_rules(ids=ids, rating_range=HALF_STARS, timestamp=True)
+    return read_text_columns(path, RATING_COLUMNS, text, positions=positions, rules=rules)
 
 
 def items_with_genres(frame: pl.DataFrame) -> pl.DataFrame:
@@ -142,6 +160,5 @@ def items_with_genres(frame: pl.DataFrame) -> pl.DataFrame:
         `item`, `title`, `year` and `genres` (list of strings, empty where none is listed).
     """
     listed = pl.col("genres").replace("(no genres listed)", None).str.split("|")
-    return frame.select(
-        "item", "title", year=release_year(pl.col("title")), genres=listed.fill_null([])
-    )
+    title = pl.col("title").str.strip_chars()
+    return frame.select("item", title=title, year=release_year(title), genres=listed.fill_null([]))
