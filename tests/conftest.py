@@ -9,29 +9,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from support import REPOSITORY, composed
 
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import DataError
-from lightning_collab.front_door import register_resolvers
-
-REPOSITORY = Path(__file__).parent.parent
-CONF = REPOSITORY / "conf"
 
 # Tests measure nothing, and two threads of torch in each of several processes only get in each
 # other's way on a small machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-def composed(*overrides: str) -> dict:
-    """The plain config that scripts/train.py would compose, without Hydra's own part."""
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
-    config.pop("resume")
-    return config
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CONF, composed
+from support import CONF, composed
 
 from lightning_collab.config import validated
 from lightning_collab.data.datamodule import RatingDataModule

@@ -1,5 +1,5 @@
 import pytest
-from conftest import composed
+from support import composed
 
 from lightning_collab.config import validated
 from lightning_collab.errors import ConfigError

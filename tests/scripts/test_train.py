@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from support import REPOSITORY
 
 QUICK = ("trainer.max_epochs=2", "data.batch_size=4096", "model.factors=8")
 
