@@ -23,3 +23,11 @@ class CheckpointError(LightningCollabError):
 
 class TrainingError(LightningCollabError):
     """A run that had to stop."""
+
+
+class NotFoundError(LightningCollabError):
+    """An item, user or title that a run does not know, or that several match."""
+
+
+class InspectionError(LightningCollabError):
+    """A run that cannot be looked into in the way that was asked for."""

@@ -1,6 +1,6 @@
 """`conf/callbacks`: what watches the training."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,22 @@ class EarlyStoppingConfig(Section):
     """What counts as an improvement, in units of the monitored metric."""
 
 
+class ProjectorConfig(Section):
+    """When embeddings are logged to TensorBoard's projector, with histograms and genre overlap."""
+
+    every_n_epochs: Annotated[int, Field(ge=1)] | None
+    """null: at the end of each cycle of the schedule; at the end of the run in any case."""
+    users: bool
+    """Users as well as items."""
+
+
+class ReportConfig(Section):
+    """The page that a run ends with."""
+
+    map: Literal["tsne", "umap", "pca"] | None
+    """Layout of the map of items in it; null: no map."""
+
+
 class CallbacksConfig(Section):
     """What watches the training."""
 
@@ -25,3 +41,7 @@ class CallbacksConfig(Section):
     """null: train for max_epochs."""
     progress_bar: bool
     """Show progress while training."""
+    projector: ProjectorConfig | None = None
+    """null: embeddings are not logged."""
+    report: ReportConfig | None = None
+    """null: no report.html."""

@@ -6,8 +6,12 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from pytorch_lightning import Callback
 
+from lightning_collab.config import RunConfig
 from lightning_collab.front_door import run_config
+from lightning_collab.inference.catalogue import SaveCatalogue
+from lightning_collab.inspection.log_embeddings import LogEmbeddings
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import train
 from lightning_collab.training.run_directory import RunDirectory
@@ -28,7 +32,22 @@ def train_job(config: DictConfig) -> dict[str, Any]:
     first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
     checked = run_config(config, HydraConfig.get())
     with run_log(run.log_file if first else None, quiet=not first):
-        metrics = train(checked, run, resume=config.resume is not None)
+        metrics = train(
+            checked, run, resume=config.resume is not None, callbacks=run_callbacks(checked, run)
+        )
     if first:
         print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
     return metrics
+
+
+def run_callbacks(config: RunConfig, run: RunDirectory) -> list[Callback]:
+    """What looks on while a run trains, as its config asks.
+
+    Args:
+        config: of the run.
+        run: where it goes.
+    """
+    callbacks: list[Callback] = [SaveCatalogue(run)]
+    if config.callbacks.projector is not None:
+        callbacks.append(LogEmbeddings(config))
+    return callbacks

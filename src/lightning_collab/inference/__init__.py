@@ -1,0 +1,1 @@
+"""Using a trained run: loaded from its directory alone."""

@@ -1,0 +1,78 @@
+"""What is known of the users and items of a run, kept beside its checkpoints."""
+
+import io
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import pytorch_lightning as lightning
+
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.vocabulary import Vocabulary
+from lightning_collab.training.run_directory import RunDirectory, write_whole
+
+Side = Literal["users", "items"]
+
+ID_COLUMN: dict[Side, str] = {"users": "user", "items": "item"}
+"""The column that holds the raw ids."""
+
+
+def catalogue(data: RatingDataModule, side: Side) -> pl.DataFrame:
+    """One row for each user or item that the data knows.
+
+    Args:
+        data: split ratings.
+        side: `users` or `items`.
+
+    Returns:
+        First the ids of the training part in the order of their embedding rows, then the ids that
+        only the other parts or the features have. Columns: the raw id (`user` or `item`), the
+        features of the source, `ratings` (number of training ratings, Int64) and `mean_rating`
+        (of the training ratings, Float64; null where there is none).
+    """
+    column = ID_COLUMN[side]
+    train = data.columns(data.rows.train)
+    if side == "items":
+        rows, known, everyone = train.items, data.item_vocabulary, data.table.item_vocabulary
+        features = data.table.item_features
+    else:
+        rows, known, everyone = train.users, data.user_vocabulary, data.table.user_vocabulary
+        features = data.table.user_features
+    counts = np.bincount(rows, minlength=len(known))[1:]
+    sums = np.bincount(rows, train.ratings, minlength=len(known))[1:]
+    seen = pl.DataFrame({column: known.ids, "ratings": counts, "mean_rating": sums / counts})
+    others = _others(known, everyone, features, column)
+    table = pl.concat([seen, others], how="diagonal").with_columns(pl.col("ratings").fill_null(0))
+    if features is None:
+        return table
+    described = table.join(features, on=column, how="left", maintain_order="left")
+    return described.select(*features.columns, "ratings", "mean_rating")
+
+
+def _others(
+    known: Vocabulary, everyone: Vocabulary, features: pl.DataFrame | None, column: str
+) -> pl.DataFrame:
+    ids = everyone.ids if features is None else pl.concat([everyone.ids, features[column]])
+    unseen = ids.unique().sort()
+    return pl.DataFrame({column: unseen.filter(~unseen.is_in(known.ids.implode()))})
+
+
+class SaveCatalogue(lightning.Callback):
+    """Writes users.parquet and items.parquet before the first step, on rank zero.
+
+    Args:
+        run: the run directory.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Write both files, each whole or not at all."""
+        if not trainer.is_global_zero:
+            return
+        data: RatingDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        for side, path in (("users", self.run.users_file), ("items", self.run.items_file)):
+            buffer = io.BytesIO()
+            catalogue(data, side).write_parquet(buffer)  # type: ignore[arg-type]
+            write_whole(path, buffer.getvalue())

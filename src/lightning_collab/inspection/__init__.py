@@ -1,0 +1,1 @@
+"""Looking inside: projector, map, neighbours and reports."""

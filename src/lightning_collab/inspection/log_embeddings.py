@@ -1,0 +1,185 @@
+"""A callback that shows on TensorBoard how the embeddings form."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytorch_lightning as lightning
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from lightning_collab.config import RunConfig
+from lightning_collab.config.scheduler import Scheduler, WarmRestartsConfig
+from lightning_collab.inference.catalogue import Side, catalogue
+from lightning_collab.inspection.genre_overlap import GenreOverlap
+from lightning_collab.inspection.labels import described
+from lightning_collab.inspection.projector_bookmarks import bookmarks
+from lightning_collab.inspection.projector_files import MAX_ROWS, write_embedding
+from lightning_collab.inspection.side_embeddings import SideEmbeddings, side_embeddings
+from lightning_collab.models import RatingModel
+from lightning_collab.training.schedules import cycle_position
+
+log = logging.getLogger(__name__)
+
+
+class LogEmbeddings(lightning.Callback):
+    """Embeddings to the projector, histograms and genre overlap, at chosen epochs.
+
+    Each epoch has tags of its own (`items/epoch_007`), so that one can watch the map form; a
+    resumed run adds to them. Only rank zero writes, and only where there is a TensorBoard logger.
+
+    Args:
+        config: of the run; its `callbacks.projector` must not be null.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        assert config.callbacks.projector is not None
+        self._settings = config.callbacks.projector
+        self._scheduler = config.scheduler
+        self._sides: tuple[Side, ...] = ("items", "users") if self._settings.users else ("items",)
+        self._logged: int | None = None
+        self._known: dict[Side, pl.DataFrame] = {}
+        self._rows: dict[Side, np.ndarray[Any, Any]] = {}
+        self._overlap: GenreOverlap | None = None
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Learn the names of the rows, once."""
+        if self._logger(trainer) is None:
+            return
+        for side in self._sides:
+            table: Any = getattr(trainer, "datamodule")  # noqa: B009 (not in Lightning's types)
+            known = catalogue(table, side)
+            known = known.head(
+                len(table.item_vocabulary if side == "items" else table.user_vocabulary) - 1
+            )
+            self._known[side] = known
+            self._rows[side] = most_rated(known)
+            if len(self._rows[side]) < len(known):
+                log.warning(
+                    "the projector shows the %d most rated of %d %s",
+                    len(self._rows[side]),
+                    len(known),
+                    side,
+                )
+        self._overlap = GenreOverlap(self._known["items"])
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Log, where this epoch is one of the chosen."""
+        done = trainer.current_epoch + 1
+        every = self._settings.every_n_epochs
+        due = ends_cycle(self._scheduler, done) if every is None else done % every == 0
+        if due:
+            self._log(trainer, pl_module.model, done)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Log the last epoch, where it has not been logged."""
+        if trainer.current_epoch and self._logged != trainer.current_epoch:
+            self._log(trainer, pl_module.model, trainer.current_epoch)
+
+    def _log(self, trainer: lightning.Trainer, model: RatingModel, epoch: int) -> None:
+        self._logged = epoch
+        logger = self._logger(trainer)
+        if logger is None:
+            return
+        tables = model.lookup_tables().get("embeddings", {})
+        for side in self._sides:
+            if side not in tables:
+                continue
+            learned = side_embeddings(model, side)
+            write_snapshot(
+                Path(logger.log_dir),
+                f"{side}/epoch_{epoch:03}",
+                side,
+                self._known[side],
+                learned,
+                self._rows[side],
+            )
+            self._histograms(logger, side, learned, trainer.global_step)
+            if side == "items" and self._overlap is not None and self._overlap.possible:
+                overlap = self._overlap.of(learned.vectors)
+                logger.log_metrics(
+                    {
+                        "embeddings/genre_overlap": overlap.nearest,
+                        "embeddings/genre_overlap_chance": overlap.chance,
+                    },
+                    trainer.global_step,
+                )
+
+    @staticmethod
+    def _histograms(
+        logger: TensorBoardLogger, side: Side, learned: SideEmbeddings, step: int
+    ) -> None:
+        values = {
+            f"embeddings/{side}": learned.vectors.flatten(),
+            f"embeddings/{side}_norm": learned.vectors.norm(dim=1),
+        }
+        if learned.biases is not None:
+            values[f"biases/{side}"] = learned.biases
+        for name, each in values.items():
+            logger.experiment.add_histogram(name, each, step)
+
+    @staticmethod
+    def _logger(trainer: lightning.Trainer) -> TensorBoardLogger | None:
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    return logger
+        return None
+
+
+def write_snapshot(
+    logdir: Path,
+    tag: str,
+    side: Side,
+    known: pl.DataFrame,
+    learned: SideEmbeddings,
+    rows: np.ndarray[Any, Any] | None = None,
+) -> None:
+    """Put the embeddings of one side on the projector page of a run.
+
+    Args:
+        logdir: where the run's event files are.
+        tag: name in the page's list.
+        side: `users` or `items`.
+        known: a row for each embedding.
+        learned: the embeddings.
+        rows: int [m], those that are shown; None: the most rated that the page can hold.
+    """
+    if rows is None:
+        rows = most_rated(known)
+    metadata = described(known, side)
+    if learned.biases is not None:
+        metadata = metadata.with_columns(bias=pl.Series(learned.biases.numpy()))
+    write_embedding(
+        logdir,
+        tag,
+        learned.vectors.numpy()[rows],
+        metadata[rows],
+        bookmarks(metadata.columns, learned.vectors.shape[1]),
+    )
+
+
+def most_rated(known: pl.DataFrame, limit: int = MAX_ROWS) -> np.ndarray[Any, Any]:
+    """Positions of the most rated rows, in the order of the table.
+
+    Args:
+        known: with `ratings`.
+        limit: how many at most.
+    """
+    order = np.argsort(-known["ratings"].to_numpy(), kind="stable")[:limit]
+    return np.sort(order)
+
+
+def ends_cycle(scheduler: Scheduler, epochs: int) -> bool:
+    """Whether a cycle of the schedule ends within the last of these epochs.
+
+    Args:
+        scheduler: the `scheduler` section; one without cycles ends none.
+        epochs: done so far.
+    """
+    if not isinstance(scheduler, WarmRestartsConfig):
+        return False
+    # Positions in epochs: a cycle that began after the epoch before follows one that has ended.
+    position, _ = cycle_position(epochs, scheduler.cycle_len, scheduler.cycle_mult)
+    return epochs - position > epochs - 1 + 1e-9
