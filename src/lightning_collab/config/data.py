@@ -1,12 +1,22 @@
 """`conf/data`: where the ratings come from and how many make a batch."""
 
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from lightning_collab.config.section import Section
 
 BatchSize = Annotated[int, Field(ge=1)] | Literal["full"]
+Column = str | Annotated[int, Field(ge=1)]
+
+
+def _absolute(path: str) -> str:
+    """A run that is looked at again later, from another folder, still finds its data."""
+    return str(Path(path).expanduser().absolute())
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 
 class DataConfig(Section):
@@ -16,10 +26,10 @@ class DataConfig(Section):
     """Test parts that come with the source."""
 
     name: str
-    root: str | None
-    """Folder of the raw files; null: $LIGHTNING_COLLAB_DATA, else the user's cache folder."""
     batch_size: BatchSize
     """Ratings in one optimiser step over all ranks; `full`: all of them."""
+    cache: bool
+    """Keep the parsed table, so that the next start need not parse again."""
 
     @property
     def has_timestamps(self) -> bool:
@@ -32,7 +42,14 @@ class DataConfig(Section):
         return False
 
 
-class MovieLens100KConfig(DataConfig):
+class MovieLensConfig(DataConfig):
+    """A release of MovieLens."""
+
+    root: str | None
+    """Folder of the raw files; null: $LIGHTNING_COLLAB_DATA, else the user's cache folder."""
+
+
+class MovieLens100KConfig(MovieLensConfig):
     """MovieLens 100K (1998)."""
 
     official_folds = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
@@ -40,7 +57,7 @@ class MovieLens100KConfig(DataConfig):
     name: Literal["ml_100k"]
 
 
-class MovieLensLatestSmallConfig(DataConfig):
+class MovieLensLatestSmallConfig(MovieLensConfig):
     """MovieLens latest-small, about 100,000 ratings; GroupLens has changed it over the years."""
 
     name: Literal["ml_latest_small"]
@@ -48,6 +65,133 @@ class MovieLensLatestSmallConfig(DataConfig):
     """Year: 2018 is the one at GroupLens today, 2016 the one of the fastai course."""
 
 
+class MovieLensLargeConfig(MovieLensConfig):
+    """The larger releases of MovieLens: 1 to 32 million ratings."""
+
+    name: Literal["ml_1m", "ml_10m", "ml_20m", "ml_25m", "ml_32m"]
+
+
+class ColumnsConfig(Section):
+    """Which columns of your own file are what: a name, or a position counted from 1."""
+
+    user: Column
+    item: Column
+    rating: Column
+    timestamp: Column | None
+    """null: there is none."""
+    part: Column | None
+    """A column that says `train`, `val` or `test` (for split=given); null: there is none."""
+
+
+class OwnFileConfig(DataConfig):
+    """Your own CSV or Parquet file."""
+
+    name: Literal["csv"]
+    path: AbsolutePath
+    """File of the ratings: delimited text (also compressed by gzip) or Parquet."""
+    val_path: AbsolutePath | None
+    """File of the validation part (for split=given); null: there is none."""
+    test_path: AbsolutePath | None
+    """File of the test part (for split=given); null: there is none."""
+    users_path: AbsolutePath | None
+    """File about users, with a column named as columns.user."""
+    items_path: AbsolutePath | None
+    """File about items, with a column named as columns.item."""
+    format: Literal["csv", "parquet"] | None
+    """null: by the end of the file's name."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
+    """One character between two values."""
+    header: bool
+    """Whether the first line names the columns."""
+    encoding: Literal["utf8", "latin-1"]
+    """Of the text."""
+    columns: ColumnsConfig
+    ids: Literal["auto", "integer", "string"]
+    """What ids are; auto: integers where the first thousand are."""
+    rating_range: tuple[float, float] | None
+    """Lowest and highest rating that the scale allows; null: those found."""
+    timestamp_unit: Literal["s", "ms", "us"]
+    """Of timestamps that are numbers since 1970."""
+    duplicates: Literal["error", "last", "mean"]
+    """What to do with several ratings of one item by one user; last: in time, else in the file."""
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("say which file: data.path=<file of the ratings>")
+        return value
+
+    @field_validator("rating_range", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        """YAML has lists, which strict validation does not take for a pair."""
+        return tuple(float(each) for each in value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _keys_fit_each_other(self) -> Self:
+        if self.rating_range is not None and self.rating_range[0] >= self.rating_range[1]:
+            raise ValueError("data.rating_range must be [lowest, highest]")
+        parts = self.columns.part is not None
+        if parts and (self.val_path or self.test_path):
+            raise ValueError("data.columns.part and data.test_path both say what the parts are")
+        named = [key for key, column in self.columns if isinstance(column, str)]
+        if not self.header and named:
+            raise ValueError(
+                f"data.columns.{named[0]} must be a position counted from 1, since with "
+                "data.header=false the columns have no names"
+            )
+        return self
+
+    @property
+    def has_timestamps(self) -> bool:
+        """Where a column is named."""
+        return self.columns.timestamp is not None
+
+    @property
+    def names_parts(self) -> bool:
+        """By a column or by files."""
+        return bool(self.columns.part is not None or self.val_path or self.test_path)
+
+
+class SyntheticConfig(DataConfig):
+    """Ratings drawn from known factors, for tests and for measuring scale."""
+
+    name: Literal["synthetic"]
+    ratings: Annotated[int, Field(ge=1)]
+    """How many."""
+    users: Annotated[int, Field(ge=2)] | None
+    """How many; null: as many as a release of MovieLens of this size would have."""
+    items: Annotated[int, Field(ge=2)] | None
+    """How many; null: as many as a release of MovieLens of this size would have."""
+    factors: Annotated[int, Field(ge=0)]
+    """Length of the true factors; 0: biases alone."""
+    factor_scale: Annotated[float, Field(ge=0)]
+    """Standard deviation of the dot product of true factors, in rating units."""
+    bias_scale: Annotated[float, Field(ge=0)]
+    """Standard deviation of the true biases of users and of items, in rating units."""
+    noise: Annotated[float, Field(ge=0)]
+    """Standard deviation of what no model can know, in rating units."""
+    step: Annotated[float, Field(ge=0)]
+    """Ratings are rounded to whole multiples of it; 0: not rounded."""
+    popularity: Annotated[float, Field(ge=0, le=2)]
+    """Zipf exponent of the items' popularity; 0: all alike."""
+    timestamps: bool
+    """Whether each rating has a time; 8 bytes more a rating."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Of the ratings."""
+
+    @property
+    def has_timestamps(self) -> bool:
+        """If asked for."""
+        return self.timestamps
+
+
 DataSource = Annotated[
-    MovieLens100KConfig | MovieLensLatestSmallConfig, Field(discriminator="name")
+    MovieLens100KConfig
+    | MovieLensLatestSmallConfig
+    | MovieLensLargeConfig
+    | OwnFileConfig
+    | SyntheticConfig,
+    Field(discriminator="name"),
 ]

@@ -2,10 +2,12 @@
 
 import hashlib
 import logging
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +46,11 @@ class Place(Protocol):
         """Path in the archive -> name to store it under."""
         ...
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it is known which file it should be; else its sum is recorded."""
+        ...
+
     def fetch(self, folder: Path) -> Path:
         """Put the archive into `folder`, checked, and return its path."""
         ...
@@ -57,11 +64,18 @@ class Server:
         url: of the archive.
         sha256: of the archive, in hex; None: not known.
         members: path in the archive -> name to store it under.
+        md5: of the archive, in hex, where only this is published; None: not known.
     """
 
     url: str
     sha256: str | None = None
     members: Mapping[str, str] = field(default_factory=dict)
+    md5: str | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is known which file it should be."""
+        return bool(self.sha256 or self.md5)
 
     @property
     def description(self) -> str:
@@ -82,6 +96,8 @@ class Server:
             raise UnreachableError(str(error)) from error
         if self.sha256 is not None:
             _check(Path(path), self.sha256, self.url)
+        elif self.md5 is not None:
+            _check(Path(path), self.md5, self.url, "md5")
         return Path(path)
 
 
@@ -98,6 +114,11 @@ class PackageIndex:
     requirement: str
     sha256: str
     members: Mapping[str, str]
+
+    @property
+    def pinned(self) -> bool:
+        """Always."""
+        return True
 
     @property
     def description(self) -> str:
@@ -156,9 +177,13 @@ def _obtain_locked(folder: Path, places: list[Place], by_hand: str) -> None:
             except UnreachableError as error:
                 failures.append(f"{place.description}: {_shortened(str(error))}")
                 continue
+            if not place.pinned:
+                _check_recorded(
+                    archive, folder.parent / f".{folder.name}.sha256", place.description
+                )
             unpacked = temporary / "unpacked"
             unpacked.mkdir()
-            _extract(archive, place.members, unpacked)
+            _extract(archive, place.members, unpacked, place.description)
             unpacked.rename(folder)
             log.info("stored in %s", folder)
             return
@@ -166,11 +191,17 @@ def _obtain_locked(folder: Path, places: list[Place], by_hand: str) -> None:
     raise DataError(f"no ratings found; tried\n{tried}\n{by_hand}")
 
 
-def _extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
+def _extract(archive: Path, members: Mapping[str, str], folder: Path, description: str) -> None:
     """Copy only the members asked for, under the names that we give them."""
-    with zipfile.ZipFile(archive) as source:
-        for member, name in members.items():
-            (folder / name).write_bytes(source.read(member))
+    try:
+        with zipfile.ZipFile(archive) as source:
+            for member, name in members.items():
+                with source.open(member) as packed, (folder / name).open("wb") as file:
+                    shutil.copyfileobj(packed, file, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{description}: not a whole zip archive: {error}") from error
+    except KeyError as error:
+        raise DataError(f"{description}: {error.args[0]}") from error
 
 
 @contextmanager
@@ -186,13 +217,28 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(path: Path, sha256: str, description: str) -> None:
-    found = sha256_of(path)
-    if found != sha256:
+def _check(path: Path, expected: str, description: str, algorithm: str = "sha256") -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected:
         raise WrongChecksumError(
             f"refused a download that is not the expected file: {description}\n"
-            f"  sha256 expected {sha256}\n  sha256 found    {found}"
+            f"  {algorithm} expected {expected}\n  {algorithm} found    {found}"
         )
+
+
+def _check_recorded(archive: Path, record: Path, description: str) -> None:
+    """Where no sum is published: the same archive as the first time, whose sum is kept."""
+    if not record.is_file():
+        record.write_text(f"{sha256_of(archive)}  {description}\n")
+        return
+    try:
+        _check(archive, record.read_text().split()[0], description)
+    except WrongChecksumError as error:
+        raise WrongChecksumError(
+            f"{error}\nThe expected one is that of the first download, kept in {record}; if a new "
+            "edition is what you want, remove that file"
+        ) from error
 
 
 def _shortened(message: str, limit: int = 160) -> str:

@@ -1,0 +1,154 @@
+"""The larger releases of MovieLens: 1M, 10M, 20M, 25M and 32M.
+
+The sums are the MD5s that GroupLens publishes beside each archive (ml-1m.zip.md5 and so on), as
+several projects that check them have them too.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from lightning_collab.data.download import Server
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.sources.movielens_release import (
+    Release,
+    ReleaseFrames,
+    items_with_genres,
+    load_release,
+    read_csv_files,
+    read_ratings,
+)
+from lightning_collab.data.text_columns import TextFormat, read_text_columns
+
+NOTICE = (
+    "MovieLens {} is for research use; it may not be redistributed or used commercially without "
+    "permission from GroupLens (see its README). Cite: Harper and Konstan (2015), "
+    "DOI 10.1145/2827872."
+)
+ADDRESS = "https://files.grouplens.org/datasets/movielens"
+
+# A separator of two characters is read as one, with an empty column between each two.
+COLONS = TextFormat(":", has_header=False)
+RATING_POSITIONS = (0, 2, 4, 6)
+USER_POSITIONS = {"user": 0, "gender": 2, "age": 4, "occupation": 6}
+WHOLE_LINES = {
+    "utf8": TextFormat("\x1f", has_header=False),
+    "latin-1": TextFormat("\x1f", has_header=False, encoding="latin-1"),
+}
+OCCUPATIONS = (
+    "other",
+    "academic/educator",
+    "artist",
+    "clerical/admin",
+    "college/grad student",
+    "customer service",
+    "doctor/health care",
+    "executive/managerial",
+    "farmer",
+    "homemaker",
+    "K-12 student",
+    "lawyer",
+    "programmer",
+    "retired",
+    "sales/marketing",
+    "scientist",
+    "self-employed",
+    "technician/engineer",
+    "tradesman/craftsman",
+    "unemployed",
+    "writer",
+)
+"""Of the codes in users.dat, from its README."""
+
+
+def load(root: Path, name: str) -> RatingTable:
+    """Read a release from its folder below `root`, fetching it first where it is not there.
+
+    Args:
+        root: folder of the raw files.
+        name: `ml_1m`, `ml_10m`, `ml_20m`, `ml_25m` or `ml_32m`.
+
+    Raises:
+        DataError: the files can be found nowhere, or one of them does not parse.
+    """
+    return load_release(RELEASES[name], root)
+
+
+def read_dat_files(folder: Path, encoding: str) -> ReleaseFrames:
+    """The releases before 2015: ratings.dat, movies.dat and users.dat, separated by `::`.
+
+    Args:
+        folder: of the files; all but the ratings may be missing.
+        encoding: of movies.dat.
+
+    Returns:
+        `age` is the youngest of the age group (1: under 18).
+
+    Raises:
+        DataError: a file does not parse.
+    """
+    ratings = read_ratings(folder / "ratings.dat", COLONS, RATING_POSITIONS)
+    users = items = None
+    if (folder / "users.dat").is_file():
+        schema: dict[str, pl.DataType] = {
+            "user": pl.Int64(),
+            "gender": pl.String(),
+            "age": pl.Int32(),
+            "occupation": pl.Int32(),
+        }
+        frame = read_text_columns(
+            folder / "users.dat", schema, COLONS, positions=list(USER_POSITIONS.values())
+        )
+        named = pl.col("occupation").replace_strict(
+            dict(enumerate(OCCUPATIONS)), default=None, return_dtype=pl.String
+        )
+        users = frame.select("user", "age", "gender", occupation=named)
+    if (folder / "movies.dat").is_file():
+        lines = read_text_columns(
+            folder / "movies.dat", {"line": pl.String()}, WHOLE_LINES[encoding]
+        )
+        # A title may have a colon in it.
+        fields = pl.col("line").str.extract_groups(r"^(?<item>\d+)::(?<title>.*)::(?<genres>.*)$")
+        frame = lines.select(fields).unnest("line").with_columns(pl.col("item").cast(pl.Int64))
+        items = items_with_genres(frame.drop_nulls("item"))
+    return ReleaseFrames(ratings, users, items)
+
+
+def _release(size: str, files: tuple[str, ...], md5: str, folder: str | None = None) -> Release:
+    folder = folder or f"ml-{size.lower()}"
+    csv = "ratings.csv" in files
+    encoding = "latin-1" if size == "1M" else "utf8"
+    return Release(
+        name=f"ml_{size.lower()}",
+        folder=folder,
+        read=read_csv_files if csv else lambda path: read_dat_files(path, encoding),
+        rating_range=(1.0, 5.0) if size == "1M" else (0.5, 5.0),
+        notice=NOTICE.format(size),
+        server=Server(
+            url=f"{ADDRESS}/ml-{size.lower()}.zip",
+            members={f"{folder}/{name}": name for name in files},
+            md5=md5,
+        ),
+    )
+
+
+CSV_FILES = ("README.txt", "ratings.csv", "movies.csv", "tags.csv", "links.csv")
+RELEASES = {
+    release.name: release
+    for release in (
+        _release(
+            "1M",
+            ("README", "ratings.dat", "movies.dat", "users.dat"),
+            md5="c4d9eecfca2ab87c1945afe126590906",
+        ),
+        _release(
+            "10M",
+            ("README.html", "ratings.dat", "movies.dat", "tags.dat"),
+            md5="ce571fd55effeba0271552578f2648bd",
+            folder="ml-10M100K",
+        ),
+        _release("20M", CSV_FILES, md5="cd245b17a1ae2cc31bb14903e1204af3"),
+        _release("25M", CSV_FILES, md5="6b51fb2759a8657d3bfcbfc42b592ada"),
+        _release("32M", CSV_FILES, md5="d472be332d4daa821edc399621853b57"),
+    )
+}
