@@ -70,7 +70,9 @@ class GenreOverlap:
         """
         near = nearest(vectors[self._rows], torch.arange(len(self._rows)), self.neighbours).rows
         total = 0.0
-        for films, others in zip(self._genres.split(CHUNK), near.split(CHUNK), strict=True):
+        for films, others in zip(
+            torch.split(self._genres, CHUNK), torch.split(near, CHUNK), strict=True
+        ):
             shared = torch.einsum("fg,fkg->fk", films, self._genres[others])
             total += float(self._jaccard(films, shared, self._genres.sum(1)[others]).sum())
         return Overlap(total / near.numel(), self._chance, len(self._rows))
@@ -82,7 +84,7 @@ class GenreOverlap:
     def _mean_of_all_pairs(self) -> float:
         """Over all pairs of different films."""
         total, count = 0.0, len(self._rows)
-        for films in self._genres.split(CHUNK):
+        for films in torch.split(self._genres, CHUNK):
             shared = films @ self._genres.T
             total += float(self._jaccard(films, shared, self._genres.sum(1)[None, :]).sum())
         return (total - count) / (count * (count - 1))  # each film with itself: 1
@@ -94,5 +96,5 @@ def _indicators(lists: pl.Series) -> Tensor:
     exploded = pl.DataFrame({"film": np.arange(len(lists)), "genre": lists}).explode("genre")
     result = torch.zeros(len(lists), len(names))
     columns = exploded["genre"].replace_strict(names, return_dtype=pl.Int64).to_numpy()
-    result[exploded["film"].to_numpy(), columns] = 1.0
+    result[torch.tensor(exploded["film"].to_numpy()), torch.tensor(columns)] = 1.0
     return result

@@ -56,7 +56,7 @@ def nearest(
     if k < 1:
         raise InspectionError("there is no one else to compare with; lower min_ratings")
     rows, similarities = [], []
-    for part in queries.split(CHUNK):
+    for part in torch.split(queries, CHUNK):
         scores = vectors[part] @ candidates.T
         scores[part[:, None] == allowed[None, :]] = -torch.inf
         best = scores.topk(k, dim=1)

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from google.protobuf import text_format
 from numpy.typing import NDArray
-from tensorboard.plugins.projector.projector_config_pb2 import (  # type: ignore[attr-defined]
+from tensorboard.plugins.projector.projector_config_pb2 import (
     EmbeddingInfo,
     ProjectorConfig,
 )

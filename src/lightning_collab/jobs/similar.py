@@ -79,9 +79,10 @@ def _print(
     for column in shown.columns:
         numeric = shown[column].dtype.is_numeric()
         table.add_column(
-            column.replace("_", " "),
+            "mean" if column == "mean_rating" else column,
             justify="right" if numeric else "left",
             no_wrap=column != "genres",
+            min_width=14 if column == "genres" else None,
         )
     for values in shown.iter_rows():
         table.add_row(*(_cell(value) for value in values))

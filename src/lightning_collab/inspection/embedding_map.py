@@ -1,0 +1,161 @@
+"""A map: positions in the plane, and what is known of each point."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_collab.config.inspection import MapMethod
+from lightning_collab.errors import InspectionError
+from lightning_collab.inference.catalogue import Side
+from lightning_collab.inference.trained_run import TrainedRun
+from lightning_collab.inspection.labels import described
+from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, plane
+from lightning_collab.inspection.log_embeddings import most_rated
+from lightning_collab.inspection.side_embeddings import side_embeddings
+
+COLOUR_COLUMNS = ("genre", "occupation")
+"""The first of these that there is gives the colours."""
+PALETTE = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf"),
+    *("#bcbd22", "#393b79", "#ad494a", "#637939", "#7b4173", "#3182bd", "#e6550d", "#31a354"),
+    *("#756bb1", "#8c6d31"),
+)
+REST = "#999999"
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingMap:
+    """Embeddings in the plane.
+
+    Attributes:
+        title: of the map.
+        side: `users` or `items`.
+        method: of the layout.
+        positions: float64 [n, 2].
+        points: what is known of each, the name first; with `bias` where the model has one.
+        vectors: float32 [n, factors], what was laid out.
+        biases: float32 [n], or None.
+    """
+
+    title: str
+    side: Side
+    method: MapMethod
+    positions: NDArray[np.float64]
+    points: pl.DataFrame
+    vectors: NDArray[np.float32]
+    biases: NDArray[np.float32] | None
+
+    @property
+    def names(self) -> list[str]:
+        """One for each point."""
+        return [str(name) for name in self.points.to_series(0)]
+
+    @property
+    def groups(self) -> list[str]:
+        """What gives each point its colour: the first genre, or the occupation."""
+        for column in COLOUR_COLUMNS:
+            if column in self.points.columns:
+                return [str(value) for value in self.points[column]]
+        return [self.side] * len(self.points)
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """The colour of each group, the largest group first; the smallest share one grey."""
+        counts = pl.Series(self.groups).value_counts(sort=True, name="count")
+        ordered = counts.sort(["count", counts.columns[0]], descending=[True, False])
+        names = ordered.to_series(0).to_list()
+        return {
+            str(name): PALETTE[number] if number < len(PALETTE) else REST
+            for number, name in enumerate(names)
+        }
+
+    def page_data(self) -> dict[str, Any]:
+        """The map as the page's script wants it: positions in 0 to 1, and what hovering shows."""
+        low, high = self.positions.min(axis=0), self.positions.max(axis=0)
+        span = np.where(high > low, high - low, 1.0)
+        scaled = (self.positions - low) / span
+        tags = self.points["genres"].str.split("|") if "genres" in self.points.columns else None
+        return {
+            "x": np.round(scaled[:, 0], 4).tolist(),
+            # Screens count from the top.
+            "y": np.round(1 - scaled[:, 1], 4).tolist(),
+            "names": self.names,
+            "groups": self.groups,
+            "tags": tags.to_list() if tags is not None else [[group] for group in self.groups],
+            "colours": self.colours,
+            "ratings": self.points["ratings"].to_list(),
+            "facts": [_facts(row) for row in self.points.iter_rows(named=True)],
+        }
+
+
+def embedding_map(
+    run: TrainedRun,
+    side: Side,
+    method: MapMethod,
+    *,
+    min_ratings: int = 0,
+    max_points: int = 10_000,
+    seed: int = 0,
+    perplexity: float = 30.0,
+    iterations: int = TSNE_ITERATIONS,
+) -> EmbeddingMap:
+    """Lay out the users or items of a run.
+
+    Args:
+        run: a trained run.
+        side: `users` or `items`.
+        method: of the layout.
+        min_ratings: training ratings that a point must have.
+        max_points: at most so many points, the most rated.
+        seed: of t-SNE and UMAP.
+        perplexity: of t-SNE.
+        iterations: of t-SNE.
+
+    Raises:
+        InspectionError: the model has no such embeddings, or too few points are left.
+    """
+    learned = side_embeddings(run.model, side)
+    known = run.items if side == "items" else run.users
+    enough = np.flatnonzero((known["ratings"] >= min_ratings).to_numpy())
+    if len(enough) < 3:
+        raise InspectionError(
+            f"{len(enough)} {side} have {min_ratings} training ratings or more, too few for a map; "
+            "lower min_ratings"
+        )
+    rows = enough[most_rated(known[enough], max_points)]
+    vectors = learned.vectors.numpy()[rows]
+    points = described(known[rows], side)
+    biases = None if learned.biases is None else learned.biases.numpy()[rows]
+    if biases is not None:
+        points = points.with_columns(bias=pl.Series(biases))
+    left_out = f", the most rated of {len(enough):,}" if len(rows) < len(enough) else ""
+    return EmbeddingMap(
+        title=f"{TITLES[method]} of {len(rows):,} {side}{left_out} ({run.config.model.name})",
+        side=side,
+        method=method,
+        positions=plane(vectors, method, seed=seed, perplexity=perplexity, iterations=iterations),
+        points=points,
+        vectors=vectors,
+        biases=biases,
+    )
+
+
+def _facts(row: dict[str, Any]) -> str:
+    """What hovering says below the name."""
+    shown = []
+    for column, value in list(row.items())[1:]:
+        if value is None or column in ("genre", "year", "item", "user"):
+            continue
+        name = column.replace("_", " ")
+        if column == "genres":
+            shown.append(str(value).replace("|", ", "))
+        elif isinstance(value, float):
+            shown.append(f"{name} {value:.2f}")
+        elif isinstance(value, int):
+            shown.append(f"{value:,} ratings" if column == "ratings" else f"{name} {value}")
+        else:
+            shown.append(str(value))
+    return " · ".join(shown)

@@ -1,0 +1,119 @@
+"""From many dimensions to two."""
+
+import os
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_collab.config.inspection import MapMethod
+from lightning_collab.errors import InspectionError
+
+TITLES: dict[MapMethod, str] = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
+TSNE_ITERATIONS = 500
+
+
+def plane(
+    vectors: NDArray[np.float32],
+    method: MapMethod,
+    *,
+    seed: int = 0,
+    perplexity: float = 30.0,
+    iterations: int = TSNE_ITERATIONS,
+) -> NDArray[np.float64]:
+    """Positions in the plane, near one another where the vectors are.
+
+    `pca` keeps distances as well as a linear map can; `tsne` (van der Maaten and Hinton 2008) and
+    `umap` (McInnes, Healy and Melville 2018) keep neighbours, by cosine.
+
+    Args:
+        vectors: float32 [n, factors], n at least 3.
+        method: of the layout.
+        seed: of t-SNE and UMAP.
+        perplexity: of t-SNE; lowered where there are too few points for it.
+        iterations: of t-SNE, after its early ones.
+
+    Returns:
+        float64 [n, 2], centred, the widest axis first.
+
+    Raises:
+        InspectionError: too few points, or UMAP is not installed.
+    """
+    if len(vectors) < 3:
+        raise InspectionError(
+            f"a map needs at least 3 points, and there are {len(vectors)}; lower min_ratings"
+        )
+    match method:
+        case "pca":
+            positions = principal_components(vectors, 2)
+        case "tsne":
+            positions = _tsne(vectors, seed, perplexity, iterations)
+        case "umap":
+            positions = _umap(vectors, seed)
+    positions = np.asarray(positions, dtype=np.float64)
+    positions -= positions.mean(axis=0)
+    return positions[:, np.argsort(-positions.std(axis=0), kind="stable")]
+
+
+def principal_components(vectors: NDArray[np.float32], count: int) -> NDArray[np.float64]:
+    """Coordinates along the directions of largest variance, the largest first.
+
+    The sign of each direction is such that its largest loading is positive.
+
+    Args:
+        vectors: float32 [n, factors].
+        count: how many; fewer are given where there are not so many.
+
+    Returns:
+        float64 [n, at most count].
+    """
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    # Eigenvectors of the small matrix: the cost is that of reading the vectors once.
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    directions = directions[:, ::-1][:, :count]
+    largest = np.abs(directions).argmax(axis=0)
+    signs = np.sign(np.take_along_axis(directions, largest[None, :], axis=0))
+    coordinates: NDArray[np.float64] = centred @ (directions * signs)
+    return coordinates
+
+
+def _tsne(
+    vectors: NDArray[np.float32], seed: int, perplexity: float, iterations: int
+) -> NDArray[np.float64]:
+    from openTSNE import TSNE
+
+    tsne = TSNE(
+        perplexity=min(perplexity, (len(vectors) - 1) / 3),
+        metric="cosine",
+        initialization="pca",
+        n_iter=iterations,
+        random_state=seed,
+        n_jobs=_cores(),
+    )
+    positions: NDArray[np.float64] = np.asarray(tsne.fit(_directed(vectors)))
+    return positions
+
+
+def _umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise InspectionError(
+            "method=umap needs the package umap-learn: pip install 'lightning-collab[umap]', or "
+            "take method=tsne"
+        ) from error
+    with warnings.catch_warnings():
+        # A seed means one thread, which is what we want and UMAP warns of.
+        warnings.filterwarnings("ignore", message="n_jobs value")
+        umap = UMAP(metric="cosine", random_state=seed, n_neighbors=min(15, len(vectors) - 1))
+        positions: NDArray[np.float64] = umap.fit_transform(_directed(vectors))
+    return positions
+
+
+def _directed(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors with none that is exactly zero, which has no angle to the others."""
+    return np.where(vectors.any(axis=1, keepdims=True), vectors, np.float32(1e-6))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
