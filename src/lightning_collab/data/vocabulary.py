@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 UNKNOWN_ROW = 0
 """The row of every id that the vocabulary does not have."""
+ENCODED_AT_A_TIME = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,15 @@ class Vocabulary:
         """
         values = raw_ids if isinstance(raw_ids, pl.Series) else pl.Series(list(raw_ids))
         values = values.cast(self.ids.dtype, strict=False)
-        position = self.ids.search_sorted(values).to_numpy() if len(self.ids) else None
-        if position is None or not len(values):
-            return np.zeros(len(values), dtype=np.int32)
-        inside = np.minimum(position, len(self.ids) - 1)
-        known = (self.ids.gather(inside) == values).fill_null(False).to_numpy()
-        return np.where(known, inside + 1, UNKNOWN_ROW).astype(np.int32)
+        rows = np.zeros(len(values), dtype=np.int32)
+        if len(self.ids):
+            # A part at a time, so that what is needed beside the result stays small.
+            for start in range(0, len(values), ENCODED_AT_A_TIME):
+                part = values.slice(start, ENCODED_AT_A_TIME)
+                inside = np.minimum(self.ids.search_sorted(part).to_numpy(), len(self.ids) - 1)
+                known = (self.ids.gather(inside) == part).fill_null(False).to_numpy()
+                rows[start : start + len(part)] = np.where(known, inside + 1, UNKNOWN_ROW)
+        return rows
 
     def decode(self, rows: NDArray[np.integer[Any]]) -> pl.Series:
         """Raw ids of row numbers; null for the unknown row."""

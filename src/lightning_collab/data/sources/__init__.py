@@ -1,5 +1,7 @@
 """One module for each place that ratings come from; each has `load`."""
 
+from pathlib import Path
+
 from lightning_collab.config.data import (
     DataSource,
     MovieLens100KConfig,
@@ -17,10 +19,12 @@ from lightning_collab.data.sources import (
     own_file,
     synthetic,
 )
+from lightning_collab.data.sources.movielens_release import obtained
+from lightning_collab.data.table_cache import cached_table
 
 
 def load_ratings(config: DataSource) -> RatingTable:
-    """The ratings that a config asks for.
+    """The ratings that a config asks for: parsed, or from the cache of parsed tables.
 
     Args:
         config: the `data` section.
@@ -28,6 +32,26 @@ def load_ratings(config: DataSource) -> RatingTable:
     Raises:
         DataError: they cannot be found, downloaded or read.
     """
+    files: list[Path]
+    match config:
+        case MovieLens100KConfig():
+            files = ml_100k.obtained(root_folder(config.root))
+        case MovieLensLatestSmallConfig():
+            edition = ml_latest_small.EDITIONS[config.edition]
+            files = obtained(edition, root_folder(config.root))
+        case MovieLensLargeConfig():
+            files = obtained(ml_large.RELEASES[config.name], root_folder(config.root))
+        case OwnFileConfig():
+            files = own_file.files(config)
+        case SyntheticConfig():
+            files = []
+    if not config.cache:
+        return _parsed(config)
+    settings = config.model_dump(mode="json", exclude={"batch_size", "cache", "root"})
+    return cached_table(settings, files, lambda: _parsed(config))
+
+
+def _parsed(config: DataSource) -> RatingTable:
     match config:
         case MovieLens100KConfig():
             return ml_100k.load(root_folder(config.root))

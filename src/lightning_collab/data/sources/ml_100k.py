@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lightning_collab.data.column_rules import rating_rules
 from lightning_collab.data.download import PackageIndex, Place, Server, obtain, sha256_of
+from lightning_collab.data.duplicates import with_one_rating_each
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources.film_title import release_year
 from lightning_collab.data.text_columns import TextFormat, read_text_columns
@@ -100,14 +101,14 @@ GENRES = [
 ]
 
 
-def load(root: Path) -> RatingTable:
-    """Read MovieLens 100K from `root/ml-100k`, fetching it first where it is not there.
+def obtained(root: Path) -> list[Path]:
+    """The files that the table is made of, fetched first where they are not there.
 
     Args:
         root: folder of the raw files.
 
     Raises:
-        DataError: the files can be found nowhere, or one of them does not parse.
+        DataError: the files can be found nowhere.
     """
     folder = root / FOLDER
     if not folder.is_dir():
@@ -118,6 +119,22 @@ def load(root: Path) -> RatingTable:
         )
         log.info(NOTICE)
         obtain(folder, PLACES, by_hand=by_hand)
+    names = ("u.data", "u.item", "u.user", *(f"{fold}.test" for fold in FOLDS))
+    names += tuple(RECBOLE_WHEEL.members.values())
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def load(root: Path) -> RatingTable:
+    """Read MovieLens 100K from `root/ml-100k`, fetching it first where it is not there.
+
+    Args:
+        root: folder of the raw files.
+
+    Raises:
+        DataError: the files can be found nowhere, or one of them does not parse.
+    """
+    obtained(root)
+    folder = root / FOLDER
     if (folder / "ml-100k.inter").is_file() and not (folder / "u.data").is_file():
         return _from_recbole(folder)
     return _from_grouplens(folder)
@@ -201,7 +218,7 @@ def _table(
             path,
             len(ratings),
         )
-    return RatingTable.from_frame(
+    table = RatingTable.from_frame(
         ratings,
         name="ml_100k",
         rating_range=RATING_RANGE,
@@ -209,3 +226,4 @@ def _table(
         item_features=items,
         parts=parts,
     )
+    return with_one_rating_each(table, "error", None)

@@ -14,6 +14,7 @@ import polars as pl
 
 from lightning_collab.data.column_rules import rating_rules
 from lightning_collab.data.download import Server, obtain, sha256_of
+from lightning_collab.data.duplicates import with_one_rating_each
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources.film_title import release_year
 from lightning_collab.data.text_columns import TextFormat, read_text_columns
@@ -28,6 +29,7 @@ RATING_COLUMNS: Mapping[str, pl.DataType] = {
     "timestamp": pl.Int64(),
 }
 
+TABLE_FILES = ("ratings.csv", "movies.csv", "ratings.dat", "movies.dat", "users.dat")
 HALF_STARS = (0.5, 5.0)
 COMMAS = TextFormat(",", has_header=True, quote_char='"')
 
@@ -69,6 +71,25 @@ class Release:
     sha256: Mapping[str, str] = field(default_factory=dict)
 
 
+def obtained(release: Release, root: Path) -> list[Path]:
+    """The files of a release that tables are made of, fetched first where they are not there.
+
+    Args:
+        release: which.
+        root: folder of the raw files.
+
+    Raises:
+        DataError: the files can be found nowhere.
+    """
+    folder = root / release.folder
+    if not folder.is_dir():
+        if release.server is None:
+            raise DataError(_by_hand(release, folder))
+        log.info(release.notice)
+        obtain(folder, [release.server], by_hand=_by_hand(release, folder))
+    return [folder / name for name in TABLE_FILES if (folder / name).is_file()]
+
+
 def load_release(release: Release, root: Path) -> RatingTable:
     """Read a release from its folder, fetching it first where it is not there.
 
@@ -79,23 +100,20 @@ def load_release(release: Release, root: Path) -> RatingTable:
     Raises:
         DataError: the files can be found nowhere, or one of them does not parse.
     """
+    obtained(release, root)
     folder = root / release.folder
-    if not folder.is_dir():
-        if release.server is None:
-            raise DataError(_by_hand(release, folder))
-        log.info(release.notice)
-        obtain(folder, [release.server], by_hand=_by_hand(release, folder))
     frames = release.read(folder)
     for name, expected in release.sha256.items():
         if (folder / name).is_file() and sha256_of(folder / name) != expected:
             log.warning("%s is not the file of the release (another sha256)", folder / name)
-    return RatingTable.from_frame(
+    table = RatingTable.from_frame(
         frames.ratings,
         name=release.name,
         rating_range=release.rating_range,
         user_features=frames.users,
         item_features=frames.items,
     )
+    return with_one_rating_each(table, "error", None)
 
 
 def _by_hand(release: Release, folder: Path) -> str:

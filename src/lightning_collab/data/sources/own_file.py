@@ -27,6 +27,16 @@ PARTS = ("train", "val", "test")
 UNITS = {"s": 1, "ms": 1000, "us": 1_000_000}
 
 
+def files(config: OwnFileConfig) -> list[Path]:
+    """The files that the table is made of.
+
+    Args:
+        config: the `data` section.
+    """
+    named = (config.path, config.val_path, config.test_path, config.users_path, config.items_path)
+    return [Path(path) for path in named if path is not None]
+
+
 def load(config: OwnFileConfig) -> RatingTable:
     """Read the file or files that a config names.
 
@@ -36,10 +46,17 @@ def load(config: OwnFileConfig) -> RatingTable:
     Raises:
         DataError: a file is missing or bad; the message names file, line or count.
     """
+    try:
+        return _load(config)
+    except DataError as error:
+        raise DataError(f"{error}{_advice(str(error), config)}") from error
+
+
+def _load(config: OwnFileConfig) -> RatingTable:
     paths = {"train": config.path, "val": config.val_path, "test": config.test_path}
-    files = {part: Path(path) for part, path in paths.items() if path is not None}
-    kinds = _id_kinds(list(files.values()), config)
-    frames = {part: _read(path, config, kinds) for part, path in files.items()}
+    named = {part: Path(path) for part, path in paths.items() if path is not None}
+    kinds = _id_kinds(list(named.values()), config)
+    frames = {part: _read(path, config, kinds) for part, path in named.items()}
     frame = pl.concat(frames.values()) if len(frames) > 1 else frames["train"]
     path = Path(config.path)
     users = items = None
@@ -166,16 +183,9 @@ def _read_text(
     schema = {ours: types.get(ours, pl.String()) for ours in positions}
     if config.timestamp_unit != "s":
         rules = [rule for rule in rules if rule.column != "timestamp"]
-    try:
-        frame = read_text_columns(
-            path,
-            schema,
-            _text_format(config),
-            positions=list(positions.values()),
-            rules=rules,
-        )
-    except DataError as error:
-        raise DataError(f"{error}{_advice(str(error), config)}") from error
+    frame = read_text_columns(
+        path, schema, _text_format(config), positions=list(positions.values()), rules=rules
+    )
     return _in_seconds(frame, config)
 
 
