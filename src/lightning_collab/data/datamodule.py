@@ -12,6 +12,7 @@ from lightning_collab.config.split import Split
 from lightning_collab.data.batches import RatingBatch, RatingBatches
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, split_rows
+from lightning_collab.data.vocabulary import UNKNOWN_ROW
 
 EVALUATION_BATCH = 1 << 17
 """Rows that are validated at a time: few enough for any memory, many enough to cost nothing."""
@@ -79,6 +80,16 @@ class RatingDataModule(pl.LightningDataModule):
         size = len(self.rows.train) if self._batch_size == "full" else self._batch_size
         steps = -(-len(self.rows.train) // size)
         return steps if limit is None else min(steps, limit)
+
+    def unknown_counts(self, rows: Rows) -> tuple[int, int]:
+        """How many rows have a user, and how many an item, that the training part does not have.
+
+        Args:
+            rows: row numbers of the table.
+        """
+        unknown_users = np.count_nonzero(self._user_row[self.table.users[rows]] == UNKNOWN_ROW)
+        unknown_items = np.count_nonzero(self._item_row[self.table.items[rows]] == UNKNOWN_ROW)
+        return int(unknown_users), int(unknown_items)
 
     def columns(self, rows: Rows) -> RatingColumns:
         """Some rows of the table, with users and items as the training part numbers them.

@@ -47,6 +47,11 @@ def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
         table.add_column(f"{part} MAE", justify="right")
     names = ("rmse", "mae")
     table.add_row(model, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts for name in names))
+    if any(f"{part}/rmse_cold" in metrics for part in parts):
+        for kind, what in (("warm", "known users and items"), ("cold", "an unknown one")):
+            keys = [f"{part}/{name}_{kind}" for part in parts for name in names]
+            cells = (f"{metrics[key]:.4f}" if key in metrics else "" for key in keys)
+            table.add_row(f"  {kind}: {what}", *cells)
     for row, name in (("user and item biases", "bias"), ("mean rating", "mean")):
         key = f"baseline/{name}_rmse"
         if key in metrics:
