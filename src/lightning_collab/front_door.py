@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.errors import ConfigError, LightningCollabError
+from lightning_collab.tuning.sweep_directory import register_sweep_directory
 
 Task = Callable[[DictConfig], Any]
 
@@ -27,6 +28,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver(
         "run_directory", lambda resume, fresh: resume or fresh, replace=True
     )
+    register_sweep_directory()
 
 
 def front_door(task: Task) -> Task:

@@ -1,0 +1,1 @@
+"""Hydra finds the sweepers here; they are in `lightning_collab.tuning`."""

@@ -1,0 +1,200 @@
+"""The end of a study: its table, its best config, the winner tested once, and its page."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from lightning_collab.errors import TrainingError
+from lightning_collab.training.run_directory import RunDirectory, write_whole
+from lightning_collab.tuning.best_config import experiment_yaml
+from lightning_collab.tuning.coordinator import FINISHER, Coordinator, StudyFailedError
+from lightning_collab.tuning.liveness import SignOfLife
+from lightning_collab.tuning.own_process import run_alone, script_command
+from lightning_collab.tuning.report import TRIALS_FILE, WINNER, write_study_report
+from lightning_collab.tuning.storage import JOURNAL_FILE
+from lightning_collab.tuning.trials import OVERRIDES, Progress
+from lightning_collab.tuning.trials_table import as_csv, trial_rows
+from lightning_collab.tuning.worker import SIGNS_BEFORE_STALE, StudyWorker
+
+BEST_FILE = "best.yaml"
+SHOWN = 5
+PASSED_ON = ("logger", "callbacks", "data.root")
+
+
+def finish_study(worker: StudyWorker) -> None:
+    """Write what came out of a study; one of the processes that share it does.
+
+    Args:
+        worker: of the study, whose trials have all ended.
+
+    Raises:
+        StudyFailedError: no trial was completed.
+    """
+    coordinator = worker.coordinator()
+    study = coordinator.study
+    trials = study.get_trials(deepcopy=False)
+    _write_table(worker, trials)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not complete:
+        raise StudyFailedError(
+            f"no trial of {study.study_name} was completed; the first error:\n"
+            f"{coordinator.first_error() or 'there is none: all were pruned'}"
+        )
+    if not coordinator.claim_finish():
+        _say("another process that shares this study trains the winner and writes the report")
+        return
+    try:
+
+        def renew(sign: dict[str, Any]) -> None:
+            study.set_user_attr(FINISHER, sign)
+
+        with SignOfLife(renew, worker.settings.stale_after / SIGNS_BEFORE_STALE):
+            _finish(worker, coordinator)
+    finally:
+        coordinator.release_finish()
+
+
+def _finish(worker: StudyWorker, coordinator: Coordinator) -> None:
+    study = coordinator.study
+    best = sorted(study.best_trials, key=lambda trial: trial.number)
+    single = len(worker.settings.objectives) == 1
+    if single:
+        best = [study.best_trial]
+    for trial in best:
+        name = Path(BEST_FILE if single else f"best-{trial.number}.yaml")
+        text = experiment_yaml(
+            worker.composer, trial.user_attrs.get(OVERRIDES, trial.params), _comment(worker, trial)
+        )
+        write_whole(worker.sweep_dir / name, text)
+        # Where `--config-dir <sweep>` finds it as experiment=best.
+        (worker.sweep_dir / "experiment").mkdir(exist_ok=True)
+        write_whole(worker.sweep_dir / "experiment" / name, text)
+    metrics = None
+    if single and worker.settings.retrain_winner:
+        metrics = _retrain(worker, study, best[0])
+    _snapshot(worker, study)
+    page = write_study_report(worker.sweep_dir)
+    _summarise(worker, study, metrics, page)
+
+
+def _comment(worker: StudyWorker, trial: FrozenTrial) -> str:
+    values = ", ".join(
+        f"{name} {value:.5f}"
+        for name, value in zip(worker.settings.objectives, trial.values or [], strict=True)
+    )
+    return f"Trial {trial.number} of the study {worker.study_name}: {values}."
+
+
+def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+    """Train the winner as a run like any other, and look at the test part for the first time."""
+    directory = worker.sweep_dir / WINNER
+    run = RunDirectory(directory)
+    before = study.user_attrs.get(WINNER)
+    if before is not None and before["number"] == trial.number and run.metrics_file.is_file():
+        return run.read_metrics()
+    if directory.is_dir() and before is not None and before["number"] != trial.number:
+        directory.rename(worker.sweep_dir / f"{WINNER}-was-trial-{before['number']}")
+    _say(f"training trial {trial.number} again, to test it once")
+    command = script_command(
+        [
+            f"hydra.searchpath=[{_quoted(worker.sweep_dir.as_uri())}]",
+            "experiment=best",
+            # What best.yaml leaves out, since it is of this machine or of looking on.
+            *(each for each in worker.space.fixed if each.startswith(PASSED_ON)),
+            f"hydra.run.dir={_quoted(str(directory))}",
+        ]
+    )
+    code, stopped = run_alone(command, {}, None)
+    if code != 0 or stopped:
+        raise TrainingError(
+            f"the winner (trial {trial.number}) was not trained to the end (exit code {code}); "
+            "the same command again tries once more"
+        )
+    metrics = run.read_metrics()
+    study.set_user_attr(WINNER, {"number": trial.number, "metrics": metrics})
+    return metrics
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _write_table(worker: StudyWorker, trials: list[FrozenTrial]) -> None:
+    rows = trial_rows(trials, worker.settings.objectives)
+    write_whole(worker.sweep_dir / TRIALS_FILE, as_csv(rows))
+
+
+def _snapshot(worker: StudyWorker, study: optuna.Study) -> None:
+    """Copy a study that is kept elsewhere into the sweep directory, where the report reads it."""
+    target = worker.sweep_dir / JOURNAL_FILE
+    if worker.address.file == target:
+        return
+    partial = target.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(partial)))
+    optuna.copy_study(
+        from_study_name=study.study_name, from_storage=study._storage, to_storage=storage
+    )
+    partial.replace(target)
+
+
+def _summarise(
+    worker: StudyWorker, study: optuna.Study, metrics: dict[str, Any] | None, page: Path
+) -> None:
+    trials = study.get_trials(deepcopy=False)
+    progress = Progress.of(trials)
+    objectives = worker.settings.objectives
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    sign = -1 if worker.settings.directions[0] == "maximize" else 1
+    complete.sort(key=lambda trial: sign * (trial.values or [0.0])[0])
+    if len(objectives) > 1:
+        complete = study.best_trials
+    names = list(dict.fromkeys(name for trial in complete for name in trial.params))
+    title = (
+        f"{progress.complete} complete, {progress.pruned} pruned, {progress.failed} failed, "
+        f"{progress.interrupted} interrupted; the best"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("trial")
+    for trial in complete[:SHOWN]:
+        table.add_column(str(trial.number), justify="right")
+    for number, objective in enumerate(objectives):
+        cells = (f"{trial.values[number]:.4f}" for trial in complete[:SHOWN])
+        table.add_row(objective, *cells, end_section=number + 1 == len(objectives))
+    for name in names:
+        table.add_row(name, *(_cell(trial.params.get(name)) for trial in complete[:SHOWN]))
+    console = Console()
+    console.print(table)
+    if metrics is not None:
+        numbers = ", ".join(
+            f"{part} RMSE {metrics[f'{part}/rmse']:.4f}"
+            for part in ("val", "test")
+            if f"{part}/rmse" in metrics
+        )
+        console.print(f"the best, trained again: {numbers}", highlight=False)
+    here = os.path.relpath(worker.sweep_dir)
+    for label, text in (
+        ("report", os.path.relpath(page)),
+        ("again", f"scripts/train.py --config-dir {here} experiment=best"),
+        ("curves", f"tensorboard --logdir {here} --host localhost"),
+    ):
+        if label != "again" or len(objectives) == 1:
+            console.print(f"{label:<8}{text}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else json.dumps(value).strip('"')
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what a terminal is told

@@ -1,0 +1,171 @@
+"""`hydra/sweeper=grid`: every combination of what is typed, one run each, each once."""
+
+import itertools
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
+from hydra.core.utils import JobStatus
+from hydra.errors import HydraException
+from rich.console import Console
+from rich.table import Table
+
+from lightning_collab.errors import ConfigError
+from lightning_collab.tuning.composition import Composer, plain
+from lightning_collab.tuning.grid_job import STOP_FILE, GridJob, GridTask, fingerprint
+from lightning_collab.tuning.grid_summary import Summary, summarise
+from lightning_collab.tuning.settings import GridSettings, checked_settings
+from lightning_collab.tuning.sweep import Sweep
+
+MOST_JOBS = 10_000
+
+
+def run_grid(sweep: Sweep, arguments: Sequence[str]) -> list[Any]:
+    """Run the jobs of a grid that are not done, and sum up all of them.
+
+    A job is done where its directory has a whole result of the same config. A job of an earlier
+    start that failed or was interrupted runs again in the same directory.
+
+    Args:
+        sweep: what Hydra composed.
+        arguments: overrides of the command line that are not Hydra's own.
+
+    Returns:
+        One result of Hydra for each job that ran.
+
+    Raises:
+        ConfigError: a combination that makes no config; no job has run then.
+        SystemExit: a job failed.
+    """
+    settings = checked_settings(GridSettings, sweep.settings)
+    combinations = _combinations(settings, arguments, sweep.hydra_context.config_loader)
+    composer = Composer(sweep.hydra_context.config_loader, sweep.config, ())
+    prints = [_checked(sweep, composer, each) for each in combinations]
+    sweep.pin_directory()
+    directory = sweep.directory
+    (directory / STOP_FILE).unlink(missing_ok=True)
+    jobs = _placed(directory, combinations, prints)
+    to_do = [job for job in jobs if not job.is_done(directory)]
+    _say(
+        f"{len(jobs)} jobs in {os.path.relpath(directory)}"
+        + (f", {len(jobs) - len(to_do)} of them done already" if len(to_do) < len(jobs) else "")
+    )
+    results = _launch(sweep, settings, to_do) if to_do else []
+    summary = summarise(directory, jobs, settings)
+    _show(summary, directory)
+    if summary.failed:
+        sys.exit(
+            f"error: {len(summary.failed)} of {len(jobs)} jobs failed; the same command again "
+            "runs these only"
+        )
+    return results
+
+
+def _combinations(
+    settings: GridSettings, arguments: Sequence[str], config_loader: Any
+) -> list[list[str]]:
+    """The overrides of each job, in the order of Hydra's own sweeper."""
+    parser = OverridesParser.create(config_loader=config_loader)
+    choices: dict[str, list[str]] = {}
+    for text in [*(f"{key}={value}" for key, value in settings.params.items()), *arguments]:
+        try:
+            override = parser.parse_override(text)
+        except HydraException as error:
+            raise ConfigError(f"{text}: {str(error).splitlines()[0]}") from None
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices[key] = [text]
+        elif isinstance(override.value(), IntervalSweep):
+            raise ConfigError(
+                f"{text}: an interval has no end of values; say choice(...) or range(...), or "
+                "hydra/sweeper=optuna_study for a search"
+            )
+        else:
+            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            if not choices[key]:
+                raise ConfigError(f"{text}: there is nothing to choose from")
+    count = math.prod(len(each) for each in choices.values())
+    if count > MOST_JOBS:
+        raise ConfigError(f"the grid has {count:,} jobs; at most {MOST_JOBS:,}")
+    return [list(each) for each in itertools.product(*choices.values())]
+
+
+def _checked(sweep: Sweep, composer: Composer, overrides: list[str]) -> str:
+    """The fingerprint of a job's config, which is checked where it is a training run's."""
+    job = composer.with_fixed(overrides)
+    try:
+        if sweep.trains:
+            job.run_config({})
+    except ConfigError as error:
+        shown = " ".join(overrides)
+        raise ConfigError(f"{error}\n(in the job {shown}; no job was started)") from None
+    return fingerprint(plain(job.compose({})))
+
+
+def _placed(directory: Path, combinations: list[list[str]], prints: list[str]) -> list[GridJob]:
+    """Give each job the directory that it had before, or the next free number."""
+    before = {
+        job.fingerprint: job.subdirectory for job in GridJob.all_in(directory) if job.fingerprint
+    }
+    taken = {path.name for path in directory.iterdir() if path.is_dir()}
+    free = (str(number) for number in itertools.count() if str(number) not in taken)
+    return [
+        GridJob(before.get(each) or next(free), tuple(overrides), each)
+        for overrides, each in zip(combinations, prints, strict=True)
+    ]
+
+
+def _launch(sweep: Sweep, settings: GridSettings, jobs: list[GridJob]) -> list[Any]:
+    for job in jobs:
+        job.clear(sweep.directory)
+    task = GridTask(
+        sweep.task_function,
+        sweep.directory,
+        {job.subdirectory: job for job in jobs},
+        settings.fail_fast,
+    )
+    launcher = sweep.launcher(task)
+    overrides = [[*job.overrides, f"hydra.sweep.subdir={job.subdirectory}"] for job in jobs]
+    try:
+        results: list[Any] = list(launcher.launch(overrides, initial_job_idx=0))
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command again runs the jobs that are not done")
+    for result in results:
+        if result.status == JobStatus.FAILED:
+            # Not of a job, whose errors are kept by the task, but of the machinery around it.
+            raise result._return_value
+    return results
+
+
+def _show(summary: Summary, directory: Path) -> None:
+    console = Console()
+    table = Table(title=f"sorted by {summary.objective}", title_justify="left")
+    table.add_column("job")
+    for name in summary.swept:
+        table.add_column(name)
+    for name in summary.shown_metrics:
+        table.add_column(name, justify="right")
+    for row in summary.rows:
+        if row["status"] == "done":
+            numbers = (
+                f"{row[name]:.4f}" if isinstance(row.get(name), float) else str(row.get(name, ""))
+                for name in summary.shown_metrics
+            )
+            table.add_row(row["directory"], *(str(row[name]) for name in summary.swept), *numbers)
+    console.print(table)
+    for row in [*summary.failed, *summary.not_run]:
+        what = (row["error"] or "not run").splitlines()[0]
+        line = f"{row['status']}: {row['directory']} ({row['overrides']}): {what}"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    console.print(
+        f"summary {os.path.relpath(directory / 'sweep.csv')}", highlight=False, soft_wrap=True
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what a terminal is told

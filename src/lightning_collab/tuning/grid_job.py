@@ -1,0 +1,174 @@
+"""One job of a grid, and what is kept of it in its directory."""
+
+import hashlib
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lightning_collab.errors import LightningCollabError
+from lightning_collab.front_door import register_resolvers
+from lightning_collab.training.run_directory import write_whole
+from lightning_collab.tuning.own_process import (
+    OUTPUT_FILE,
+    last_words,
+    run_alone,
+    script_command,
+)
+
+JOB_FILE = "job.json"
+STOP_FILE = ".stopped"
+METRICS_FILE = "metrics.json"
+
+Status = Literal["running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class GridJob:
+    """One combination of a grid.
+
+    Attributes:
+        subdirectory: of the sweep's directory.
+        overrides: as typed.
+        fingerprint: of its whole config.
+    """
+
+    subdirectory: str
+    overrides: tuple[str, ...]
+    fingerprint: str
+
+    @staticmethod
+    def all_in(sweep_dir: Path) -> list["GridJob"]:
+        """The jobs of earlier starts in a sweep's directory."""
+        jobs = []
+        for path in sorted(sweep_dir.glob(f"*/{JOB_FILE}")):
+            kept = _read(path)
+            jobs.append(
+                GridJob(path.parent.name, tuple(kept.get("overrides", ())), kept.get("config", ""))
+            )
+        return jobs
+
+    def kept(self, sweep_dir: Path) -> dict[str, Any]:
+        """What the job's directory says: `status`, `error`, `seconds`; empty before it has run."""
+        return _read(sweep_dir / self.subdirectory / JOB_FILE)
+
+    def metrics(self, sweep_dir: Path) -> dict[str, Any]:
+        """The numbers of the run; empty where there are none."""
+        return _read(sweep_dir / self.subdirectory / METRICS_FILE)
+
+    def is_done(self, sweep_dir: Path) -> bool:
+        """Whether there is a whole result of this very config."""
+        kept = self.kept(sweep_dir)
+        return kept.get("status") == "done" and kept.get("config") == self.fingerprint
+
+    def clear(self, sweep_dir: Path) -> None:
+        """Remove what a start that was not whole left of this job."""
+        directory = sweep_dir / self.subdirectory
+        if (directory / JOB_FILE).is_file() and not self.is_done(sweep_dir):
+            shutil.rmtree(directory)
+
+    def keep(self, sweep_dir: Path, status: Status, **further: Any) -> None:
+        """Write what is known of the job into its directory."""
+        content = {
+            "status": status,
+            "overrides": list(self.overrides),
+            "config": self.fingerprint,
+            **further,
+        }
+        write_whole(sweep_dir / self.subdirectory / JOB_FILE, json.dumps(content, indent=2) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """A short name for a config, the same for the same values.
+
+    Args:
+        config: plain and resolved.
+    """
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class GridTask:
+    """The task function of a grid's jobs: runs the script's and keeps how it ended.
+
+    Attributes:
+        task: the script's task function.
+        sweep_dir: of the sweep.
+        jobs: by subdirectory.
+        fail_fast: whether a failed job keeps those that have not begun from beginning.
+    """
+
+    task: Callable[[DictConfig], Any]
+    sweep_dir: Path
+    jobs: Mapping[str, GridJob]
+    fail_fast: bool
+
+    def __call__(self, config: DictConfig) -> Any:
+        """Run one job; an error of it is kept, not raised, so that others go on."""
+        register_resolvers()
+        directory = Path(HydraConfig.get().runtime.output_dir)
+        job = self.jobs[directory.name]
+        if self.fail_fast and (self.sweep_dir / STOP_FILE).exists():
+            return None
+        job.keep(self.sweep_dir, "running")
+        started = time.perf_counter()
+        try:
+            if _has_ranks(config):
+                _run_apart(job, directory)
+                result = None
+            else:
+                result = self.task(config)
+        except LightningCollabError as error:
+            self._failed(job, started, str(error))
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            self._failed(job, started, text, traceback=traceback.format_exc())
+        else:
+            job.keep(self.sweep_dir, "done", seconds=round(time.perf_counter() - started, 3))
+            return result
+        return None
+
+    def _failed(self, job: GridJob, started: float, error: str, **further: Any) -> None:
+        seconds = round(time.perf_counter() - started, 3)
+        job.keep(self.sweep_dir, "failed", seconds=seconds, error=error, **further)
+        if self.fail_fast:
+            (self.sweep_dir / STOP_FILE).touch()
+
+
+class JobProcessError(LightningCollabError):
+    """A job in processes of its own failed."""
+
+
+def _has_ranks(config: DictConfig) -> bool:
+    """Whether Lightning will start the script again for further ranks."""
+    trainer = config.get("trainer") or {}
+    return trainer.get("strategy", "auto") != "auto" or trainer.get("devices", 1) not in (1, "auto")
+
+
+def _run_apart(job: GridJob, directory: Path) -> None:
+    """Run the script once more, not as a multirun, with all its ranks in this job's directory."""
+    typed = [each for each in job.overrides if not each.lstrip("+").startswith("sweep=")]
+    escaped = str(directory).replace("'", "\\'")
+    command = script_command([*typed, f"hydra.run.dir='{escaped}'"])
+    code, stopped = run_alone(command, {}, directory / OUTPUT_FILE)
+    if stopped:
+        raise KeyboardInterrupt
+    if code != 0:
+        reason = last_words(directory / OUTPUT_FILE, code)
+        raise JobProcessError(f"{reason} (see {directory / OUTPUT_FILE})")

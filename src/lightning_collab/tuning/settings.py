@@ -1,0 +1,125 @@
+"""`conf/hydra/sweeper`: what a sweep can be told."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from lightning_collab.config.section import Section
+from lightning_collab.errors import ConfigError
+
+Direction = Literal["minimize", "maximize"]
+Settings = TypeVar("Settings", bound=Section)
+
+
+class GridSettings(Section):
+    """`hydra/sweeper=grid`: every combination, one run each."""
+
+    params: dict[str, Any]
+    """Overrides that are swept beside those of the command line."""
+    objective: str
+    """The metric that sorts the summary."""
+    direction: Direction
+    """Which end of the objective is best."""
+    fail_fast: bool
+    """Whether the first job that fails ends the sweep."""
+
+
+class StudySettings(Section):
+    """`hydra/sweeper=optuna_study`: a study on Optuna."""
+
+    study_name: str | None
+    """Name in the storage; null: the name of the sweep directory."""
+    storage: str | None
+    """Where trials are kept: the path of a journal file, sqlite:///..., postgresql://...; null: a
+    journal file in the sweep directory."""
+    n_trials: Annotated[int, Field(ge=1)]
+    """Trials in all, over all processes and resumes; interrupted ones do not count."""
+    n_jobs: Annotated[int, Field(ge=1)]
+    """Trials at a time; more than one needs a launcher that runs jobs at once."""
+    objective: str | list[str]
+    """Metric or metrics of a trial; never one of the test part."""
+    direction: Direction | list[Direction]
+    """Which end is best; one for each objective."""
+    params: dict[str, Any]
+    """Search space: config key -> sweep in Hydra's grammar."""
+    hook: str | None
+    """A Python function that adds to the space and derives keys; see docs/tuning.md."""
+    first_trials: list[dict[str, Any]]
+    """Tried first; a parameter that is left out has the config's own value."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Seed of the sampler; each trial's draws follow from it and the trial's number."""
+    max_failures: Annotated[int, Field(ge=1)]
+    """Give up after as many failures where no trial has ended well."""
+    retrain_winner: bool
+    """Train the best config again at the end, and test it once."""
+    stale_after: Annotated[float, Field(gt=0)]
+    """Seconds without a sign of life after which a trial of another machine is taken for dead."""
+    sampler: dict[str, Any]
+    """What proposes parameters: hydra/sweeper/sampler."""
+    pruner: dict[str, Any]
+    """What stops trials that will not win: hydra/sweeper/pruner."""
+
+    @property
+    def objectives(self) -> list[str]:
+        """The metrics, one or several."""
+        return [self.objective] if isinstance(self.objective, str) else self.objective
+
+    @property
+    def directions(self) -> list[Direction]:
+        """One for each objective."""
+        if isinstance(self.direction, list):
+            return self.direction
+        return [self.direction] * len(self.objectives)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether trials may be stopped early."""
+        return not str(self.pruner.get("_target_", "")).endswith(".NopPruner")
+
+    @model_validator(mode="after")
+    def _objectives_make_sense(self) -> Self:
+        if not self.objectives or len(self.directions) != len(self.objectives):
+            raise ValueError(
+                f"objective names {len(self.objectives)} metrics, direction {len(self.directions)}"
+            )
+        for objective in self.objectives:
+            if objective.startswith("test/"):
+                raise ValueError(
+                    f"objective={objective}: the test part is not looked at while tuning; "
+                    "choose one of val/..."
+                )
+        if self.prunes and len(self.objectives) > 1:
+            raise ValueError(
+                "pruning needs a single objective; say hydra/sweeper/pruner=none for several"
+            )
+        if self.prunes and not self.objectives[0].startswith("val/"):
+            raise ValueError(
+                f"objective={self.objectives[0]} is not known before a trial has ended, so "
+                "nothing can be pruned by it; say hydra/sweeper/pruner=none"
+            )
+        return self
+
+
+def checked_settings(kind: type[Settings], node: Mapping[str, Any]) -> Settings:
+    """The typed settings of a sweeper.
+
+    Args:
+        kind: of sweeper.
+        node: the content of `hydra.sweeper`.
+
+    Raises:
+        ConfigError: an unknown key or a value that makes no sense.
+    """
+    values = {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = ".".join(["hydra.sweeper", *(str(step) for step in problem["loc"][:1])])
+            message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                message = f"unknown key; known here: {', '.join(kind.model_fields)}"
+            lines.append(f"  {name}: {message}")
+        raise ConfigError("invalid config\n" + "\n".join(dict.fromkeys(lines))) from None

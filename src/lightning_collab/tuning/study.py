@@ -1,0 +1,308 @@
+"""`hydra/sweeper=optuna_study`: from a composed multirun to a finished study."""
+
+import json
+import os
+import sys
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from hydra.core.utils import JobStatus
+
+from lightning_collab.config import RunConfig
+from lightning_collab.errors import ConfigError
+from lightning_collab.tuning.composition import Composer, key_value, plain
+from lightning_collab.tuning.coordinator import StudyFailedError
+from lightning_collab.tuning.corner_trial import CornerTrial
+from lightning_collab.tuning.finish import finish_study
+from lightning_collab.tuning.hooks import load_hook
+from lightning_collab.tuning.samplers import build_pruner, build_sampler, is_grid
+from lightning_collab.tuning.settings import StudySettings, checked_settings
+from lightning_collab.tuning.space import SearchSpace, search_space
+from lightning_collab.tuning.storage import StorageAddress
+from lightning_collab.tuning.study_file import write_study_file
+from lightning_collab.tuning.sweep import Sweep
+from lightning_collab.tuning.trial_run import needs_own_process
+from lightning_collab.tuning.trials import Progress
+from lightning_collab.tuning.worker import StoppedSweepError, StudyWorker, run_parameters
+
+SPACE = "space"
+CONFIG = "config"
+NOT_COMPARED = ("data.root", "logger", "callbacks.progress_bar")
+
+
+def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
+    """Run a study to its end, or join one that others run.
+
+    Args:
+        sweep: what Hydra composed.
+        arguments: overrides of the command line that are not Hydra's own.
+
+    Raises:
+        LightningCollabError: what the user can put right.
+    """
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    settings = checked_settings(StudySettings, sweep.settings)
+    if not sweep.trains:
+        raise ConfigError("hydra/sweeper=optuna_study tunes scripts/train.py, no other script")
+    if settings.n_jobs > 1 and sweep.launcher_is_basic:
+        raise ConfigError(
+            f"hydra.sweeper.n_jobs={settings.n_jobs} needs a launcher that runs jobs at once: say "
+            "hydra/launcher=joblib"
+        )
+    loader = sweep.hydra_context.config_loader
+    space = search_space(settings.params, arguments, loader)
+    composer = Composer(loader, sweep.config, space.fixed)
+    base = check_space(composer, space, settings)
+    address = StorageAddress.parse(settings.storage, sweep.directory)
+    storage = address.open()
+    sweep.pin_directory()
+    name = settings.study_name or sweep.directory.name
+    n_trials = settings.n_trials
+    if is_grid(settings.sampler):
+        points = 1
+        for values in space.grid().values():
+            points *= len(values)
+        n_trials = min(n_trials, points)
+    worker = StudyWorker(
+        settings=settings,
+        space=space,
+        address=address,
+        study_name=name,
+        n_trials=n_trials,
+        sweep_dir=sweep.directory,
+        composer=composer,
+        run=uuid.uuid4().hex,
+        sweeper_pid=os.getpid(),
+    )
+    with address.claim_lock(name):
+        study = _open_study(storage, name, settings, space, composer, base)
+    write_study_file(sweep.directory, _about(worker, arguments))
+    progress = Progress.of(study.get_trials(deepcopy=False))
+    _say(_greeting(worker, progress))
+    if progress.ended < n_trials:
+        _launch(sweep, worker)
+    finish_study(worker)
+
+
+def check_space(composer: Composer, space: SearchSpace, settings: StudySettings) -> RunConfig:
+    """Refuse a search space of which some end makes no config, before the first trial.
+
+    Args:
+        composer: makes configs.
+        space: what is searched.
+        settings: of the study.
+
+    Returns:
+        The config without any parameter set.
+
+    Raises:
+        ConfigError: an unknown key, a value that makes no sense, or nothing to search.
+    """
+    base = composer.run_config({})
+    if not base.split.has_val:
+        raise ConfigError("tuning needs a validation part, but split.val is 0")
+    hook = load_hook(settings.hook)
+    if not space.distributions and hook is None:
+        raise ConfigError(
+            "nothing is searched: say what to try, such as "
+            "'optimizer.lr=tag(log,interval(1e-3,1e-1))', or sweep=dot_bias"
+        )
+    build_pruner(settings.pruner)
+    build_sampler(settings.sampler, space, seed=settings.seed, number=0)
+    for number, corner in enumerate(space.corners() if space.distributions else [{}, {}]):
+        trial = CornerTrial(corner, last=number == 1)
+        try:
+            config = run_parameters(composer, settings.hook, trial, dict(corner))
+            needs_own_process(config)
+        except ConfigError as error:
+            raise ConfigError(f"{_hint(str(error), space)}\n(no trial was started)") from None
+    return base
+
+
+def _hint(message: str, space: SearchSpace) -> str:
+    """Say how to search whole numbers, where a key wants one and the interval has none."""
+    lines = [message.replace("invalid config", "the search space does not fit the config")]
+    for name, distribution in space.distributions.items():
+        if isinstance(distribution, optuna.distributions.FloatDistribution) and (
+            f"{name}: input should be a valid integer" in message
+        ):
+            low, high = distribution.low, distribution.high
+            lines.append(f"  for whole numbers say {name}=int(interval({low:g}, {high:g}))")
+    return "\n".join(lines)
+
+
+def _open_study(
+    storage: optuna.storages.BaseStorage,
+    name: str,
+    settings: StudySettings,
+    space: SearchSpace,
+    composer: Composer,
+    base: RunConfig,
+) -> optuna.Study:
+    names = {each.study_name for each in storage.get_all_studies()}
+    if name in names:
+        study = optuna.load_study(study_name=name, storage=storage)
+        _check_same(study, settings, space, base)
+        return study
+    study = optuna.create_study(
+        study_name=name, storage=storage, directions=list(settings.directions)
+    )
+    study.set_metric_names(settings.objectives)
+    study.set_user_attr(SPACE, _described(settings, space))
+    study.set_user_attr(CONFIG, base.model_dump(mode="json"))
+    if not is_grid(settings.sampler):
+        for values in first_trials(settings, space, plain(composer.compose({}))):
+            study.enqueue_trial(values)
+    return study
+
+
+def first_trials(
+    settings: StudySettings, space: SearchSpace, config: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Parameters to try before the sampler proposes any.
+
+    Args:
+        settings: of the study.
+        space: what is searched.
+        config: without any parameter set, plain.
+
+    Returns:
+        For each of `first_trials` its parameters; where the config's own value of one is outside
+        the space, that is said and the sampler draws it.
+    """
+    trials = []
+    for given in settings.first_trials:
+        values: dict[str, Any] = {}
+        for name, distribution in space.distributions.items():
+            value = given[name] if name in given else _own_value(config, name)
+            try:
+                inside = distribution._contains(distribution.to_internal_repr(value))
+            except (ValueError, TypeError):
+                inside = False
+            if inside:
+                values[name] = value
+            else:
+                _say(f"note: {name}={value} is outside the space, so no trial has it")
+        others = {name: value for name, value in given.items() if name not in values}
+        trials.append(values | {k: v for k, v in others.items() if k not in space.distributions})
+    return trials
+
+
+def _own_value(config: Mapping[str, Any], name: str) -> Any:
+    """The config's value of a key; of a group its name."""
+    value = key_value(config, name)
+    return value.get("name") if isinstance(value, Mapping) else value
+
+
+def _described(settings: StudySettings, space: SearchSpace) -> dict[str, Any]:
+    return {
+        "objectives": settings.objectives,
+        "hook": settings.hook,
+        "params": {
+            name: json.loads(optuna.distributions.distribution_to_json(distribution))
+            for name, distribution in space.distributions.items()
+        },
+    }
+
+
+def _check_same(
+    study: optuna.Study, settings: StudySettings, space: SearchSpace, base: RunConfig
+) -> None:
+    """Refuse to add trials to a study of something else."""
+    other = f"the study {study.study_name} exists already and"
+    choose = "choose another hydra.sweeper.study_name (or hydra.sweep.dir)"
+    directions = [each.name.lower() for each in study.directions]
+    if directions != list(settings.directions):
+        raise ConfigError(
+            f"{other} its direction is {', '.join(directions)}, not "
+            f"{', '.join(settings.directions)}; {choose}"
+        )
+    before, now = study.user_attrs.get(SPACE), _described(settings, space)
+    if before is None:
+        raise ConfigError(f"{other} was not made by this sweeper; {choose}")
+    differing = [key for key in ("objectives", "hook") if before[key] != now[key]]
+    names = sorted({*before["params"], *now["params"]})
+    differing += [name for name in names if before["params"].get(name) != now["params"].get(name)]
+    if differing:
+        raise ConfigError(
+            f"{other} searches another space (differing: {', '.join(differing)}); {choose}"
+        )
+    old = dict(_flat(study.user_attrs[CONFIG]))
+    new = dict(_flat(base.model_dump(mode="json")))
+    ignored = (*NOT_COMPARED, *space.distributions)
+    changes = [
+        f"{key}={new.get(key)} (was {old.get(key)})"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key) and not key.startswith(ignored)
+    ]
+    if changes:
+        raise ConfigError(
+            f"{other} its trials have another config, so that results could not be compared: "
+            f"{', '.join(changes)}; {choose}"
+        )
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", value))
+    return pairs
+
+
+def _launch(sweep: Sweep, worker: StudyWorker) -> None:
+    """Run the workers to their end."""
+    jobs = [[*worker.space.fixed, "hydra.sweep.subdir=."]] * worker.settings.n_jobs
+    sweep.let_launcher_run(len(jobs))
+    launcher = sweep.launcher(worker)
+    try:
+        results = launcher.launch(jobs, initial_job_idx=0)
+    except KeyboardInterrupt:
+        raise StoppedSweepError("stopped; the same command again goes on where it stands") from None
+    errors = [result._return_value for result in results if result.status == JobStatus.FAILED]
+    # What all workers stop for is said once.
+    errors.sort(key=lambda error: not isinstance(error, StudyFailedError))
+    if errors:
+        raise errors[0]
+
+
+def _about(worker: StudyWorker, arguments: Sequence[str]) -> dict[str, Any]:
+    settings = worker.settings
+    return {
+        "study_name": worker.study_name,
+        "storage": str(worker.address),
+        "n_trials": worker.n_trials,
+        "objectives": settings.objectives,
+        "directions": list(settings.directions),
+        "overrides": list(arguments),
+        "params": {key: str(value) for key, value in settings.params.items()},
+        "hook": settings.hook,
+        "sampler": settings.sampler,
+        "pruner": settings.pruner,
+        "seed": settings.seed,
+    }
+
+
+def _greeting(worker: StudyWorker, progress: Progress) -> str:
+    where = f"study {worker.study_name} in {_short(worker.address)}"
+    if progress.ended >= worker.n_trials:
+        return (
+            f"{where} has its {worker.n_trials} trials already; for more raise "
+            "hydra.sweeper.n_trials, for a new study say hydra.sweeper.study_name=<name>"
+        )
+    done = f", {progress.ended} of them done" if progress.ended else ""
+    jobs = worker.settings.n_jobs
+    return f"{where}: {worker.n_trials} trials{done}, {jobs} at a time"
+
+
+def _short(address: StorageAddress) -> str:
+    return str(os.path.relpath(address.url)) if address.is_journal else str(address)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what a terminal is told

@@ -1,0 +1,59 @@
+"""`python -m lightning_collab.tuning.trial_process <directory>`: a trial with several ranks.
+
+Started by the worker that has the trial, and by Lightning once more for each further rank.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import optuna
+
+from lightning_collab.config import validated
+from lightning_collab.tuning.pruning import PruneTrial, Report, report_to
+from lightning_collab.tuning.samplers import build_pruner
+from lightning_collab.tuning.storage import StorageAddress
+from lightning_collab.tuning.trial_run import (
+    REQUEST_FILE,
+    STORAGE_VARIABLE,
+    Request,
+    run_here,
+    write_outcome,
+)
+
+
+def main() -> None:
+    """Run the trial whose request is in the directory of the first argument."""
+    directory = Path(sys.argv[1])
+    request = Request(**json.loads((directory / REQUEST_FILE).read_text()))
+    config = validated(request.config)
+    # Lightning sets this in the ranks that it starts, not in the first.
+    first = "LOCAL_RANK" not in os.environ
+    callback = PruneTrial(
+        _report(request) if first else None,
+        request.objective,
+        config.trainer.max_epochs,
+        parent=request.parent if first else os.getppid(),
+    )
+    outcome = run_here(config, directory, callback, data=None)
+    if first:
+        write_outcome(outcome, directory)
+
+
+def _report(request: Request) -> Report | None:
+    if request.objective is None:
+        return None
+    storage = StorageAddress(os.environ[STORAGE_VARIABLE]).open()
+    study = optuna.load_study(
+        study_name=request.study_name,
+        storage=storage,
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=build_pruner(request.pruner),
+    )
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, request.number)
+    return report_to(optuna.Trial(study, trial_id))
+
+
+if __name__ == "__main__":
+    main()

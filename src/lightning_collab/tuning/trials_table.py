@@ -1,0 +1,77 @@
+"""All trials of a study as one table."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from lightning_collab.tuning.trials import (
+    DIRECTORY,
+    ERROR,
+    INTERRUPTED,
+    MAX_EPOCHS,
+    OVERRIDES,
+    RETRIED_BY,
+    RETRY_OF,
+    SECONDS,
+    epochs_run,
+)
+
+
+def trial_rows(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[dict[str, Any]]:
+    """One dictionary a trial, all with the same keys.
+
+    A pruned trial has no value of its own: its best epoch so far is under `best_epoch_value`.
+
+    Args:
+        trials: of a study, in the order of their numbers.
+        objectives: the metrics.
+    """
+    parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    derived = list(
+        dict.fromkeys(
+            name
+            for trial in trials
+            for name in trial.user_attrs.get(OVERRIDES, {})
+            if name not in parameters
+        )
+    )
+    return [_row(trial, objectives, parameters, derived) for trial in trials]
+
+
+def _row(
+    trial: FrozenTrial, objectives: Sequence[str], parameters: list[str], derived: list[str]
+) -> dict[str, Any]:
+    attributes = trial.user_attrs
+    state = trial.state.name
+    if trial.state == TrialState.FAIL and INTERRUPTED in attributes:
+        state = "INTERRUPTED"
+    values = trial.values if trial.state == TrialState.COMPLETE and trial.values else []
+    reported = list(trial.intermediate_values.values())
+    return {
+        "trial": trial.number,
+        "state": state,
+        **dict(zip(objectives, [*values, *[None] * len(objectives)], strict=False)),
+        "best_epoch_value": min(reported) if reported else None,
+        **{name: trial.params.get(name) for name in parameters},
+        **{name: attributes.get(OVERRIDES, {}).get(name) for name in derived},
+        "epochs": epochs_run(trial) or None,
+        "max_epochs": attributes.get(MAX_EPOCHS),
+        "seconds": attributes.get(SECONDS),
+        "directory": attributes.get(DIRECTORY),
+        "retry_of": attributes.get(RETRY_OF),
+        "retried_by": attributes.get(RETRIED_BY),
+        "error": attributes.get(ERROR),
+    }
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV with a header; an absent value is an empty field."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,286 @@
+"""A slot of a sweep: takes a trial, trains it, tells, and takes the next."""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from lightning_collab.config import RunConfig
+from lightning_collab.errors import ConfigError, LightningCollabError
+from lightning_collab.front_door import register_resolvers
+from lightning_collab.tuning.composition import Composer
+from lightning_collab.tuning.coordinator import Coordinator, Wait
+from lightning_collab.tuning.hooks import load_hook
+from lightning_collab.tuning.liveness import SignOfLife, Watch
+from lightning_collab.tuning.prepared_data import PreparedData
+from lightning_collab.tuning.pruning import PruneTrial, report_to
+from lightning_collab.tuning.samplers import build_pruner, build_sampler
+from lightning_collab.tuning.settings import StudySettings
+from lightning_collab.tuning.space import SearchSpace
+from lightning_collab.tuning.storage import StorageAddress
+from lightning_collab.tuning.trial_run import (
+    Outcome,
+    Request,
+    needs_own_process,
+    run_apart,
+    run_here,
+    trial_config,
+    write_outcome,
+)
+from lightning_collab.tuning.trials import (
+    DIRECTORY,
+    ERROR,
+    MAX_EPOCHS,
+    METRICS,
+    OVERRIDES,
+    SECONDS,
+    SIGN,
+    Progress,
+    shown_parameters,
+)
+
+POLL_SECONDS = 0.5
+SIGNS_BEFORE_STALE = 6
+
+
+class StoppedSweepError(LightningCollabError):
+    """The sweep was stopped by Ctrl-C, or its main process has gone."""
+
+
+@dataclass(frozen=True)
+class StudyWorker:
+    """The task function of a worker job; it travels to other processes and machines.
+
+    Attributes:
+        settings: of the study.
+        space: what is searched.
+        address: of the storage.
+        study_name: in the storage.
+        n_trials: in all; fewer than the settings' where a grid is smaller.
+        sweep_dir: where trials' directories go.
+        composer: makes configs.
+        run: a name for this start of the sweep.
+        sweeper_pid: the process that launched the workers.
+    """
+
+    settings: StudySettings
+    space: SearchSpace
+    address: StorageAddress
+    study_name: str
+    n_trials: int
+    sweep_dir: Path
+    composer: Composer
+    run: str
+    sweeper_pid: int
+
+    def __call__(self, _: Any) -> None:
+        """Work until the study is done.
+
+        Raises:
+            StudyFailedError: trials fail and none ends well.
+            StoppedSweepError: Ctrl-C.
+        """
+        register_resolvers()
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        threads = threads_each(self.settings.n_jobs)
+        torch.set_num_threads(threads)
+        coordinator = self.coordinator()
+        data = PreparedData()
+        # Without this, the workers of a sweep that was killed would go on unseen.
+        parent = self.sweeper_pid if os.getppid() == self.sweeper_pid else None
+        while parent is None or os.getppid() == parent:
+            trial = coordinator.claim()
+            if trial is None:
+                return
+            if isinstance(trial, Wait):
+                time.sleep(POLL_SECONDS)
+                continue
+            _Slot(self, coordinator, trial, data, threads, parent).work()
+
+    def coordinator(self) -> Coordinator:
+        """The study, opened."""
+        study = optuna.load_study(
+            study_name=self.study_name,
+            storage=self.address.open(),
+            pruner=build_pruner(self.settings.pruner),
+            sampler=optuna.samplers.RandomSampler(),
+        )
+        return Coordinator(
+            study,
+            partial(self.address.claim_lock, self.study_name),
+            distributions=self.space.distributions,
+            sampler=self._sampler,
+            n_trials=self.n_trials,
+            max_failures=self.settings.max_failures,
+            run=self.run,
+            watch=Watch(self.settings.stale_after),
+        )
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        return build_sampler(
+            self.settings.sampler, self.space, seed=self.settings.seed, number=number
+        )
+
+
+class _Slot:
+    """One trial in a worker's hands."""
+
+    def __init__(
+        self,
+        worker: StudyWorker,
+        coordinator: Coordinator,
+        trial: optuna.Trial,
+        data: PreparedData,
+        threads: int,
+        parent: int | None,
+    ) -> None:
+        self.parent = parent
+        self.worker = worker
+        self.coordinator = coordinator
+        self.trial = trial
+        self.data = data
+        self.threads = threads
+        self.directory = worker.sweep_dir / str(trial.number)
+
+    def work(self) -> None:
+        """Run the trial and tell how it ended."""
+        settings = self.worker.settings
+        sign = SignOfLife(
+            partial(self.trial.set_user_attr, SIGN), settings.stale_after / SIGNS_BEFORE_STALE
+        )
+        try:
+            with sign:
+                outcome = self._run()
+        except KeyboardInterrupt:
+            outcome = Outcome("interrupted")
+        if outcome.state == "interrupted":
+            self.coordinator.interrupt(self.trial.number)
+            raise StoppedSweepError("stopped; the same command again goes on where it stands")
+        self._tell(outcome)
+
+    def _run(self) -> Outcome:
+        worker, trial = self.worker, self.trial
+        try:
+            overrides = dict(trial.params)
+            config = run_parameters(worker.composer, worker.settings.hook, trial, overrides)
+        except Exception as error:
+            return Outcome("failed", error=str(error))
+        config = trial_config(config)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        trial.set_user_attr(OVERRIDES, overrides)
+        trial.set_user_attr(DIRECTORY, str(self.directory))
+        trial.set_user_attr(MAX_EPOCHS, config.trainer.max_epochs)
+        settings = worker.settings
+        objective = settings.objectives[0] if len(settings.objectives) == 1 else None
+        objective = objective if objective and objective.startswith("val/") else None
+        if needs_own_process(config):
+            request = Request(
+                config.model_dump(mode="json"),
+                worker.study_name,
+                trial.number,
+                objective,
+                settings.pruner,
+                os.getpid(),
+            )
+            return run_apart(request, self.directory, worker.address.url, self._threads(config))
+        callback = PruneTrial(report_to(trial), objective, config.trainer.max_epochs, self.parent)
+        return run_here(config, self.directory, callback, self.data)
+
+    def _threads(self, config: RunConfig) -> int:
+        ranks = config.trainer.devices
+        return max(1, self.threads // (ranks if isinstance(ranks, int) else 1))
+
+    def _tell(self, outcome: Outcome) -> None:
+        trial, study = self.trial, self.coordinator.study
+        values: Sequence[float] | None = None
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(
+            outcome.state, TrialState.FAIL
+        )
+        if state == TrialState.COMPLETE:
+            try:
+                values = [
+                    _metric(outcome.metrics, each) for each in self.worker.settings.objectives
+                ]
+            except ConfigError as error:
+                state, outcome.state, outcome.error = TrialState.FAIL, "failed", str(error)
+        trial.set_user_attr(SECONDS, outcome.seconds)
+        trial.set_user_attr(METRICS, outcome.metrics)
+        if outcome.error is not None:
+            trial.set_user_attr(ERROR, outcome.error)
+        # Where we were taken for dead, the trial is another's now.
+        told = study.tell(trial.number, values, state=state, skip_if_finished=True)
+        if self.directory.is_dir():
+            write_outcome(outcome, self.directory, number=trial.number, parameters=trial.params)
+        self._say(told, outcome)
+
+    def _say(self, told: optuna.trial.FrozenTrial, outcome: Outcome) -> None:
+        study = self.coordinator.study
+        progress = Progress.of(study.get_trials(deepcopy=False))
+        shown = {
+            "complete": _shown_values(told.values),
+            "pruned": f"pruned at epoch {outcome.epochs}",
+            "failed": f"failed: {(outcome.error or '').splitlines()[0] if outcome.error else ''}",
+        }[outcome.state]
+        best = ""
+        if len(study.directions) == 1 and progress.complete:
+            best = f"  best {study.best_value:.4f} (trial {study.best_trial.number})"
+        line = (
+            f"{progress.ended}/{self.worker.n_trials}  trial {told.number}: {shown}{best}  "
+            f"{outcome.seconds:.1f} s  {shown_parameters(told.params)}"
+        )
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - whole lines from many processes
+
+
+def run_parameters(
+    composer: Composer, hook: str | None, trial: optuna.trial.BaseTrial, overrides: dict[str, Any]
+) -> RunConfig:
+    """The config of a trial; what a hook derives is added to `overrides`.
+
+    Args:
+        composer: makes configs.
+        hook: see `StudySettings.hook`.
+        trial: whose parameters are drawn.
+        overrides: config key -> value of the drawn parameters that are keys.
+
+    Raises:
+        ConfigError: they do not make a config.
+    """
+    function = load_hook(hook)
+    if function is not None:
+        overrides.update(function(trial, composer.run_config(overrides)))
+    return composer.run_config(overrides)
+
+
+def threads_each(n_jobs: int) -> int:
+    """The threads that each of several jobs on this machine may use; OMP_NUM_THREADS holds too."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores // n_jobs, torch.get_num_threads()))
+
+
+def _metric(metrics: Mapping[str, Any], name: str) -> float:
+    if not isinstance(metrics.get(name), int | float):
+        known = [
+            key
+            for key, value in metrics.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        ]
+        raise ConfigError(
+            f"hydra.sweeper.objective: a trial has no number {name}; known: {', '.join(known)}"
+        )
+    return float(metrics[name])
+
+
+def _shown_values(values: Sequence[float] | None) -> str:
+    return ", ".join(f"{value:.4f}" for value in values or [])
