@@ -62,16 +62,21 @@ class SaveCatalogue(lightning.Callback):
 
     Args:
         run: the run directory.
+
+    Attributes:
+        data: the ratings of the run, once it has begun, for whoever looks at the run afterwards.
     """
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
+        self.data: RatingDataModule | None = None
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Write both files, each whole or not at all."""
+        data: RatingDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        self.data = data
         if not trainer.is_global_zero:
             return
-        data: RatingDataModule = trainer.datamodule  # type: ignore[attr-defined]
         for side, path in (("users", self.run.users_file), ("items", self.run.items_file)):
             buffer = io.BytesIO()
             catalogue(data, side).write_parquet(buffer)  # type: ignore[arg-type]

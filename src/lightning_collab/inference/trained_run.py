@@ -6,11 +6,12 @@ from typing import Any
 
 import polars as pl
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from lightning_collab.config import RunConfig
+from lightning_collab.config.model import Model
 from lightning_collab.data.vocabulary import Vocabulary
-from lightning_collab.errors import CheckpointError
+from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.inference.catalogue import ID_COLUMN, Side
 from lightning_collab.models import RatingModel, build_model
 from lightning_collab.training.checkpoints import read_checkpoint
@@ -28,7 +29,8 @@ class TrainedRun:
     Attributes:
         directory: of the run.
         checkpoint: the file that the weights came from.
-        config: of the run.
+        config: of the run, as plain values; not checked, so that a run of an earlier version can be
+            used as long as its model is known.
         model: on the processor, in evaluation mode.
         user_vocabulary: raw user ids of the model's rows.
         item_vocabulary: raw item ids of the model's rows.
@@ -42,7 +44,7 @@ class TrainedRun:
 
     directory: RunDirectory
     checkpoint: Path
-    config: RunConfig
+    config: dict[str, Any]
     model: RatingModel
     user_vocabulary: Vocabulary
     item_vocabulary: Vocabulary
@@ -51,6 +53,11 @@ class TrainedRun:
     items: pl.DataFrame
     unseen_users: pl.DataFrame
     unseen_items: pl.DataFrame
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in the config."""
+        return str(self.config["model"]["name"])
 
 
 def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
@@ -63,7 +70,7 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
 
     Raises:
         CheckpointError: not a run directory, no checkpoint in it, or one of another model.
-        ConfigError: the run's config is of another version.
+        ConfigError: the run's model is of another version.
 
     Example:
         >>> import lightning_collab
@@ -71,7 +78,7 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
         >>> trained.items.sort("ratings").tail(3)  # doctest: +SKIP
     """
     directory = RunDirectory(Path(run))
-    config = directory.read_config()
+    config = directory.read_plain_config()
     path = _checkpoint(directory, checkpoint)
     content = read_checkpoint(path)
     vocabularies: dict[Side, Vocabulary] = {
@@ -79,7 +86,7 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
     }
     low, high = content["rating_range"]
     model = build_model(
-        config.model,
+        _model_config(config, directory),
         user_rows=len(vocabularies["users"]),
         item_rows=len(vocabularies["items"]),
         rating_range=(low, high),
@@ -101,6 +108,18 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
         unseen_users=unseen_users,
         unseen_items=unseen_items,
     )
+
+
+def _model_config(config: dict[str, Any], directory: RunDirectory) -> Model:
+    try:
+        model: Model = TypeAdapter(Model).validate_python(config.get("model"))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(["model", *(str(step) for step in problem["loc"][1:])])
+        raise ConfigError(
+            f"{directory.config_file}: not a model that this version knows: {key}: {problem['msg']}"
+        ) from None
+    return model
 
 
 def _checkpoint(directory: RunDirectory, asked: str | None) -> Path:

@@ -133,7 +133,7 @@ def embedding_map(
         points = points.with_columns(bias=pl.Series(biases))
     left_out = f", the most rated of {len(enough):,}" if len(rows) < len(enough) else ""
     return EmbeddingMap(
-        title=f"{TITLES[method]} of {len(rows):,} {side}{left_out} ({run.config.model.name})",
+        title=f"{TITLES[method]} of {len(rows):,} {side}{left_out} ({run.model_name})",
         side=side,
         method=method,
         positions=plane(vectors, method, seed=seed, perplexity=perplexity, iterations=iterations),

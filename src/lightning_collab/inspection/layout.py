@@ -11,6 +11,7 @@ from lightning_collab.errors import InspectionError
 
 TITLES: dict[MapMethod, str] = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 TSNE_ITERATIONS = 500
+FEW_POINTS = 5000
 
 
 def plane(
@@ -88,7 +89,9 @@ def _tsne(
         initialization="pca",
         n_iter=iterations,
         random_state=seed,
-        n_jobs=_cores(),
+        # Threads that wait for one another cost more than they bring where there are few points.
+        n_jobs=1 if len(vectors) <= FEW_POINTS else _cores(),
+        neighbors="exact" if len(vectors) <= FEW_POINTS else "auto",
     )
     positions: NDArray[np.float64] = np.asarray(tsne.fit(_directed(vectors)))
     return positions

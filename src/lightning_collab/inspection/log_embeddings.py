@@ -18,7 +18,6 @@ from lightning_collab.inspection.projector_bookmarks import bookmarks
 from lightning_collab.inspection.projector_files import MAX_ROWS, write_embedding
 from lightning_collab.inspection.side_embeddings import SideEmbeddings, side_embeddings
 from lightning_collab.models import RatingModel
-from lightning_collab.training.schedules import cycle_position
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +179,4 @@ def ends_cycle(scheduler: Scheduler, epochs: int) -> bool:
     """
     if not isinstance(scheduler, WarmRestartsConfig):
         return False
-    # Positions in epochs: a cycle that began after the epoch before follows one that has ended.
-    position, _ = cycle_position(epochs, scheduler.cycle_len, scheduler.cycle_mult)
-    return epochs - position > epochs - 1 + 1e-9
+    return any(epochs - 1 < end - 1e-9 <= epochs for end in scheduler.cycle_ends(epochs))

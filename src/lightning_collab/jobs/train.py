@@ -7,10 +7,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
+from rich.console import Console
 
 from lightning_collab.config import RunConfig
 from lightning_collab.front_door import run_config
 from lightning_collab.inference.catalogue import SaveCatalogue
+from lightning_collab.inspection.after_training import inspect_run
 from lightning_collab.inspection.log_embeddings import LogEmbeddings
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import train
@@ -32,22 +34,28 @@ def train_job(config: DictConfig) -> dict[str, Any]:
     first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
     checked = run_config(config, HydraConfig.get())
     with run_log(run.log_file if first else None, quiet=not first):
+        catalogue = SaveCatalogue(run)
         metrics = train(
-            checked, run, resume=config.resume is not None, callbacks=run_callbacks(checked, run)
+            checked,
+            run,
+            resume=config.resume is not None,
+            callbacks=[catalogue, *inspection_callbacks(checked)],
         )
+        if first and catalogue.data is not None:
+            metrics = inspect_run(checked, run, catalogue.data, metrics)
     if first:
         print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
+        if run.report_file.is_file():
+            Console().print(
+                f"{'report':<8}{os.path.relpath(run.report_file)}", highlight=False, soft_wrap=True
+            )
     return metrics
 
 
-def run_callbacks(config: RunConfig, run: RunDirectory) -> list[Callback]:
-    """What looks on while a run trains, as its config asks.
+def inspection_callbacks(config: RunConfig) -> list[Callback]:
+    """What looks at the embeddings while a run trains, as its config asks.
 
     Args:
         config: of the run.
-        run: where it goes.
     """
-    callbacks: list[Callback] = [SaveCatalogue(run)]
-    if config.callbacks.projector is not None:
-        callbacks.append(LogEmbeddings(config))
-    return callbacks
+    return [] if config.callbacks.projector is None else [LogEmbeddings(config)]

@@ -1,0 +1,115 @@
+"""What a run shows of itself when it has ended."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from lightning_collab.config import RunConfig
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.errors import LightningCollabError
+from lightning_collab.inference.catalogue import Side
+from lightning_collab.inference.trained_run import TrainedRun, load
+from lightning_collab.inspection.genre_overlap import GenreOverlap
+from lightning_collab.inspection.log_embeddings import write_snapshot
+from lightning_collab.inspection.predictions import Predictions, predict_part
+from lightning_collab.inspection.run_figures import (
+    by_count_figure,
+    calibration_figure,
+    residuals_figure,
+)
+from lightning_collab.inspection.run_report import write_run_report
+from lightning_collab.inspection.side_embeddings import side_embeddings
+from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.training.run_directory import RunDirectory
+
+log = logging.getLogger(__name__)
+
+
+def inspect_run(
+    config: RunConfig, run: RunDirectory, data: RatingDataModule, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Measure and show the checkpoint that a run keeps, as its config asks.
+
+    A run whose training went well is not lost because something about it cannot be shown: that is
+    a warning.
+
+    Args:
+        config: of the run.
+        run: the run directory; metrics.json is written again, with the genre overlap.
+        data: the ratings of the run.
+        metrics: the content of metrics.json.
+
+    Returns:
+        The metrics, with `embeddings/genre_overlap` (mean Jaccard with the 10 nearest) and
+        `embeddings/genre_overlap_chance` where the items have genres and embeddings.
+    """
+    wanted = config.callbacks
+    if wanted.projector is None and wanted.report is None:
+        return dict(metrics)
+    try:
+        trained = load(run.path)
+        metrics = {**metrics, **overlap_metrics(trained)}
+        run.write_metrics(dict(metrics))
+        if config.logger.name == "tensorboard":
+            _to_tensorboard(config, trained, predict_part(trained, data), metrics)
+        if wanted.report is not None:
+            write_run_report(trained, data, wanted.report.map)
+    except LightningCollabError as error:
+        log.warning("the run is complete, but not all of it could be shown: %s", error)
+    return dict(metrics)
+
+
+def overlap_metrics(trained: TrainedRun) -> dict[str, float]:
+    """The genre overlap by the names of metrics.json; empty where there is none to measure.
+
+    Args:
+        trained: the run.
+    """
+    overlap = GenreOverlap(trained.items)
+    if not overlap.possible or not _has_embeddings(trained, "items"):
+        return {}
+    measured = overlap.of(side_embeddings(trained.model, "items").vectors)
+    return {
+        "embeddings/genre_overlap": measured.nearest,
+        "embeddings/genre_overlap_chance": measured.chance,
+    }
+
+
+def _to_tensorboard(
+    config: RunConfig,
+    trained: TrainedRun,
+    predictions: Predictions | None,
+    metrics: Mapping[str, Any],
+) -> None:
+    """Test numbers beside the curves, figures, and the embeddings of the checkpoint."""
+    logdir = trained.directory.tensorboard
+    step = int(read_checkpoint(trained.checkpoint)["global_step"])
+    with SummaryWriter(str(logdir)) as writer:
+        for name in ("test/rmse", "test/mae"):
+            if name in metrics:
+                writer.add_scalar(name, metrics[name], step)
+        if predictions is not None:
+            one: dict[str, Predictions] = {config.model.name: predictions}
+            for name, figure in (
+                ("calibration", calibration_figure(one)),
+                ("rmse_by_ratings_of_user", by_count_figure(one, "user")),
+                ("rmse_by_ratings_of_item", by_count_figure(one, "item")),
+                ("residuals_by_rating", residuals_figure(predictions)),
+            ):
+                tag = f"{predictions.part}/{name}"
+                writer.add_figure(tag, figure, step)
+    if config.callbacks.projector is None:
+        return
+    sides: tuple[Side, ...] = ("items", "users") if config.callbacks.projector.users else ("items",)
+    for side in sides:
+        if _has_embeddings(trained, side):
+            known = trained.items if side == "items" else trained.users
+            # Sorts before the epochs, so it is what the page opens with.
+            tag = f"{side}/checkpoint_{trained.checkpoint.stem}"
+            write_snapshot(logdir, tag, side, known, side_embeddings(trained.model, side))
+
+
+def _has_embeddings(trained: TrainedRun, side: Side) -> bool:
+    return side in trained.model.lookup_tables().get("embeddings", {})

@@ -1,0 +1,169 @@
+"""Runs side by side: what differs in their configs, their numbers, curves and errors."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.errors import LightningCollabError
+from lightning_collab.inference.trained_run import TrainedRun
+from lightning_collab.inspection.curves import Curve, read_curves
+from lightning_collab.inspection.figures import data_uri
+from lightning_collab.inspection.pages import PageTable, Picture, render
+from lightning_collab.inspection.predictions import Predictions, predict_part, reload_data
+from lightning_collab.inspection.run_figures import (
+    by_count_figure,
+    calibration_figure,
+    curves_figure,
+)
+from lightning_collab.inspection.run_report import metrics_of
+
+log = logging.getLogger(__name__)
+
+NUMBERS = {
+    "val/rmse": "val RMSE",
+    "val/mae": "val MAE",
+    "test/rmse": "test RMSE",
+    "test/mae": "test MAE",
+    "baseline/bias_rmse": "biases RMSE",
+    "embeddings/genre_overlap": "genre overlap",
+    "epochs": "epochs",
+    "fit_seconds": "fit seconds",
+    "train_ratings_per_second": "ratings/s",
+    "parameters": "parameters",
+    "seed": "seed",
+}
+CURVES = {
+    "val/rmse": "validation RMSE",
+    "train/loss": "training loss",
+    "embeddings/genre_overlap": "genre overlap",
+}
+
+
+class Compared(NamedTuple):
+    """One run of a comparison.
+
+    Attributes:
+        name: short, and told apart from the others.
+        run: the trained run.
+        curves: its scalars.
+        predictions: of its validation or test part; None where there is none, or where its
+            ratings cannot be had any more.
+    """
+
+    name: str
+    run: TrainedRun
+    curves: dict[str, Curve]
+    predictions: Predictions | None
+
+
+def compare(runs: Sequence[TrainedRun]) -> str:
+    """A page with runs side by side.
+
+    Args:
+        runs: two or more.
+    """
+    names = short_names([run.directory.path for run in runs])
+    ratings: dict[str, RatingDataModule] = {}
+    compared = [
+        Compared(name, run, read_curves(run.directory.tensorboard), _predictions(run, ratings))
+        for name, run in zip(names, runs, strict=True)
+    ]
+    numbers = [metrics_of(each.run) for each in compared]
+    return render(
+        "comparison.html.j2",
+        title=f"{len(runs)} runs side by side",
+        numbers=_numbers_table(names, numbers),
+        best=_best(numbers),
+        differences=_differences_table(names, [run.config for run in runs]),
+        curves=list(_curve_pictures(compared)),
+        errors=list(_error_pictures(compared)),
+        missing=[each.name for each in compared if each.predictions is None],
+    )
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The paths without what all have in common; those of the same directory get a number.
+
+    Args:
+        paths: of run directories.
+    """
+    resolved = [path.resolve() for path in paths]
+    common = Path(os.path.commonpath([path.parent for path in resolved]))
+    names = [path.relative_to(common).as_posix() for path in resolved]
+    return [
+        name if names.count(name) == 1 else f"{name} ({number})"
+        for number, name in enumerate(names, 1)
+    ]
+
+
+def _predictions(run: TrainedRun, ratings: dict[str, RatingDataModule]) -> Predictions | None:
+    """Predictions of a run; ratings that several runs share are read once."""
+    key = repr([run.config.get(section) for section in ("data", "split", "seed")])
+    try:
+        if key not in ratings:
+            ratings[key] = reload_data(run.directory)
+        return predict_part(run, ratings[key])
+    except LightningCollabError as error:
+        log.warning("%s: errors are not shown: %s", run.directory.path, error)
+        return None
+
+
+def _numbers_table(names: Sequence[str], numbers: Sequence[Mapping[str, Any]]) -> PageTable:
+    shown = {key: label for key, label in NUMBERS.items() if any(key in each for each in numbers)}
+    rows = [
+        (name, *(each.get(key) for key in shown)) for name, each in zip(names, numbers, strict=True)
+    ]
+    return PageTable(["run", *shown.values()], rows)
+
+
+def _best(numbers: Sequence[Mapping[str, Any]]) -> int | None:
+    """The row with the lowest validation RMSE, or test RMSE where no run validates."""
+    for key in ("val/rmse", "test/rmse"):
+        scores = {number: each[key] for number, each in enumerate(numbers) if key in each}
+        if scores:
+            return min(scores, key=lambda number: float(scores[number]))
+    return None
+
+
+def _differences_table(names: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> PageTable:
+    flat = [dict(_flat(config)) for config in configs]
+    keys = list(dict.fromkeys(key for each in flat for key in each))
+    differing = [
+        key for key in keys if any(each.get(key, ...) != flat[0].get(key, ...) for each in flat[1:])
+    ]
+    rows = [
+        (key, *(_shown(each[key]) if key in each else "" for each in flat)) for key in differing
+    ]
+    return PageTable(["key", *names], rows)
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _curve_pictures(compared: Sequence[Compared]) -> Iterator[Picture]:
+    for tag, label in CURVES.items():
+        found = {each.name: each.curves[tag] for each in compared if tag in each.curves}
+        if found:
+            yield Picture(data_uri(curves_figure(found, label)), label[0].upper() + label[1:])
+
+
+def _error_pictures(compared: Sequence[Compared]) -> Iterator[Picture]:
+    found = {each.name: each.predictions for each in compared if each.predictions is not None}
+    if not found:
+        return
+    for side in ("user", "item"):
+        caption = f"RMSE by the number of training ratings of the {side}"
+        yield Picture(data_uri(by_count_figure(found, side)), caption)
+    yield Picture(data_uri(calibration_figure(found)), "Calibration, with 95% intervals")

@@ -1,0 +1,168 @@
+"""Where a model errs: its predictions beside what people gave."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from lightning_collab.data.datamodule import EVALUATION_BATCH, RatingDataModule
+from lightning_collab.errors import InspectionError
+from lightning_collab.inference.trained_run import TrainedRun
+from lightning_collab.training.build import load_data
+from lightning_collab.training.run_directory import RunDirectory
+
+COUNT_EDGES = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
+"""Numbers of training ratings at which a new class begins."""
+CALIBRATION_BINS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predictions of one part of the ratings.
+
+    Attributes:
+        part: `val` or `test`.
+        actual: float32 [n], in rating units.
+        predicted: float32 [n], in rating units, clamped to the scale.
+        user_ratings: int64 [n], training ratings of the user; 0: unknown to the model.
+        item_ratings: int64 [n], training ratings of the item; 0: unknown to the model.
+    """
+
+    part: str
+    actual: NDArray[np.float32]
+    predicted: NDArray[np.float32]
+    user_ratings: NDArray[np.int64]
+    item_ratings: NDArray[np.int64]
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Predicted minus actual."""
+        return self.predicted.astype(np.float64) - self.actual
+
+    def by_ratings_of(self, side: str) -> pl.DataFrame:
+        """Errors by the number of training ratings of the user or item.
+
+        Args:
+            side: `user` or `item`.
+
+        Returns:
+            For each class that occurs: `training ratings` (its range), `rows`, `rmse`, `mae`.
+        """
+        counts = self.user_ratings if side == "user" else self.item_ratings
+        classes = np.searchsorted(COUNT_EDGES, counts, side="right")
+        frame = pl.DataFrame({"class": classes, "error": self.errors})
+        grouped = frame.group_by("class").agg(
+            rows=pl.len(),
+            rmse=pl.col("error").pow(2).mean().sqrt(),
+            mae=pl.col("error").abs().mean(),
+        )
+        names = pl.Series("training ratings", [_class_name(c) for c in range(len(COUNT_EDGES) + 1)])
+        ordered = grouped.sort("class")
+        return ordered.select(names[ordered["class"]], "rows", "rmse", "mae")
+
+    def calibration(self, bins: int = CALIBRATION_BINS) -> pl.DataFrame:
+        """Mean actual rating of predictions that are alike; ideally the same.
+
+        Args:
+            bins: classes of about as many predictions each.
+
+        Returns:
+            Sorted: `predicted` (mean), `actual` (mean), `standard error` (of `actual`), `rows`.
+        """
+        order = np.argsort(self.predicted, kind="stable")
+        classes = np.empty(len(order), dtype=np.int64)
+        classes[order] = np.arange(len(order)) * bins // max(1, len(order))
+        frame = pl.DataFrame({"class": classes, "predicted": self.predicted, "actual": self.actual})
+        grouped = frame.group_by("class").agg(
+            predicted=pl.col("predicted").cast(pl.Float64).mean(),
+            actual=pl.col("actual").cast(pl.Float64).mean(),
+            error=pl.col("actual").cast(pl.Float64).std() / pl.len().sqrt(),
+            rows=pl.len(),
+        )
+        return (
+            grouped.sort("class")
+            .drop("class")
+            .rename({"error": "standard error"})
+            .with_columns(pl.col("standard error").fill_null(0.0))
+        )
+
+    def by_rating(self) -> pl.DataFrame:
+        """Residuals (predicted minus actual) of each rating.
+
+        Returns:
+            For each rating that occurs: `rating`, `rows`, `mean residual`, `rmse`.
+        """
+        frame = pl.DataFrame({"rating": self.actual, "error": self.errors})
+        return (
+            frame.group_by("rating")
+            .agg(
+                rows=pl.len(),
+                mean=pl.col("error").mean(),
+                rmse=pl.col("error").pow(2).mean().sqrt(),
+            )
+            .sort("rating")
+            .rename({"mean": "mean residual"})
+        )
+
+
+def predict_part(run: TrainedRun, data: RatingDataModule) -> Predictions | None:
+    """Predict the validation part, or the test part where there is none.
+
+    Args:
+        run: a trained run.
+        data: the ratings that it was trained on, split in the same way.
+
+    Returns:
+        None where the run has neither part.
+
+    Raises:
+        InspectionError: the ratings are not those of the run.
+    """
+    if data.user_vocabulary != run.user_vocabulary or data.item_vocabulary != run.item_vocabulary:
+        raise InspectionError(
+            f"{run.directory.path}: the ratings found now are not those that the run was trained "
+            "on (other users or items in the training part)"
+        )
+    part = "val" if len(data.rows.val) else "test"
+    batches = data.batches(data.rows.val if part == "val" else data.rows.test)
+    if not batches.rows:
+        return None
+    assert batches.batch_size == EVALUATION_BATCH
+    with torch.inference_mode():
+        predicted = torch.cat([run.model(batch).float() for batch in batches])
+    return Predictions(
+        part=part,
+        actual=batches.ratings.numpy(),
+        predicted=predicted.clamp(*run.rating_range).numpy(),
+        user_ratings=_counts(run.users)[batches.users.numpy()],
+        item_ratings=_counts(run.items)[batches.items.numpy()],
+    )
+
+
+def reload_data(run: RunDirectory) -> RatingDataModule:
+    """The ratings of a run again, from where its config says that they are.
+
+    Args:
+        run: the run directory.
+
+    Raises:
+        DataError: they cannot be found any more.
+    """
+    return load_data(run.read_config())
+
+
+def _counts(known: pl.DataFrame) -> NDArray[np.int64]:
+    """Training ratings by row of the model; 0 for the unknown row."""
+    return np.concatenate([[0], known["ratings"].to_numpy()])
+
+
+def _class_name(number: int) -> str:
+    if number == 0:
+        return "none"
+    low = COUNT_EDGES[number - 1]
+    if number == len(COUNT_EDGES):
+        return f"{low:,} or more"
+    high = COUNT_EDGES[number] - 1
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
