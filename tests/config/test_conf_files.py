@@ -9,7 +9,7 @@ from support import CONF, composed
 
 from lightning_collab.config import validated
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.training.run import build_module
+from lightning_collab.training.build import build_module
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 GROUPS = ("callbacks", "logger", "model", "optimizer", "scheduler", "split", "trainer")

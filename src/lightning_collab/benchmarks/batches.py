@@ -14,7 +14,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.training.run import build_module, load_data
+from lightning_collab.training.build import build_module, load_data
 
 BATCH_SIZES = (2048, 64)
 # The lecture's optimiser, whose steps cost least, so that the feeding weighs most.

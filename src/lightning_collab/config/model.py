@@ -9,11 +9,21 @@ from lightning_collab.config.section import Section
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
-class EmbeddingModelConfig(Section):
-    """Keys that the lecture's two models share."""
+class ModelConfig(Section):
+    """Keys that every model has."""
+
+    group_names: ClassVar[tuple[str, ...]] = ("embeddings", "biases")
+    """Its parameter groups."""
+    by_gradient: ClassVar[bool] = True
+    """Whether it is trained by gradient descent, so that optimiser, schedule and batches matter."""
 
     factors: Annotated[int, Field(ge=1)]
     """Length of the embedding of a user and of an item."""
+
+
+class EmbeddingModelConfig(ModelConfig):
+    """Keys that the lecture's two networks share."""
+
     output: Literal["sigmoid", "linear"]
     """`sigmoid`: stretched to the rating range; `linear`: the training mean plus the raw output."""
     range_margin: Annotated[float, Field(ge=0)]
@@ -26,7 +36,6 @@ class EmbeddingDotBiasConfig(EmbeddingModelConfig):
     """Dot product of both embeddings plus both biases."""
 
     name: Literal["embedding_dot_bias"]
-    group_names: ClassVar[tuple[str, ...]] = ("embeddings", "biases")
 
 
 class EmbeddingNetConfig(EmbeddingModelConfig):
@@ -42,4 +51,33 @@ class EmbeddingNetConfig(EmbeddingModelConfig):
     """Dropout on the hidden layer (the lecture's p2)."""
 
 
-Model = Annotated[EmbeddingDotBiasConfig | EmbeddingNetConfig, Field(discriminator="name")]
+class MatrixProductConfig(ModelConfig):
+    """The product X Y^T alone."""
+
+    group_names: ClassVar[tuple[str, ...]] = ("embeddings",)
+
+    name: Literal["matrix_product"]
+    init_range: Annotated[float, Field(gt=0)]
+    """Factors start uniform in (-init_range, init_range)."""
+
+
+class LeastSquaresFactorsConfig(ModelConfig):
+    """Factors and biases by alternating ridge regression."""
+
+    by_gradient: ClassVar[bool] = False
+
+    name: Literal["least_squares_factors"]
+    penalty: Annotated[float, Field(gt=0)]
+    """Ridge penalty on squared factors."""
+    bias_penalty: Annotated[float, Field(gt=0)]
+    """Ridge penalty on squared biases."""
+    weighting: Annotated[float, Field(ge=0, le=1)]
+    """Penalties of a row are times its number of ratings to this power; 1: weighted-lambda."""
+    init_range: Annotated[float, Field(gt=0)]
+    """Factors start uniform in (-init_range, init_range)."""
+
+
+Model = Annotated[
+    EmbeddingDotBiasConfig | EmbeddingNetConfig | MatrixProductConfig | LeastSquaresFactorsConfig,
+    Field(discriminator="name"),
+]

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from lightning_collab.config.callbacks import CallbacksConfig
-from lightning_collab.config.data import DataSource
+from lightning_collab.config.data import BatchSize, DataSource
 from lightning_collab.config.logger import LoggerConfig
+from lightning_collab.config.lr_range_test import LRRangeTestConfig
 from lightning_collab.config.model import Model
 from lightning_collab.config.optimizer import GROUP_NAMES, GroupConfig, Optimizer
-from lightning_collab.config.scheduler import Scheduler
+from lightning_collab.config.scheduler import Scheduler, WarmRestartsConfig
 from lightning_collab.config.section import Section
 from lightning_collab.config.split import Split
 from lightning_collab.config.trainer import TrainerConfig
@@ -31,6 +32,14 @@ class RunConfig(Section):
     trainer: TrainerConfig
     logger: LoggerConfig
     callbacks: CallbacksConfig
+    lr_range_test: LRRangeTestConfig
+    find_lr: bool
+    """Look for a learning rate first, and train with the one found."""
+
+    @property
+    def batch_size(self) -> BatchSize:
+        """Ratings in a step; all of them where the model is solved."""
+        return self.data.batch_size if self.model.by_gradient else "full"
 
     @property
     def monitor(self) -> str | None:
@@ -53,6 +62,31 @@ class RunConfig(Section):
                         f"callbacks.{key} needs a validation part, but split.val is 0: "
                         f"set callbacks.{key}=null or a split.val above 0"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _cycle_fits_the_run(self) -> Self:
+        scheduler = self.scheduler
+        if (
+            isinstance(scheduler, WarmRestartsConfig)
+            and scheduler.cycle_len > self.trainer.max_epochs
+        ):
+            raise ValueError(
+                f"scheduler.cycle_len: a cycle of {scheduler.cycle_len:g} epochs is longer than "
+                f"the run of trainer.max_epochs={self.trainer.max_epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _solver_fits(self) -> Self:
+        if not self.model.by_gradient:
+            if self.trainer.strategy == "ddp":
+                raise ValueError(
+                    f"trainer={self.trainer.name} shares gradients between ranks, and "
+                    f"model={self.model.name} is solved without any; say trainer=cpu or trainer=gpu"
+                )
+            if self.find_lr:
+                raise ValueError(f"find_lr: model={self.model.name} has no learning rate")
         return self
 
     @model_validator(mode="after")

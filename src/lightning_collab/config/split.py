@@ -49,6 +49,22 @@ class RandomSplitConfig(SplitConfig):
     """Share of all rows; 0: no test part."""
 
 
+class KFoldSplitConfig(SplitConfig):
+    """One fold of a random k-fold: the folds' test parts are disjoint and together all rows."""
+
+    name: Literal["k_fold"]
+    folds: Annotated[int, Field(ge=2)]
+    """How many."""
+    fold: Annotated[int, Field(ge=1)]
+    """Which is the test part, counted from 1."""
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_them(self) -> Self:
+        if self.fold > self.folds:
+            raise ValueError(f"split.fold={self.fold} is above split.folds={self.folds}")
+        return self
+
+
 class LectureSplitConfig(SplitConfig):
     """The lecture's: 20% of the rows, drawn with numpy's RandomState.
 
@@ -186,6 +202,7 @@ Split = Annotated[
     RandomSplitConfig
     | LectureSplitConfig
     | OfficialFoldConfig
+    | KFoldSplitConfig
     | TemporalSplitConfig
     | LeaveOneOutConfig
     | UserStratifiedConfig

@@ -23,6 +23,8 @@ class TrainerConfig(Section):
     """What ranks talk through; null: torch's choice for the device."""
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]
     """Floating-point format of the training."""
+    threads: Annotated[int, Field(ge=1)] | None
+    """Processor threads of each rank; null: torch's choice."""
     max_epochs: Annotated[int, Field(ge=1)]
     """Passes over the training ratings, in all (also after a resume)."""
     log_every_n_steps: Annotated[int, Field(ge=1)]

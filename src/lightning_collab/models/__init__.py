@@ -2,9 +2,17 @@
 
 from typing import Any
 
-from lightning_collab.config.model import EmbeddingDotBiasConfig, EmbeddingNetConfig, Model
+from lightning_collab.config.model import (
+    EmbeddingDotBiasConfig,
+    EmbeddingNetConfig,
+    LeastSquaresFactorsConfig,
+    MatrixProductConfig,
+    Model,
+)
 from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
 from lightning_collab.models.embedding_net import EmbeddingNet
+from lightning_collab.models.least_squares_factors import LeastSquaresFactors
+from lightning_collab.models.matrix_product import MatrixProduct
 from lightning_collab.models.rating_model import RatingModel
 
 
@@ -36,6 +44,17 @@ def build_model(
             return EmbeddingDotBias(config, **facts)
         case EmbeddingNetConfig():
             return EmbeddingNet(config, **facts)
+        case MatrixProductConfig():
+            return MatrixProduct(config, **facts)
+        case LeastSquaresFactorsConfig():
+            return LeastSquaresFactors(config, **facts)
 
 
-__all__ = ["EmbeddingDotBias", "EmbeddingNet", "RatingModel", "build_model"]
+__all__ = [
+    "EmbeddingDotBias",
+    "EmbeddingNet",
+    "LeastSquaresFactors",
+    "MatrixProduct",
+    "RatingModel",
+    "build_model",
+]

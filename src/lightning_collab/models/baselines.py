@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 BIAS_PENALTY = 5.0
 TOLERANCE = 1e-6
 MAX_SWEEPS = 200
+SUMMED_AT_A_TIME = 1 << 22
 
 Ids = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
@@ -54,16 +55,15 @@ class BiasBaseline:
             penalty: ridge penalty on every squared bias.
         """
         mean = float(ratings.mean(dtype=np.float64))
-        centred = ratings.astype(np.float64) - mean
         user_weight = np.bincount(users, minlength=user_rows) + penalty
         item_weight = np.bincount(items, minlength=item_rows) + penalty
         user_bias, item_bias = np.zeros(user_rows), np.zeros(item_rows)
         for _ in range(MAX_SWEEPS):
             before = user_bias
-            residual = centred - item_bias[items]
-            user_bias = np.bincount(users, residual, minlength=user_rows) / user_weight
-            residual = centred - user_bias[users]
-            item_bias = np.bincount(items, residual, minlength=item_rows) / item_weight
+            residuals = _residual_sums(users, ratings, mean, items, item_bias, user_rows)
+            user_bias = residuals / user_weight
+            residuals = _residual_sums(items, ratings, mean, users, user_bias, item_rows)
+            item_bias = residuals / item_weight
             if np.abs(user_bias - before).max() < TOLERANCE:
                 break
         return cls(mean, user_bias, item_bias)
@@ -72,3 +72,15 @@ class BiasBaseline:
         """Predicted ratings, float64 [n], not clamped."""
         predicted: Floats = self.mean + self.user_bias[users] + self.item_bias[items]
         return predicted
+
+
+def _residual_sums(
+    rows: Ids, ratings: Floats, mean: float, others: Ids, bias: Floats, length: int
+) -> Floats:
+    """Sums of rating - mean - bias[other] for each row, with little memory beside the ratings."""
+    sums = np.zeros(length)
+    for start in range(0, len(rows), SUMMED_AT_A_TIME):
+        part = slice(start, start + SUMMED_AT_A_TIME)
+        residuals = ratings[part].astype(np.float64) - mean - bias[others[part]]
+        sums += np.bincount(rows[part], residuals, minlength=length)
+    return sums

@@ -1,32 +1,28 @@
-"""The LightningModule that trains any model of ratings by autograd."""
+"""What every LightningModule of a rating model shares: metrics, checkpoints, unknown rows."""
 
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+from torchmetrics import MeanSquaredError
 
 from lightning_collab.config import RunConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import CheckpointError, TrainingError
 from lightning_collab.models import RatingModel
-from lightning_collab.training.optimizers import build_optimizer
-from lightning_collab.training.parameter_groups import parameter_groups
-from lightning_collab.training.schedules import build_schedule
+from lightning_collab.training.rating_metrics import RatingMetrics
 
 
 class RatingModule(pl.LightningModule):
-    """Mean squared error by gradient descent; RMSE and MAE on predictions clamped to the scale.
+    """Measures RMSE and MAE on predictions clamped to the scale; subclasses train.
 
     Args:
         model: what is trained.
         config: of the run.
         rating_range: lowest and highest rating, to which predictions are clamped in metrics.
-        steps_per_epoch: optimiser steps in an epoch, which schedules count in.
         vocabularies: `users` and `items`, kept in each checkpoint.
     """
 
@@ -36,33 +32,15 @@ class RatingModule(pl.LightningModule):
         config: RunConfig,
         *,
         rating_range: tuple[float, float],
-        steps_per_epoch: int,
         vocabularies: dict[str, Vocabulary],
     ) -> None:
         super().__init__()
         self.model = model
         self.config = config
         self.rating_range = rating_range
-        self.steps_per_epoch = steps_per_epoch
         self.vocabularies = vocabularies
-        self._groups = parameter_groups(model, config.optimizer)
-        self._row_decay = (
-            {
-                group["name"]: group["weight_decay"]
-                for group in self._groups
-                if group["weight_decay"]
-            }
-            if config.optimizer.decay == "touched_rows"
-            else {}
-        )
-        metrics = MetricCollection(
-            {
-                "rmse": MeanSquaredError(squared=False),
-                "mae": MeanAbsoluteError(),
-            }
-        )
-        self.val_metrics = metrics.clone(prefix="val/")
-        self.test_metrics = metrics.clone(prefix="test/")
+        self.val_metrics = RatingMetrics("val/")
+        self.test_metrics = RatingMetrics("test/")
         self.val_loss = MeanSquaredError()
         # The sum of squared errors of the epoch under way stays on the device: reading it at each
         # step would make the processor wait.
@@ -74,6 +52,16 @@ class RatingModule(pl.LightningModule):
         rating: Tensor = self.model(batch)
         return rating
 
+    def count_squared_errors(self, squared_errors: Tensor, rows: int) -> None:
+        """Add a batch to the training loss of the epoch.
+
+        Args:
+            squared_errors: their sum, a scalar.
+            rows: how many they are.
+        """
+        self._squared_errors += squared_errors.detach()
+        self._rows_seen += rows
+
     def on_train_start(self) -> None:
         """Move the sums of a resumed epoch to the device."""
         self._squared_errors = self._squared_errors.to(self.device)
@@ -82,31 +70,6 @@ class RatingModule(pl.LightningModule):
         """Start the sums of the epoch."""
         self._squared_errors.zero_()
         self._rows_seen = 0
-
-    def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
-        """The loss of this rank's share, scaled so that the mean over ranks is the batch's mean."""
-        rows = self.model.embed(batch)
-        squared_errors = (self.model.rate(rows, batch) - batch.ratings).square().sum()
-        self._squared_errors += squared_errors.detach()
-        self._rows_seen += len(batch.ratings)
-        total = squared_errors + self._penalty(rows, len(batch.ratings))
-        return total * (self.trainer.world_size / batch.whole_size)
-
-    def _penalty(self, rows: dict[str, tuple[Tensor, Tensor]], count: int) -> Tensor | float:
-        """Weight decay that is on the rows a batch touches: decay / 2 * |row|^2 for each rating.
-
-        The gradient on a row is decay * row times the share of the batch's ratings that touch it;
-        the layers that every rating touches are decayed as by the form `gradient`.
-        """
-        penalty: Tensor | float = 0.0
-        for name, decay in self._row_decay.items():
-            if name in rows:
-                squares = torch.stack([each.square().sum() for each in rows[name]]).sum()
-            else:
-                parameters = self.model.parameter_groups()[name]
-                squares = torch.stack([each.square().sum() for each in parameters]).sum() * count
-            penalty = penalty + decay / 2 * squares
-        return penalty
 
     def on_train_batch_end(self, outputs: Any, batch: RatingBatch, batch_idx: int) -> None:
         """Look now and then whether the loss is still a number."""
@@ -125,9 +88,12 @@ class RatingModule(pl.LightningModule):
         if not torch.isfinite(self._squared_errors):
             raise TrainingError(
                 f"the training loss is no longer a number at step {self.global_step} "
-                f"(epoch {self.current_epoch}): the learning rate {self.config.optimizer.lr} is "
-                "too high for this model; lower optimizer.lr"
+                f"(epoch {self.current_epoch + 1}); {self.advice_on_divergence()}"
             )
+
+    def advice_on_divergence(self) -> str:
+        """What to do when the loss is no longer a number."""
+        raise NotImplementedError
 
     def on_validation_start(self) -> None:
         """Unknown users and items are predicted from the known ones."""
@@ -137,7 +103,7 @@ class RatingModule(pl.LightningModule):
         """Add a batch to the validation metrics."""
         predicted = self.model(batch)
         self.val_loss.update(predicted, batch.ratings)
-        self.val_metrics.update(predicted.clamp(*self.rating_range), batch.ratings)
+        self.val_metrics.update(predicted.clamp(*self.rating_range), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log and reset the validation metrics: val/rmse, val/mae, and val/loss (not clamped)."""
@@ -147,26 +113,12 @@ class RatingModule(pl.LightningModule):
 
     def test_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """Add a batch to the test metrics."""
-        self.test_metrics.update(self.model(batch).clamp(*self.rating_range), batch.ratings)
+        self.test_metrics.update(self.model(batch).clamp(*self.rating_range), batch)
 
     def on_test_epoch_end(self) -> None:
-        """Log and reset the test metrics: test/rmse, test/mae."""
+        """Log and reset the test metrics: test/rmse, test/mae, and of warm and cold rows."""
         self.log_dict(self.test_metrics.compute())
         self.test_metrics.reset()
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser over the named groups, its rates following the schedule at each step."""
-        optimizer = build_optimizer(self._groups, self.config.optimizer)
-        schedule = build_schedule(
-            self.config.scheduler,
-            lr=self.config.optimizer.lr,
-            steps_per_epoch=self.steps_per_epoch,
-        )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a resumed run and a later user need beyond Lightning's own state."""

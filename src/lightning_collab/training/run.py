@@ -14,12 +14,12 @@ import torch
 
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import CheckpointError, TrainingError
-from lightning_collab.models import build_model
 from lightning_collab.training.baselines import baseline_metrics
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.evaluation import evaluate_checkpoint
+from lightning_collab.training.found_rate import with_found_rate
 from lightning_collab.training.hyperparameters import log_hyperparameters
 from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.rating_module import RatingModule
@@ -31,39 +31,6 @@ log = logging.getLogger(__name__)
 
 class InterruptedRunError(TrainingError):
     """The run was stopped by Ctrl-C."""
-
-
-def load_data(config: RunConfig) -> RatingDataModule:
-    """The ratings that a config asks for, split.
-
-    Raises:
-        DataError: they cannot be found or read, or the split leaves a part without rows.
-    """
-    return RatingDataModule(load_ratings(config.data), config.data, config.split, config.seed)
-
-
-def build_module(config: RunConfig, data: RatingDataModule) -> RatingModule:
-    """The model for a table's users and items, in the module that trains it.
-
-    Args:
-        config: of the run.
-        data: whose vocabularies give the tables their sizes.
-    """
-    torch.manual_seed(config.seed)
-    model = build_model(
-        config.model,
-        user_rows=len(data.user_vocabulary),
-        item_rows=len(data.item_vocabulary),
-        rating_range=data.table.rating_range,
-        mean_rating=data.mean_rating,
-    )
-    return RatingModule(
-        model,
-        config,
-        rating_range=data.table.rating_range,
-        steps_per_epoch=data.steps_per_epoch(config.trainer.limit_train_batches),
-        vocabularies={"users": data.user_vocabulary, "items": data.item_vocabulary},
-    )
 
 
 def train(
@@ -95,6 +62,8 @@ def train(
     if resume:
         _check_resumable(config, run)
     data = data or load_data(config)
+    if config.find_lr:
+        config = with_found_rate(config, data, run)
     module = build_module(config, data)
     trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
@@ -117,6 +86,7 @@ def train(
         "train_ratings": len(data.rows.train),
         "val_ratings": len(data.rows.val),
         "test_ratings": len(data.rows.test),
+        **_unknown_counts(data),
         "seed": config.seed,
         "git_commit": _git_commit(),
         "device": str(trainer.strategy.root_device),
@@ -132,13 +102,30 @@ def train(
 
 def _introduction(config: RunConfig, data: RatingDataModule, module: RatingModule) -> str:
     rows = data.rows
+    unknown = "".join(
+        f"; {count:,} {name.replace('_', ' ')}"
+        for name, count in _unknown_counts(data).items()
+        if count
+    )
     return (
         f"{config.model.name} on {data.table.name}: "
         f"{len(rows.train):,} / {len(rows.val):,} / {len(rows.test):,} ratings to train / validate "
         f"/ test, {len(data.user_vocabulary) - 1:,} users, "
         f"{len(data.item_vocabulary) - 1:,} items, "
-        f"{sum(p.numel() for p in module.model.parameters()):,} parameters"
+        f"{sum(p.numel() for p in module.model.parameters()):,} parameters{unknown}"
     )
+
+
+def _unknown_counts(data: RatingDataModule) -> dict[str, int]:
+    """How many rows of each part are of a user or an item without training ratings."""
+    counts = {}
+    for part in ("val", "test"):
+        rows = getattr(data.rows, part)
+        if len(rows):
+            users, items = data.unknown_counts(rows)
+            counts[f"{part}_ratings_of_unknown_users"] = users
+            counts[f"{part}_ratings_of_unknown_items"] = items
+    return counts
 
 
 def _fit(

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.scheduler import WarmRestartsConfig
 from lightning_collab.config.trainer import TrainerConfig
 from lightning_collab.training.checkpoints import SafeCheckpointIO
+from lightning_collab.training.cycles import CycleCheckpoints, warn_of_unfinished_cycle
 from lightning_collab.training.devices import check_devices
 from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.progress import TrainingProgress
@@ -52,33 +55,66 @@ def build_trainer(
     Raises:
         ConfigError: the machine does not have the devices that the config asks for.
     """
-    settings = config.trainer
-    check_devices(settings)
     logger = (
         TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
         if config.logger.name == "tensorboard"
         else False
     )
     return pl.Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        num_nodes=settings.num_nodes,
-        strategy=_strategy(settings),
-        precision=settings.precision,
-        max_epochs=settings.max_epochs,
-        log_every_n_steps=settings.log_every_n_steps,
-        gradient_clip_val=settings.gradient_clip_val,
-        limit_train_batches=settings.limit_train_batches,
+        **_devices(config.trainer),
+        max_epochs=config.trainer.max_epochs,
+        log_every_n_steps=config.trainer.log_every_n_steps,
+        limit_train_batches=config.trainer.limit_train_batches,
         callbacks=_callbacks(config, run, further),
         logger=logger,
         default_root_dir=run.path,
         plugins=[SafeCheckpointIO()],
-        # Our batches are shared out to the ranks already, and begin with no need of a rehearsal.
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
         enable_progress_bar=config.callbacks.progress_bar,
     )
+
+
+def build_bare_trainer(
+    config: RunConfig, callbacks: Sequence[pl.Callback], max_steps: int
+) -> pl.Trainer:
+    """A Trainer on the same devices that leaves nothing behind.
+
+    Args:
+        config: of the run.
+        callbacks: what looks on.
+        max_steps: optimiser steps to take.
+
+    Raises:
+        ConfigError: the machine does not have the devices that the config asks for.
+    """
+    return pl.Trainer(
+        **_devices(config.trainer),
+        max_epochs=-1,
+        max_steps=max_steps,
+        limit_val_batches=0,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+
+
+def _devices(settings: TrainerConfig) -> dict[str, Any]:
+    """Where and how every Trainer of a run computes."""
+    check_devices(settings)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    return {
+        "accelerator": settings.accelerator,
+        "devices": settings.devices,
+        "num_nodes": settings.num_nodes,
+        "strategy": _strategy(settings),
+        "precision": settings.precision,
+        "gradient_clip_val": settings.gradient_clip_val,
+        # Our batches are shared out to the ranks already, and begin with no need of a rehearsal.
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+    }
 
 
 def _callbacks(
@@ -87,8 +123,11 @@ def _callbacks(
     callbacks: list[pl.Callback] = [SaveOnInterrupt(run.last_checkpoint), *further]
     if config.callbacks.progress_bar:
         callbacks.append(TrainingProgress())
-    if config.logger.name != "none":
+    if config.logger.name != "none" and config.model.by_gradient:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
+    if isinstance(config.scheduler, WarmRestartsConfig) and config.model.by_gradient:
+        warn_of_unfinished_cycle(config.scheduler, config.trainer.max_epochs)
+        callbacks.append(CycleCheckpoints(run.checkpoints, config.scheduler))
     if config.monitor is not None:
         stopping = config.callbacks.early_stopping
         if stopping is not None:

@@ -1,0 +1,152 @@
+"""`conf/cross_validate.yaml`: what a cross-validation has beside the config of each run."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from omegaconf import DictConfig, OmegaConf
+from pydantic import Field, ValidationError
+
+from lightning_collab.config.compose import composed_run
+from lightning_collab.config.run import RunConfig
+from lightning_collab.config.section import Section
+from lightning_collab.config.split import KFoldSplitConfig, OfficialFoldConfig
+from lightning_collab.errors import ConfigError, LightningCollabError
+from lightning_collab.front_door import CheckBeforeStart
+
+OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5")
+"""The disjoint ones; ua and ub do not cover all rows."""
+
+Fold = int | str
+
+
+class CrossValidationConfig(Section):
+    """What is cross-validated."""
+
+    compare: Annotated[list[str], Field(min_length=2)] | None
+    """Experiments on the same folds; null: the one that is typed."""
+    repeats: Annotated[int, Field(ge=1)]
+    """Times that all folds are gone through."""
+    folds: Fold | list[Fold] | None
+    """Which folds to run now; null: all."""
+
+
+OWN_KEYS = tuple(CrossValidationConfig.model_fields)
+
+
+def cross_validation_config(config: Mapping[str, Any]) -> CrossValidationConfig:
+    """The checked own keys of a composed config.
+
+    Args:
+        config: as plain values.
+
+    Raises:
+        ConfigError: a value of the wrong type.
+    """
+    try:
+        return CrossValidationConfig.model_validate({key: config[key] for key in OWN_KEYS})
+    except ValidationError as error:
+        problems = {f"  {problem['loc'][0]}: {problem['msg']}" for problem in error.errors()}
+        raise ConfigError("invalid config\n" + "\n".join(sorted(problems))) from None
+
+
+def experiments(
+    config: CrossValidationConfig, typed: Sequence[str], choices: Mapping[str, Any]
+) -> dict[str, RunConfig]:
+    """The config of each experiment, by the name that it is reported under.
+
+    Args:
+        config: the checked own keys.
+        typed: overrides as they were typed.
+        choices: Hydra's, which option of each group.
+
+    Raises:
+        ConfigError: a name that is neither an experiment nor a model, or a config that cannot be.
+    """
+    common = [each for each in typed if each.lstrip("+~").split("=")[0] not in OWN_KEYS]
+    if not any(each.startswith("split=") for each in common):
+        common.insert(0, "split=k_fold")
+    if config.compare is None:
+        name = choices.get("experiment") or choices["model"]
+        return {str(name): composed_run(*common)}
+    if len(set(config.compare)) < len(config.compare):
+        raise ConfigError(f"compare={config.compare} names an experiment twice")
+    return {name: composed_run(*_overrides(name), *common) for name in config.compare}
+
+
+def _overrides(name: str) -> list[str]:
+    """What an entry of `compare` stands for."""
+    if "=" in name:
+        return shlex.split(name)
+    loader = GlobalHydra.instance().config_loader()
+    menus = {
+        group: loader.get_group_options(group, ObjectType.CONFIG)
+        for group in ("experiment", "model")
+    }
+    for group, options in menus.items():
+        if name in options:
+            return [f"{group}={name}"]
+    raise ConfigError(
+        f"compare: {name!r} is neither an experiment ({', '.join(menus['experiment']) or 'none'}) "
+        f"nor a model ({', '.join(menus['model'])}), and has no override such as model.factors=20"
+    )
+
+
+def folds_of(run: RunConfig) -> list[Fold]:
+    """The folds that a run's split is one of.
+
+    Args:
+        run: the config of an experiment.
+
+    Raises:
+        ConfigError: the split has no folds.
+    """
+    match run.split:
+        case KFoldSplitConfig():
+            return list(range(1, run.split.folds + 1))
+        case OfficialFoldConfig():
+            return list(OFFICIAL_FOLDS)
+        case _:
+            raise ConfigError(
+                f"split={run.split.name} has no folds; say split=k_fold (random, any number) or "
+                "split=official_fold (u1 to u5 of MovieLens 100K)"
+            )
+
+
+def chosen_folds(config: CrossValidationConfig, there: Sequence[Fold]) -> list[Fold]:
+    """The folds to run now.
+
+    Args:
+        config: the checked own keys.
+        there: all folds.
+
+    Raises:
+        ConfigError: one that is not there.
+    """
+    if config.folds is None:
+        return list(there)
+    chosen = config.folds if isinstance(config.folds, list) else [config.folds]
+    for fold in chosen:
+        if fold not in there:
+            raise ConfigError(f"folds={fold}: there are {', '.join(map(str, there))}")
+    return chosen
+
+
+class CheckCrossValidation(CheckBeforeStart):
+    """Hydra callback: as for a run, without the keys that are not the run's."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check, and end the process with a message where something is wrong."""
+        try:
+            cross_validation_config({key: _plain(config[key]) for key in OWN_KEYS})
+        except LightningCollabError as error:
+            sys.exit(f"error: {error}")
+        run = OmegaConf.masked_copy(config, [str(key) for key in config if key not in OWN_KEYS])
+        super().on_run_start(run, **kwargs)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -1,0 +1,46 @@
+"""The rating matrix as a product X Y^T, and nothing else."""
+
+from torch import Tensor, nn
+
+from lightning_collab.config.model import MatrixProductConfig
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.models.embedding_table import embedding_table
+from lightning_collab.models.rating_model import RatingModel
+
+
+class MatrixProduct(RatingModel):
+    """rating = <p_u, q_i>: no bias, no sigmoid, as the lecture writes it for all pairs at once.
+
+    Args:
+        config: the `model` section.
+        user_rows: known users and the unknown row.
+        item_rows: known items and the unknown row.
+        rating_range: lowest and highest rating; not used.
+        mean_rating: of the training ratings; not used.
+    """
+
+    def __init__(
+        self,
+        config: MatrixProductConfig,
+        *,
+        user_rows: int,
+        item_rows: int,
+        rating_range: tuple[float, float],
+        mean_rating: float,
+    ) -> None:
+        super().__init__()
+        self.user_factors = embedding_table(user_rows, config.factors, config.init_range)
+        self.item_factors = embedding_table(item_rows, config.factors, config.init_range)
+
+    def rate(self, rows: dict[str, tuple[Tensor, Tensor]], batch: RatingBatch) -> Tensor:
+        """Predicted ratings, float [B]."""
+        users, items = rows["embeddings"]
+        return (users * items).sum(1)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """`embeddings` alone."""
+        return {"embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()]}
+
+    def lookup_tables(self) -> dict[str, dict[str, nn.Embedding]]:
+        """Factors of users and items."""
+        return {"embeddings": {"users": self.user_factors, "items": self.item_factors}}

@@ -1,0 +1,53 @@
+"""From a config to its ratings and to the module that trains its model."""
+
+from typing import Any
+
+import torch
+
+from lightning_collab.config import RunConfig
+from lightning_collab.config.model import LeastSquaresFactorsConfig
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.sources import load_ratings
+from lightning_collab.models import build_model
+from lightning_collab.training.gradient_module import GradientModule
+from lightning_collab.training.least_squares_module import LeastSquaresModule
+from lightning_collab.training.rating_module import RatingModule
+from lightning_collab.training.schedules import Schedule
+
+
+def load_data(config: RunConfig) -> RatingDataModule:
+    """The ratings that a config asks for, split.
+
+    Raises:
+        DataError: they cannot be found or read, or the split leaves a part without rows.
+    """
+    data = config.data.model_copy(update={"batch_size": config.batch_size})
+    return RatingDataModule(load_ratings(config.data), data, config.split, config.seed)
+
+
+def build_module(
+    config: RunConfig, data: RatingDataModule, *, schedule: Schedule | None = None
+) -> RatingModule:
+    """The model for a table's users and items, in the module that trains it.
+
+    Args:
+        config: of the run.
+        data: whose vocabularies give the tables their sizes.
+        schedule: of the learning rate, in place of the config's.
+    """
+    torch.manual_seed(config.seed)
+    model = build_model(
+        config.model,
+        user_rows=len(data.user_vocabulary),
+        item_rows=len(data.item_vocabulary),
+        rating_range=data.table.rating_range,
+        mean_rating=data.mean_rating,
+    )
+    facts: dict[str, Any] = {
+        "rating_range": data.table.rating_range,
+        "vocabularies": {"users": data.user_vocabulary, "items": data.item_vocabulary},
+    }
+    if isinstance(config.model, LeastSquaresFactorsConfig):
+        return LeastSquaresModule(model, config, **facts)
+    steps = data.steps_per_epoch(config.trainer.limit_train_batches)
+    return GradientModule(model, config, steps_per_epoch=steps, schedule=schedule, **facts)

@@ -1,0 +1,144 @@
+"""One experiment on each of several folds, and what the folds say together."""
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from lightning_collab.config import RunConfig
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.errors import CheckpointError, ConfigError
+from lightning_collab.training.build import build_module
+from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.training.run import train
+from lightning_collab.training.run_directory import RunDirectory
+
+log = logging.getLogger(__name__)
+
+USER_ERRORS = "user_errors.parquet"
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """One training of a cross-validation.
+
+    Attributes:
+        experiment: its name.
+        repeat: counted from 1.
+        fold: which.
+        config: of the run: its fold, and the seeds of its repeat.
+        run: where it goes.
+    """
+
+    experiment: str
+    repeat: int
+    fold: int | str
+    config: RunConfig
+    run: RunDirectory
+
+    @property
+    def done(self) -> bool:
+        """Whether the same training has been finished there."""
+        if not (self.run.path / USER_ERRORS).is_file() or not self.run.metrics_file.is_file():
+            return False
+        try:
+            return self.run.read_config() == self.config
+        except (CheckpointError, ConfigError):
+            return False
+
+
+def plan(
+    experiments: dict[str, RunConfig], folds: list[int | str], repeats: int, directory: Path
+) -> list[FoldRun]:
+    """All trainings, fold by fold, each fold with every experiment.
+
+    A repeat shifts the seed of the split (of the val part where the test part is official) and the
+    seed of the training by its number; all experiments have the same folds and seeds.
+
+    Args:
+        experiments: config of each, by name.
+        folds: which.
+        repeats: times that they are gone through.
+        directory: where everything goes.
+    """
+    return [
+        FoldRun(
+            experiment=name,
+            repeat=repeat,
+            fold=fold,
+            config=_of_fold(config, fold, repeat - 1),
+            run=RunDirectory(directory / folder_name(name) / f"repeat-{repeat}" / f"fold-{fold}"),
+        )
+        for repeat in range(1, repeats + 1)
+        for fold in folds
+        for name, config in experiments.items()
+    ]
+
+
+def folder_name(experiment: str) -> str:
+    """A folder's name for an experiment that may be named by its overrides."""
+    plain = re.sub(r"[^\w.=-]+", "_", experiment)
+    if plain == experiment and len(plain) <= 60:
+        return plain
+    return f"{plain[:50]}-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"
+
+
+def _of_fold(config: RunConfig, fold: int | str, shift: int) -> RunConfig:
+    split = config.split.model_copy(update={"fold": fold, "seed": config.split.seed + shift})
+    return config.model_copy(update={"split": split, "seed": config.seed + shift})
+
+
+def run_fold(fold: FoldRun, table: RatingTable) -> None:
+    """Train and test on one fold; leaves a run directory and the errors of each user.
+
+    Args:
+        fold: which.
+        table: the ratings that its config asks for.
+    """
+    config = fold.config
+    data = RatingDataModule(table, config.data, config.split, config.seed)
+    fold.run.path.mkdir(parents=True, exist_ok=True)
+    train(config, fold.run, data=data)
+    # The learning rate may have been found only then.
+    trained = fold.run.read_config()
+    checkpoint = fold.run.best_checkpoint if trained.monitor else fold.run.last_checkpoint
+    module = build_module(trained, data)
+    module.load_trained(read_checkpoint(checkpoint), checkpoint)
+    errors = squared_errors(module, data)
+    users = table.users[data.rows.test]
+    rows = np.flatnonzero(np.bincount(users))
+    frame = pl.DataFrame(
+        {
+            "user": table.user_vocabulary.decode(rows),
+            "ratings": np.bincount(users)[rows],
+            "squared_error": np.bincount(users, errors)[rows],
+        }
+    )
+    temporary = fold.run.path / f".{USER_ERRORS}"
+    frame.write_parquet(temporary)
+    temporary.replace(fold.run.path / USER_ERRORS)
+
+
+@torch.no_grad()
+def squared_errors(module: Any, data: RatingDataModule) -> NDArray[np.float64]:
+    """Squared error of each test row, of predictions clamped to the scale, float64 [test rows].
+
+    Args:
+        module: with trained weights.
+        data: split ratings.
+    """
+    module.eval()
+    parts = [
+        (module(batch).clamp(*data.table.rating_range) - batch.ratings).double().square()
+        for batch in data.batches(data.rows.test)
+    ]
+    squares: NDArray[np.float64] = torch.cat(parts).numpy()
+    return squares

@@ -1,0 +1,128 @@
+"""What the folds of a cross-validation say together."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import polars as pl
+from rich.table import Table
+
+from lightning_collab.errors import TrainingError
+from lightning_collab.training.cross_validation import USER_ERRORS, FoldRun
+from lightning_collab.training.paired_tests import paired_comparison, spread_of
+
+
+def summarised(runs: Sequence[FoldRun]) -> dict[str, Any]:
+    """Mean and standard deviation over the folds, and each pair of experiments compared.
+
+    Args:
+        runs: all trainings, each of them done.
+
+    Returns:
+        `folds`, `experiments` (metric -> values, mean, std) and `comparisons`, as plain values.
+
+    Raises:
+        TrainingError: a fold without a test part.
+    """
+    names = list(dict.fromkeys(run.experiment for run in runs))
+    by_name = {name: [run for run in runs if run.experiment == name] for name in names}
+    metrics = {name: [run.run.read_metrics() for run in by_name[name]] for name in names}
+    for each in metrics.values():
+        if any("test/rmse" not in fold for fold in each):
+            raise TrainingError("a fold of this split has no test part to measure")
+    return {
+        "folds": [{"repeat": run.repeat, "fold": run.fold} for run in by_name[names[0]]],
+        "experiments": {
+            name: {
+                key: spread_of([fold[key] for fold in metrics[name]])
+                for key in _shared_keys(metrics[name])
+            }
+            for name in names
+        },
+        "comparisons": [
+            _compared(one, other, by_name, metrics) for one, other in combinations(names, 2)
+        ],
+    }
+
+
+def _shared_keys(folds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Metrics that every fold has: a fold without cold rows has no cold error."""
+    prefixes = ("test/", "val/", "baseline/")
+    wanted = [key for key in folds[0] if key.startswith(prefixes) or key == "fit_seconds"]
+    return [key for key in wanted if all(key in fold for fold in folds)]
+
+
+def _compared(
+    one: str,
+    other: str,
+    runs: Mapping[str, Sequence[FoldRun]],
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, Any]:
+    share = [fold["test_ratings"] / fold["train_ratings"] for fold in metrics[one]]
+    users = _user_rmse(runs[one]).join(_user_rmse(runs[other]), on="user", suffix="_other")
+    return {
+        "one": one,
+        "other": other,
+        **{
+            f"folds/{key}": paired_comparison(
+                [fold[key] for fold in metrics[one]],
+                [fold[key] for fold in metrics[other]],
+                test_over_train=sum(share) / len(share),
+            )
+            for key in ("test/rmse", "test/mae")
+        },
+        "users/test/rmse": paired_comparison(users["rmse"], users["rmse_other"]),
+        "users_better_with_one": int((users["rmse"] < users["rmse_other"]).sum()),
+    }
+
+
+def _user_rmse(runs: Sequence[FoldRun]) -> pl.DataFrame:
+    """RMSE of each user over the test ratings of all folds."""
+    folds = pl.concat([pl.read_parquet(run.run.path / USER_ERRORS) for run in runs])
+    sums = folds.group_by("user").agg(pl.col("ratings").sum(), pl.col("squared_error").sum())
+    return sums.select("user", rmse=(pl.col("squared_error") / pl.col("ratings")).sqrt())
+
+
+def fold_table(summary: Mapping[str, Any]) -> Table:
+    """Test errors of each fold and over all of them."""
+    table = Table(title="test errors in rating units; lower is better", title_justify="left")
+    table.add_column("repeat / fold")
+    for name in summary["experiments"]:
+        table.add_column(f"{name}\nRMSE", justify="right")
+        table.add_column("\nMAE", justify="right")
+    keys = [(name, key) for name in summary["experiments"] for key in ("test/rmse", "test/mae")]
+    for row, fold in enumerate(summary["folds"]):
+        values = [summary["experiments"][name][key]["values"][row] for name, key in keys]
+        table.add_row(f"{fold['repeat']} / {fold['fold']}", *(f"{each:.4f}" for each in values))
+    table.add_section()
+    for label in ("mean", "std"):
+        values = [summary["experiments"][name][key][label] for name, key in keys]
+        table.add_row(label, *("" if each is None else f"{each:.4f}" for each in values))
+    return table
+
+
+def comparison_tables(summary: Mapping[str, Any]) -> list[Table]:
+    """Paired differences and tests, one table for each pair of experiments."""
+    tables = []
+    for pair in summary["comparisons"]:
+        title = f"{pair['one']} - {pair['other']} (below 0: the first is better)"
+        table = Table(title=title, title_justify="left")
+        for column in ("paired", "mean", "Wilcoxon p", "t p", "corrected t p"):
+            table.add_column(column, justify="left" if column == "paired" else "right")
+        for key, over in (
+            ("folds/test/rmse", "RMSE of folds"),
+            ("folds/test/mae", "MAE of folds"),
+            ("users/test/rmse", "RMSE of users"),
+        ):
+            found = pair[key]
+            table.add_row(
+                f"{found['pairs']} {over}",
+                f"{found['mean_difference']:+.4f}",
+                *(_p(found.get(name)) for name in ("wilcoxon_p", "t_p", "corrected_t_p")),
+            )
+        tables.append(table)
+    return tables
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"

@@ -1,0 +1,184 @@
+"""The learning-rate range test: raise the rate until the loss explodes, then choose one before.
+
+Leslie N. Smith (2017), "Cyclical learning rates for training neural networks", section 3.3.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_collab.config import RunConfig
+from lightning_collab.config.lr_range_test import LRRangeTestConfig, Suggestion
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.errors import ConfigError, TrainingError
+from lightning_collab.training.build import build_module
+from lightning_collab.training.schedules import exponential
+from lightning_collab.training.trainer import build_bare_trainer
+
+
+@dataclass(frozen=True, eq=False)
+class LRRangeTest:
+    """What a range test saw.
+
+    Attributes:
+        rates: float64 [n], optimizer.lr at each step (of a group whose lr_scale is 1).
+        losses: float64 [n], of each batch, over all ranks.
+        smoothed: float64 [n], their running mean.
+        suggestions: a rate by each rule; a rule that finds none is left out.
+    """
+
+    rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    smoothed: NDArray[np.float64]
+    suggestions: dict[Suggestion, float]
+
+    def frame(self) -> polars.DataFrame:
+        """Columns `lr`, `loss` and `smoothed_loss`, a row for each step."""
+        return polars.DataFrame(
+            {"lr": self.rates, "loss": self.losses, "smoothed_loss": self.smoothed}
+        )
+
+    def suggested(self, rule: Suggestion) -> float:
+        """The rate by one rule, with three digits.
+
+        Raises:
+            TrainingError: the curve has no such point.
+        """
+        if rule not in self.suggestions:
+            raise TrainingError(
+                f"the range test found no learning rate by lr_range_test.suggestion={rule}: the "
+                "loss never went down; lower lr_range_test.start_lr or take more "
+                "lr_range_test.steps"
+            )
+        return float(f"{self.suggestions[rule]:.3g}")
+
+
+def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
+    """Train a copy of the model with a rising rate and watch its loss.
+
+    The rates of all groups are multiplied by one factor, so that their ratios stay. The copy has
+    the weights and the order of ratings that the run will have; it is thrown away afterwards, and
+    torch's random numbers go on as if nothing had been.
+
+    Args:
+        config: of the run; its scheduler is not used.
+        data: split ratings.
+
+    Raises:
+        ConfigError: the model is not trained by gradient descent.
+    """
+    if not config.model.by_gradient:
+        raise ConfigError(f"model={config.model.name} is solved, and has no learning rate")
+    settings = config.lr_range_test
+    watch = _Watch(settings)
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        schedule = exponential(
+            settings.start_lr / config.optimizer.lr,
+            settings.end_lr / config.optimizer.lr,
+            settings.steps,
+        )
+        module = build_module(config, data, schedule=schedule)
+        trainer = build_bare_trainer(config, callbacks=[watch], max_steps=settings.steps)
+        trainer.fit(module, datamodule=data)
+    return _result(watch.losses, settings)
+
+
+class _Watch(pl.Callback):
+    """Notes the loss of each batch and stops where it explodes."""
+
+    def __init__(self, settings: LRRangeTestConfig) -> None:
+        self.settings = settings
+        self.losses: list[float] = []
+        self._mean = 0.0
+        self._lowest = math.inf
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        loss: Tensor = outputs["loss"] if isinstance(outputs, dict) else outputs
+        # Every rank sees the same mean, and so all of them stop at the same step.
+        value = float(trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean"))
+        if not math.isfinite(value):
+            trainer.should_stop = True
+            return
+        self.losses.append(value)
+        beta = self.settings.smoothing
+        self._mean = beta * self._mean + (1 - beta) * value
+        smoothed = self._mean / (1 - beta ** len(self.losses))
+        self._lowest = min(self._lowest, smoothed)
+        if len(self.losses) > 10 and smoothed > self.settings.divergence * self._lowest:
+            trainer.should_stop = True
+
+
+def _result(losses: list[float], settings: LRRangeTestConfig) -> LRRangeTest:
+    factor = exponential(settings.start_lr, settings.end_lr, settings.steps)
+    rates = np.array([factor(step) for step in range(len(losses))])
+    smoothed = smoothed_losses(np.array(losses), settings.smoothing)
+    return LRRangeTest(rates, np.array(losses), smoothed, suggestions(rates, smoothed))
+
+
+def smoothed_losses(losses: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
+    """The running mean, with the bias of its zero start divided out (Kingma and Ba 2015, 3).
+
+    Args:
+        losses: float64 [n].
+        beta: share of the mean that each new loss leaves.
+    """
+    mean, result = 0.0, np.empty_like(losses)
+    for step, loss in enumerate(losses):
+        mean = beta * mean + (1 - beta) * loss
+        result[step] = mean / (1 - beta ** (step + 1))
+    return result
+
+
+def suggestions(
+    rates: NDArray[np.float64], smoothed: NDArray[np.float64]
+) -> dict[Suggestion, float]:
+    """Rates by the usual rules; nothing where the loss never goes down.
+
+    Args:
+        rates: float64 [n], rising in equal ratios.
+        smoothed: float64 [n], smoothed losses.
+
+    Returns:
+        `steepest`: where the loss falls fastest against the logarithm of the rate; `valley`: the
+        middle of the longest valley (fastai's rule, due to ESRI); `minimum`: a tenth of the rate
+        where the loss is lowest.
+    """
+    lowest = int(smoothed.argmin()) if len(smoothed) else 0
+    if lowest < 2:
+        return {}
+    slope = np.gradient(smoothed[: lowest + 1], np.log(rates[: lowest + 1]))
+    start, end = longest_valley(smoothed)
+    third = (end - start) / 3
+    return {
+        "steepest": float(rates[slope.argmin()]),
+        "valley": float(rates[start + int(third) + int(third / 2)]),
+        "minimum": float(rates[lowest] / 10),
+    }
+
+
+def longest_valley(smoothed: NDArray[np.float64]) -> tuple[int, int]:
+    """Where the longest falling subsequence of losses begins and ends, as fastai counts it.
+
+    Args:
+        smoothed: float64 [n].
+
+    Returns:
+        The index at its end less its length, and the index at its end.
+    """
+    length = np.ones(len(smoothed), dtype=np.int64)
+    for position, loss in enumerate(smoothed):
+        above = length[:position][smoothed[:position] > loss]
+        if len(above):
+            length[position] += above.max()
+    end = int(length.argmax())
+    return max(0, end - int(length[end])), end
