@@ -155,7 +155,7 @@ def write_snapshot(
         tag,
         learned.vectors.numpy()[rows],
         metadata[rows],
-        bookmarks(metadata.columns, learned.vectors.shape[1]),
+        bookmarks(metadata.columns, len(rows), learned.vectors.shape[1]),
     )
 
 

@@ -5,9 +5,11 @@ from typing import Any
 
 COLOURS = ("genre", "occupation", "mean_rating")
 """What the views are coloured by, where the metadata has it."""
+ENDS = ("XLeft", "XRight", "YUp", "YDown")
+"""Of the axes that a person can choose; the page wants to be told that they are empty."""
 
 
-def bookmarks(columns: Sequence[str], factors: int) -> list[dict[str, Any]]:
+def bookmarks(columns: Sequence[str], points: int, factors: int) -> list[dict[str, Any]]:
     """One PCA view for each of `COLOURS` that there is.
 
     The page has computed its PCA by the time that the list of bookmarks can be clicked, so the
@@ -15,6 +17,7 @@ def bookmarks(columns: Sequence[str], factors: int) -> list[dict[str, Any]]:
 
     Args:
         columns: of the metadata, the name first.
+        points: how many are shown.
         factors: length of the embeddings.
     """
     return [
@@ -23,7 +26,7 @@ def bookmarks(columns: Sequence[str], factors: int) -> list[dict[str, Any]]:
             "isSelected": False,
             "selectedProjection": "pca",
             "pcaComponentDimensions": list(range(min(3, factors))),
-            "dataSetDimensions": [0, factors],
+            "dataSetDimensions": [points, factors],
             "projections": [],
             "tSNEIteration": 0,
             "tSNEPerplexity": 30,
@@ -37,13 +40,16 @@ def bookmarks(columns: Sequence[str], factors: int) -> list[dict[str, Any]]:
             "shuffledDataIndices": None,
             "cameraDef": {
                 "orthographic": factors < 3,
-                "position": {"x": 0.45, "y": 0.9, "z": 1.6},
-                "target": {"x": 0, "y": 0, "z": 0},
-                "zoom": 1.2,
+                "position": [0.45, 0.9, 1.6],
+                "target": [0, 0, 0],
+                "zoom": 1,
             },
             "selectedColorOptionName": colour,
             "selectedLabelOption": columns[0],
             "forceCategoricalColoring": False,
+            "customSelectedSearchByMetadataOption": columns[0],
+            **{f"custom{end}Text": "" for end in ENDS},
+            **{f"custom{end}Regex": False for end in ENDS},
         }
         for colour in COLOURS
         if colour in columns
