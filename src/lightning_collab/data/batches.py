@@ -100,11 +100,17 @@ class RatingBatches:
             self._resumed = False
 
     def order(self) -> Tensor | None:
-        """Row numbers of this epoch in the order of training, int64 [n]; None: as they are."""
+        """Row numbers of this epoch in the order of training; None: as they are.
+
+        Returns:
+            int32 [n], int64 from 2^31 rows on; the type does not change the numbers.
+        """
         if not self.shuffle:
             return None
         generator = torch.Generator().manual_seed(_mixed(self.seed, self.epoch))
-        return torch.randperm(self.rows, generator=generator).to(self.ratings.device)
+        kind = torch.int32 if self.rows < 2**31 else torch.int64
+        order = torch.randperm(self.rows, generator=generator, dtype=kind)
+        return order.to(self.ratings.device)
 
     def __iter__(self) -> Iterator[RatingBatch]:
         """The batches of this epoch; after `load_state_dict`, those that are still to come."""

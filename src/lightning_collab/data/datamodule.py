@@ -97,11 +97,11 @@ class RatingDataModule(pl.LightningDataModule):
         Args:
             rows: row numbers of the table.
         """
-        return RatingColumns(
-            self._user_row[self.table.users[rows]],
-            self._item_row[self.table.items[rows]],
-            self.table.ratings[rows],
-        )
+        users, items = self.table.users[rows], self.table.items[rows]
+        # `take` with `out` needs no second copy of the column.
+        np.take(self._user_row, users, out=users, mode="clip")
+        np.take(self._item_row, items, out=items, mode="clip")
+        return RatingColumns(users, items, self.table.ratings[rows])
 
     def batches(self, rows: Rows, *, shuffle: bool = False) -> RatingBatches:
         """Batches of some rows of the table, for this rank and on its device.

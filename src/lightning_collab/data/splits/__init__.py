@@ -2,6 +2,7 @@
 
 from lightning_collab.config.split import (
     GivenSplitConfig,
+    KFoldSplitConfig,
     LeaveOneOutConfig,
     LectureSplitConfig,
     OfficialFoldConfig,
@@ -12,6 +13,7 @@ from lightning_collab.config.split import (
 )
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits.given import split_as_given
+from lightning_collab.data.splits.k_fold import split_by_fold
 from lightning_collab.data.splits.leave_one_out import split_one_of_each_user
 from lightning_collab.data.splits.lecture import split_as_in_the_lecture
 from lightning_collab.data.splits.official_fold import split_by_official_fold
@@ -39,6 +41,8 @@ def split_rows(table: RatingTable, config: Split) -> SplitRows:
             return split_as_in_the_lecture(table, config)
         case OfficialFoldConfig():
             return split_by_official_fold(table, config)
+        case KFoldSplitConfig():
+            return split_by_fold(table, config)
         case TemporalSplitConfig():
             return split_in_time(table, config)
         case LeaveOneOutConfig():
