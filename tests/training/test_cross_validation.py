@@ -3,9 +3,9 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from conftest import CONF
 from hydra import initialize_config_dir
 from scipy import stats
+from support import CONF
 
 from lightning_collab.config.cross_validation import (
     chosen_folds,
