@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -136,9 +137,17 @@ def _typed(value: Any) -> str:
                 return value
         except HydraException:
             pass
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
+        return quoted(value)
     return repr(value)
+
+
+def quoted(text: str) -> str:
+    """Text in quotes as Hydra's grammar wants them.
+
+    Args:
+        text: any.
+    """
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
 def key_value(config: Mapping[str, Any], key: str) -> Any:

@@ -16,6 +16,7 @@ from rich.table import Table
 from lightning_collab.errors import TrainingError
 from lightning_collab.training.run_directory import RunDirectory, write_whole
 from lightning_collab.tuning.best_config import experiment_yaml
+from lightning_collab.tuning.composition import quoted
 from lightning_collab.tuning.coordinator import FINISHER, Coordinator, StudyFailedError
 from lightning_collab.tuning.liveness import SignOfLife
 from lightning_collab.tuning.own_process import run_alone, script_command
@@ -106,11 +107,11 @@ def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> di
     _say(f"training trial {trial.number} again, to test it once")
     command = script_command(
         [
-            f"hydra.searchpath=[{_quoted(worker.sweep_dir.as_uri())}]",
+            f"hydra.searchpath=[{quoted(worker.sweep_dir.as_uri())}]",
             "experiment=best",
             # What best.yaml leaves out, since it is of this machine or of looking on.
             *(each for each in worker.space.fixed if each.startswith(PASSED_ON)),
-            f"hydra.run.dir={_quoted(str(directory))}",
+            f"hydra.run.dir={quoted(str(directory))}",
         ]
     )
     code, stopped = run_alone(command, {}, None)
@@ -122,11 +123,6 @@ def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> di
     metrics = run.read_metrics()
     study.set_user_attr(WINNER, {"number": trial.number, "metrics": metrics})
     return metrics
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _write_table(worker: StudyWorker, trials: list[FrozenTrial]) -> None:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.front_door import register_resolvers
 from lightning_collab.training.run_directory import write_whole
+from lightning_collab.tuning.composition import quoted
 from lightning_collab.tuning.own_process import (
     OUTPUT_FILE,
     last_words,
@@ -164,8 +165,7 @@ def _has_ranks(config: DictConfig) -> bool:
 def _run_apart(job: GridJob, directory: Path) -> None:
     """Run the script once more, not as a multirun, with all its ranks in this job's directory."""
     typed = [each for each in job.overrides if not each.lstrip("+").startswith("sweep=")]
-    escaped = str(directory).replace("'", "\\'")
-    command = script_command([*typed, f"hydra.run.dir='{escaped}'"])
+    command = script_command([*typed, f"hydra.run.dir={quoted(str(directory))}"])
     code, stopped = run_alone(command, {}, directory / OUTPUT_FILE)
     if stopped:
         raise KeyboardInterrupt

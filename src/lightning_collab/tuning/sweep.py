@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lightning_collab.errors import ConfigError
+from lightning_collab.tuning.composition import quoted
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,7 @@ class Sweep:
         config = self.config
         with read_write(config), open_dict(config):
             config.hydra.sweep.dir = directory
-            escaped = directory.replace("\\", "\\\\").replace("'", "\\'")
-            config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{escaped}'")
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(directory)}")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:

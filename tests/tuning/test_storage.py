@@ -1,0 +1,86 @@
+"""Addresses of storages, their passwords, and their locks."""
+
+import threading
+
+import pytest
+
+from lightning_collab.errors import ConfigError
+from lightning_collab.tuning.storage import StorageAddress, StorageError, hidden
+
+
+def test_the_default_is_a_journal_in_the_sweep(tmp_path):
+    address = StorageAddress.parse(None, tmp_path)
+    assert address.file == tmp_path / "study.log"
+    assert address.open().get_all_studies() == []
+
+
+def test_sqlite_files_are_opened_in_folders_that_are_made(tmp_path):
+    address = StorageAddress.parse(f"sqlite:///{tmp_path}/new/study.db", tmp_path)
+    assert address.open().get_all_studies() == []
+    assert address.file == tmp_path / "new" / "study.db"
+    assert address.file.is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mysql://me@here/db", "mysql is not supported"),
+        ("sqlite:///", "sqlite needs a file"),
+        ("sqlite:///:memory:", "sqlite needs a file"),
+        ("://", "is not an address"),
+    ],
+)
+def test_storages_that_cannot_be_shared_are_refused(text, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        StorageAddress.parse(text, tmp_path)
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
+    pytest.importorskip("psycopg")
+    address = StorageAddress.parse("postgresql://me:s3cret@127.0.0.1:1/db", tmp_path)
+    with pytest.raises(StorageError, match=r"127\.0\.0\.1") as raised:
+        address.open()
+    assert "s3cret" not in str(raised.value)
+    assert "s3cret" not in str(address)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "study.db").write_text("no database" * 100)
+    with pytest.raises(StorageError, match="cannot be used"):
+        StorageAddress.parse(f"sqlite:///{tmp_path}/study.db", tmp_path).open()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:a@b:c@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("/path/study.log", "/path/study.log"),
+    ],
+)
+def test_passwords_are_hidden(url, shown):
+    assert hidden(url) == shown
+
+
+@pytest.mark.parametrize("kind", ["{0}/study.log", "sqlite:///{0}/study.db"])
+def test_one_holds_the_lock_at_a_time(kind, tmp_path):
+    address = StorageAddress.parse(kind.format(tmp_path), tmp_path)
+    inside = most = 0
+    counted = threading.Lock()
+
+    def work():
+        nonlocal inside, most
+        for _ in range(20):
+            with address.claim_lock("study"):
+                with counted:
+                    inside += 1
+                    most = max(most, inside)
+                with counted:
+                    inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
