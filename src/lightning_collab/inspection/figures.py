@@ -17,6 +17,8 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "figure.constrained_layout.use": True,
+    # Titles of films may have dollars in them.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "lightning-collab",
 }

@@ -54,8 +54,9 @@ class GenreOverlap:
             return
         enough = (items["ratings"] >= min_ratings) & (lists.list.len() > 0)
         self._rows = torch.from_numpy(np.flatnonzero(enough.to_numpy()))
-        self._genres = _indicators(lists.filter(enough))
-        self._chance = self._mean_of_all_pairs() if self.possible else 0.0
+        if self.possible:
+            self._genres = _indicators(lists.filter(enough))
+            self._chance = self._mean_of_all_pairs()
 
     @property
     def possible(self) -> bool:

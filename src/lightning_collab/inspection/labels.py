@@ -26,6 +26,7 @@ def described(known: pl.DataFrame, side: Side) -> pl.DataFrame:
         name = pl.col("title").fill_null(pl.format(f"{column} {{}}", column)).alias("title")
     else:
         name = pl.format(f"{column} {{}}", column).alias("name")
+    name = name.str.replace_all(r"\s+", " ")
     columns: list[pl.Expr] = [name, pl.col(column)]
     for feature in known.columns:
         if feature in (column, "title"):

@@ -12,20 +12,17 @@ from lightning_collab.inspection.figures import STYLE, new_figure
 from lightning_collab.inspection.predictions import Predictions
 
 
-def curves_figure(curves: Mapping[str, Curve], ylabel: str, *, log_scale: bool = False) -> Figure:
+def curves_figure(curves: Mapping[str, Curve], ylabel: str) -> Figure:
     """Scalars over the optimiser steps.
 
     Args:
         curves: by what to call them.
         ylabel: of the figure.
-        log_scale: of the values.
     """
     figure, axes = _axes("optimiser step", ylabel)
     for name, curve in curves.items():
         marker = "." if len(curve.steps) < 60 else None
         axes.plot(curve.steps, curve.values, marker=marker, linewidth=1.3, label=name)
-    if log_scale and any((curve.values > 0).any() for curve in curves.values()):
-        axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -93,6 +90,6 @@ def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     figure = new_figure()
     with rc_context(STYLE):
         axes = figure.add_subplot()
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
     return figure, axes

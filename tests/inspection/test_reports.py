@@ -1,0 +1,144 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from film_runs import NASTY, QUICK, train_films
+
+import lightning_collab
+from lightning_collab.inspection.comparison import compare, short_names
+from lightning_collab.inspection.embedding_map import embedding_map
+from lightning_collab.inspection.map_picture import map_picture
+from lightning_collab.inspection.pages import PageTable, render
+from lightning_collab.inspection.run_report import metrics_rows, run_report
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.script, self.title = [], [], [], []
+        self._in = None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self._in = tag
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        self._in = None
+
+    def handle_data(self, data):
+        if self._in in ("script", "title"):
+            getattr(self, self._in).append(data)
+
+
+@pytest.fixture(scope="module")
+def report(film_run):
+    return film_run.directory.report_file.read_text()
+
+
+def test_a_report_loads_nothing_from_elsewhere(report):
+    links = Page(report).links
+    assert [link for link in links if not link.startswith(("data:", "#"))] == []
+    assert "default-src 'none'" in report
+    assert len([link for link in links if link.startswith("data:image/svg+xml")]) == 8
+
+
+def test_a_report_shows_the_numbers_beside_the_baselines(report, film_run):
+    for key in ("val/rmse", "test/rmse", "test/mae", "baseline/bias_rmse", "baseline/mean_rmse"):
+        assert f"{film_run.metrics[key]:.4f}" in report
+    assert "max_epochs: 7" in report
+    for section in ("numbers", "curves", "errors", "map", "ends", "config"):
+        assert f'id="{section}"' in report
+
+
+def test_a_title_cannot_run_as_a_script(report):
+    page = Page(report)
+    assert NASTY not in report
+    assert page.tags.count("script") == 2
+    assert "b" not in page.tags
+    assert page.title == ["embedding_dot_bias on ml_100k"]
+    assert NASTY in json.loads(page.script[0])["names"]
+
+
+def test_a_report_without_a_map_or_held_out_ratings(film_run):
+    run = lightning_collab.load(film_run.directory.path)
+    page = run_report(run, None, None)
+    assert "Nothing was held out" in page
+    assert 'id="map"' not in page
+
+
+def test_baselines_stand_below_the_part_that_they_are_of():
+    rows = metrics_rows({"val/rmse": 1.0, "test/rmse": 2.0, "baseline/mean_rmse": 3.0}, "model")
+    assert rows == PageTable(
+        ["", "val RMSE", "test RMSE"], [("model", 1.0, 2.0), ("mean rating", "", 3.0)]
+    )
+    assert metrics_rows({}, "model").rows == []
+
+
+def test_a_missing_value_in_a_template_is_an_error():
+    with pytest.raises(Exception, match="'title' is undefined"):
+        render("map.html.j2")
+
+
+def test_runs_side_by_side_show_what_differs(film_run, run_config, tmp_path):
+    other = train_films(
+        run_config(*QUICK, "model.factors=2", "seed=7", "callbacks.report=null"), tmp_path / "other"
+    )
+    runs = [lightning_collab.load(each.directory.path) for each in (film_run, other)]
+    page = compare(runs)
+    differences = page[page.index('id="differences"') : page.index('id="curves"')]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", differences)
+    assert set(cells[0::3]) == {"seed", "model.factors", "callbacks.report.map", "callbacks.report"}
+    assert cells[cells.index("model.factors") :][1:3] == ["8", "2"]
+    for each in (film_run, other):
+        assert f"{each.metrics['val/rmse']:.4f}" in page
+    # The config names MovieLens, whose users these are not: said, and not drawn wrongly.
+    assert "Not measured" in page
+
+
+def test_names_of_runs_tell_them_apart(tmp_path):
+    assert short_names([tmp_path / "a" / "x", tmp_path / "b" / "x"]) == ["a/x", "b/x"]
+    assert short_names([tmp_path / "x", tmp_path / "x"]) == ["x (1)", "x (2)"]
+
+
+def test_labels_of_the_picture_do_not_cover_one_another(film_run):
+    run = lightning_collab.load(film_run.directory.path)
+    figure = map_picture(embedding_map(run, "items", "pca"), labels=30)
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert 5 < len(boxes) <= 30
+    inside = axes.get_window_extent()
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        assert inside.x0 <= box.x0
+        assert box.x1 <= inside.x1
+    assert sum(len(each.get_offsets()) for each in axes.collections) == len(run.items)
+
+
+def test_the_map_of_the_page_is_that_of_the_layout(film_run):
+    run = lightning_collab.load(film_run.directory.path)
+    drawn = embedding_map(run, "items", "pca", min_ratings=1)
+    data = drawn.page_data()
+    low, high = drawn.positions.min(axis=0), drawn.positions.max(axis=0)
+    np.testing.assert_allclose(
+        data["x"], (drawn.positions[:, 0] - low[0]) / (high - low)[0], atol=1e-4
+    )
+    np.testing.assert_allclose(
+        1 - np.array(data["y"]), (drawn.positions[:, 1] - low[1]) / (high - low)[1], atol=1e-4
+    )
+    assert set(data["groups"]) == set(data["colours"]) == {"Drama", "Comedy", "Horror"}
+    assert data["tags"][data["names"].index("Star Wars (1977)")] == ["Comedy", "Long"]
+
+
+def test_points_are_the_most_rated(film_run):
+    run = lightning_collab.load(film_run.directory.path)
+    drawn = embedding_map(run, "users", "pca", max_points=10)
+    most = run.users["ratings"].sort(descending=True)[:10]
+    assert sorted(drawn.points["ratings"], reverse=True) == most.to_list()
+    assert "the most rated of 60" in drawn.title
