@@ -1,6 +1,5 @@
 """`hydra/sweeper=optuna_study`: from a composed multirun to a finished study."""
 
-import json
 import os
 import sys
 import uuid
@@ -23,14 +22,11 @@ from lightning_collab.tuning.settings import StudySettings, checked_settings
 from lightning_collab.tuning.space import SearchSpace, search_space
 from lightning_collab.tuning.storage import StorageAddress
 from lightning_collab.tuning.study_file import write_study_file
+from lightning_collab.tuning.study_identity import check_same, set_identity
 from lightning_collab.tuning.sweep import Sweep
 from lightning_collab.tuning.trial_run import needs_own_process
 from lightning_collab.tuning.trials import Progress
 from lightning_collab.tuning.worker import StoppedSweepError, StudyWorker, run_parameters
-
-SPACE = "space"
-CONFIG = "config"
-NOT_COMPARED = ("data.root", "logger", "callbacks.progress_bar")
 
 
 def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
@@ -145,14 +141,13 @@ def _open_study(
     names = {each.study_name for each in storage.get_all_studies()}
     if name in names:
         study = optuna.load_study(study_name=name, storage=storage)
-        _check_same(study, settings, space, base)
+        check_same(study, settings, space, base)
         return study
     study = optuna.create_study(
         study_name=name, storage=storage, directions=list(settings.directions)
     )
     study.set_metric_names(settings.objectives)
-    study.set_user_attr(SPACE, _described(settings, space))
-    study.set_user_attr(CONFIG, base.model_dump(mode="json"))
+    set_identity(study, settings, space, base)
     if not is_grid(settings.sampler):
         for values in first_trials(settings, space, plain(composer.compose({}))):
             study.enqueue_trial(values)
@@ -195,64 +190,6 @@ def _own_value(config: Mapping[str, Any], name: str) -> Any:
     """The config's value of a key; of a group its name."""
     value = key_value(config, name)
     return value.get("name") if isinstance(value, Mapping) else value
-
-
-def _described(settings: StudySettings, space: SearchSpace) -> dict[str, Any]:
-    return {
-        "objectives": settings.objectives,
-        "hook": settings.hook,
-        "params": {
-            name: json.loads(optuna.distributions.distribution_to_json(distribution))
-            for name, distribution in space.distributions.items()
-        },
-    }
-
-
-def _check_same(
-    study: optuna.Study, settings: StudySettings, space: SearchSpace, base: RunConfig
-) -> None:
-    """Refuse to add trials to a study of something else."""
-    other = f"the study {study.study_name} exists already and"
-    choose = "choose another hydra.sweeper.study_name (or hydra.sweep.dir)"
-    directions = [each.name.lower() for each in study.directions]
-    if directions != list(settings.directions):
-        raise ConfigError(
-            f"{other} its direction is {', '.join(directions)}, not "
-            f"{', '.join(settings.directions)}; {choose}"
-        )
-    before, now = study.user_attrs.get(SPACE), _described(settings, space)
-    if before is None:
-        raise ConfigError(f"{other} was not made by this sweeper; {choose}")
-    differing = [key for key in ("objectives", "hook") if before[key] != now[key]]
-    names = sorted({*before["params"], *now["params"]})
-    differing += [name for name in names if before["params"].get(name) != now["params"].get(name)]
-    if differing:
-        raise ConfigError(
-            f"{other} searches another space (differing: {', '.join(differing)}); {choose}"
-        )
-    old = dict(_flat(study.user_attrs[CONFIG]))
-    new = dict(_flat(base.model_dump(mode="json")))
-    ignored = (*NOT_COMPARED, *space.distributions)
-    changes = [
-        f"{key}={new.get(key)} (was {old.get(key)})"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key) and not key.startswith(ignored)
-    ]
-    if changes:
-        raise ConfigError(
-            f"{other} its trials have another config, so that results could not be compared: "
-            f"{', '.join(changes)}; {choose}"
-        )
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            pairs += _flat(value, f"{prefix}{key}.")
-        else:
-            pairs.append((f"{prefix}{key}", value))
-    return pairs
 
 
 def _launch(sweep: Sweep, worker: StudyWorker) -> None:
