@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "LIGHTNING_COLLAB_CACHE"
 FACTS = "table.json"
+LONG_WORK = 100_000_000
+"""From so many bytes on, a person is told what is being waited for."""
 
 
 def cache_folder() -> Path:
@@ -56,7 +58,13 @@ def cached_table(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{what}.lock"):
-            return _opened(entry) or _kept(entry, parse())
+            kept = _opened(entry)
+            if kept is not None:
+                return kept
+            size = sum(path.stat().st_size for path in files if path.is_file())
+            if size >= LONG_WORK:
+                log.info("parsing %d MB of ratings; the next start opens them", size / 1e6)
+            return _kept(entry, parse())
     except OSError as error:
         log.warning(
             "parsed tables cannot be kept in %s (%s); data.cache=false says so", folder, error

@@ -1,5 +1,6 @@
 """Ratings drawn from known factors: what a model should find is known, and any size can be had."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -13,6 +14,8 @@ from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import DataError
 
+log = logging.getLogger(__name__)
+
 MEAN = 3.5
 RATING_RANGE = (0.5, 5.0)
 RATINGS_A_USER = 140
@@ -24,6 +27,8 @@ ACTIVITY = 1.0
 FLATTENED = 10
 """The head of the popularity is that much flatter than Zipf's law."""
 CHUNK = 1 << 22
+LONG_WORK = 10_000_000
+"""From so many ratings on, a person is told what is being waited for."""
 REJECTION_UP_TO = 0.05
 """Share of all items up to which drawing again what was drawn twice is the faster way."""
 FIRST_TIME = 1_000_000_000
@@ -81,6 +86,8 @@ def draw(config: SyntheticConfig) -> tuple[RatingTable, SyntheticTruth]:
     Raises:
         DataError: more ratings than half of all pairs of a user and an item.
     """
+    if config.ratings >= LONG_WORK:
+        log.info("drawing %s synthetic ratings", f"{config.ratings:,}")
     random = np.random.RandomState(config.seed)
     users = config.users or max(20, config.ratings // RATINGS_A_USER)
     items = config.items or max(20, round(ITEMS_PER_ROOT * config.ratings**0.5))
