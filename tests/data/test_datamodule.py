@@ -1,9 +1,12 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import torch
 
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.rating_table import RatingTable
 
 
 def module_of(table, config):
@@ -52,3 +55,32 @@ def test_ids_without_training_ratings_get_the_unknown_row(small_table, run_confi
 def test_the_mean_is_that_of_the_training_part(small_table, run_config):
     data = module_of(small_table, run_config())
     assert data.mean_rating == small_table.ratings[data.rows.train].astype(float).mean()
+
+
+def test_whole_batches_are_all_rows_whatever_the_rank(small_table, run_config):
+    data = module_of(small_table, run_config())
+    data.trainer = SimpleNamespace(
+        global_rank=1, world_size=2, strategy=SimpleNamespace(root_device="cpu")
+    )
+    whole = next(iter(data.whole_batches(data.rows.test)))
+    assert whole.ratings.tolist() == small_table.ratings[data.rows.test].tolist()
+    assert len(next(iter(data.batches(data.rows.test))).ratings) == len(data.rows.test) // 2
+
+
+def test_unknown_users_and_items_are_counted_and_have_the_unknown_row(run_config):
+    frame = pl.DataFrame(
+        {
+            "user": [1, 1, 2, 2, 3, 3],
+            "item": [1, 2, 1, 2, 1, 9],
+            "rating": [1.0, 2.0, 3.0, 4.0, 5.0, 1.0],
+            "timestamp": [0, 1, 2, 3, 10, 11],
+        }
+    )
+    table = RatingTable.from_frame(frame, name="late", rating_range=(1.0, 5.0))
+    config = run_config("split=temporal", "split.val=0", "split.test=0.3333333333333333")
+    data = module_of(table, config)
+    assert data.unknown_counts(data.rows.test) == (2, 1)
+    columns = data.columns(data.rows.test)
+    assert columns.users.tolist() == [0, 0]
+    assert sorted(columns.items.tolist()) == [0, 1]
+    assert len(data.rows.test) == 2

@@ -122,6 +122,21 @@ class RatingDataModule(pl.LightningDataModule):
             device=trainer.strategy.root_device if trainer else "cpu",
         )
 
+    def whole_batches(self, rows: Rows) -> RatingBatches:
+        """Batches of all of some rows in their order, on the processor, whatever rank this is.
+
+        For whoever looks at a model beside the trainer, during or after a run on any devices.
+
+        Args:
+            rows: row numbers of the table.
+        """
+        return RatingBatches(
+            *(torch.from_numpy(column) for column in self.columns(rows)),
+            batch_size=EVALUATION_BATCH,
+            shuffle=False,
+            seed=self._seed,
+        )
+
     def transfer_batch_to_device(
         self, batch: RatingBatch, device: torch.device, dataloader_idx: int
     ) -> RatingBatch:

@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from lightning_collab.data.datamodule import EVALUATION_BATCH, RatingDataModule
+from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import InspectionError
 from lightning_collab.inference.trained_run import TrainedRun
 from lightning_collab.training.build import load_data
@@ -126,10 +126,9 @@ def predict_part(run: TrainedRun, data: RatingDataModule) -> Predictions | None:
             "on (other users or items in the training part)"
         )
     part = "val" if len(data.rows.val) else "test"
-    batches = data.batches(data.rows.val if part == "val" else data.rows.test)
+    batches = data.whole_batches(data.rows.val if part == "val" else data.rows.test)
     if not batches.rows:
         return None
-    assert batches.batch_size == EVALUATION_BATCH
     with torch.inference_mode():
         predicted = torch.cat([run.model(batch).float() for batch in batches])
     return Predictions(

@@ -138,7 +138,7 @@ def squared_errors(module: Any, data: RatingDataModule) -> NDArray[np.float64]:
     module.eval()
     parts = [
         (module(batch).clamp(*data.table.rating_range) - batch.ratings).double().square()
-        for batch in data.batches(data.rows.test)
+        for batch in data.whole_batches(data.rows.test)
     ]
     squares: NDArray[np.float64] = torch.cat(parts).numpy()
     return squares
