@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
 from support import REPOSITORY, composed
 
 from lightning_collab.config import RunConfig, validated
@@ -18,6 +19,11 @@ from lightning_collab.errors import DataError
 # Tests measure nothing, and two threads of torch in each of several processes only get in each
 # other's way on a small machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# A slow machine is no failure, and a failure is the same on every machine.
+settings.register_profile("same everywhere", deadline=None, derandomize=True)
+settings.load_profile("same everywhere")
 
 
 @pytest.fixture(scope="session")

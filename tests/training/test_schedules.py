@@ -3,8 +3,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_collab.config.scheduler import ConstantConfig, WarmRestartsConfig
-from lightning_collab.training.schedules import build_schedule
+from lightning_collab.config.scheduler import (
+    ConstantConfig,
+    OneCycleConfig,
+    StepsConfig,
+    WarmRestartsConfig,
+)
+from lightning_collab.training.schedules import build_schedule, exponential
 
 
 def torch_rates(make, steps, lr):
@@ -18,8 +23,8 @@ def torch_rates(make, steps, lr):
     return rates
 
 
-def our_rates(config, steps, lr, steps_per_epoch):
-    schedule = build_schedule(config, lr=lr, steps_per_epoch=steps_per_epoch)
+def our_rates(config, steps, lr, steps_per_epoch, max_epochs=100):
+    schedule = build_schedule(config, lr=lr, steps_per_epoch=steps_per_epoch, max_epochs=max_epochs)
     return [lr * schedule(step) for step in range(steps)]
 
 
@@ -56,3 +61,49 @@ def test_a_cycle_begins_at_the_top_and_ends_just_above_the_floor():
 
 def test_constant_is_constant():
     assert set(our_rates(ConstantConfig(name="constant"), 50, 0.1, 7)) == {0.1}
+
+
+@given(
+    steps_per_epoch=st.integers(3, 9),
+    max_epochs=st.integers(2, 9),
+    lr=st.floats(1e-3, 1),
+    warm_up=st.floats(0.2, 0.8),
+    start_div=st.floats(2, 50),
+    end_div=st.floats(2, 1e4),
+)
+def test_one_cycle_is_that_of_torch(steps_per_epoch, max_epochs, lr, warm_up, start_div, end_div):
+    config = OneCycleConfig(name="one_cycle", warm_up=warm_up, start_div=start_div, end_div=end_div)
+    steps = steps_per_epoch * max_epochs
+    theirs = torch_rates(
+        lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            lr,
+            total_steps=steps,
+            pct_start=warm_up,
+            div_factor=start_div,
+            final_div_factor=end_div,
+            cycle_momentum=False,
+        ),
+        steps,
+        lr,
+    )
+    ours = our_rates(config, steps, lr, steps_per_epoch, max_epochs)
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+@given(st.sets(st.integers(1, 12), min_size=1).map(sorted), st.integers(1, 9), st.floats(0.01, 0.9))
+def test_steps_are_those_of_torch(milestones, steps_per_epoch, gamma):
+    config = StepsConfig(name="steps", milestones=milestones, gamma=gamma)
+    theirs = torch_rates(
+        lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(
+            optimizer, [m * steps_per_epoch for m in milestones], gamma
+        ),
+        120,
+        0.1,
+    )
+    assert our_rates(config, 120, 0.1, steps_per_epoch) == pytest.approx(theirs, rel=1e-6)
+
+
+def test_exponential_goes_from_one_to_the_other_in_equal_ratios():
+    factors = [exponential(0.01, 100.0, 5)(step) for step in range(5)]
+    assert factors == pytest.approx([0.01, 0.1, 1, 10, 100])

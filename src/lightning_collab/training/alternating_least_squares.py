@@ -123,7 +123,7 @@ def normal_equations(side: Side, design: Tensor, target: Tensor) -> tuple[Tensor
     length = 1
     while length < 2 * int(side.counts.max()):
         alike = ((side.counts > length // 2) & (side.counts <= length)).nonzero()[:, 0]
-        for some in alike.split(max(1, CHUNK_NUMBERS // (length * width))):
+        for some in torch.split(alike, max(1, CHUNK_NUMBERS // (length * width))):
             place = torch.arange(length, device=some.device)
             real = place < side.counts[some, None]
             ratings = (side.starts[some, None] + place).where(real, 0)
@@ -135,6 +135,7 @@ def normal_equations(side: Side, design: Tensor, target: Tensor) -> tuple[Tensor
 
 
 def _side(own: Tensor, other: Tensor, ratings: Tensor, rows: int) -> Side:
-    order = own.argsort(stable=True)
+    # By the other side within a row, so that the sums do not depend on the order of the batch.
+    order = (own * (other.max() + 1) + other).argsort(stable=True)
     counts = torch.bincount(own, minlength=rows)
     return Side(other[order], ratings[order], counts.cumsum(0) - counts, counts)

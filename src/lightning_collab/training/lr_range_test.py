@@ -86,6 +86,7 @@ def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
             settings.steps,
         )
         module = build_module(config, data, schedule=schedule)
+        module.stops_on_divergence = False
         trainer = build_bare_trainer(config, callbacks=[watch], max_steps=settings.steps)
         trainer.fit(module, datamodule=data)
     return _result(watch.losses, settings)

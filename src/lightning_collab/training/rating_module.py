@@ -46,6 +46,8 @@ class RatingModule(pl.LightningModule):
         # step would make the processor wait.
         self._squared_errors = torch.zeros((), dtype=torch.float64)
         self._rows_seen = 0
+        self.stops_on_divergence = True
+        """Whether a loss that is no number ends the run, as it should but in a range test."""
 
     def forward(self, batch: RatingBatch) -> Tensor:
         """Predicted ratings, float [B], not clamped."""
@@ -85,7 +87,7 @@ class RatingModule(pl.LightningModule):
         self.log("train/loss", (sums[0] / sums[1]).float())
 
     def _stop_if_diverged(self) -> None:
-        if not torch.isfinite(self._squared_errors):
+        if self.stops_on_divergence and not torch.isfinite(self._squared_errors):
             raise TrainingError(
                 f"the training loss is no longer a number at step {self.global_step} "
                 f"(epoch {self.current_epoch + 1}); {self.advice_on_divergence()}"

@@ -42,7 +42,7 @@ def build_schedule(
             return lambda step: _one_cycle(step, last, config)
         case StepsConfig():
             milestones = [epoch * steps_per_epoch for epoch in config.milestones]
-            return lambda step: config.gamma ** bisect_right(milestones, step)
+            return lambda step: math.pow(config.gamma, bisect_right(milestones, step))
 
 
 def exponential(start: float, end: float, steps: int) -> Schedule:
@@ -68,8 +68,8 @@ def _cycle_share(step: int, first: float, mult: int) -> float:
         return math.fmod(step, first) / first
     # The first n cycles take first * (mult^n - 1) / (mult - 1) steps.
     cycle = int(math.log(step / first * (mult - 1) + 1, mult) + 1e-9)
-    start = first * (mult**cycle - 1) / (mult - 1)
-    return (step - start) / (first * mult**cycle)
+    start = first * (math.pow(mult, cycle) - 1) / (mult - 1)
+    return (step - start) / (first * math.pow(mult, cycle))
 
 
 def _between(high: float, low: float, share: float) -> float:
