@@ -15,13 +15,18 @@ $(INSTALLED): constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# What only the slow tests need: Ray, and a driver for PostgreSQL.
+$(INSTALLED)-slow: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray,postgresql]'
+	@touch $@
+
 train: $(INSTALLED)  ## Train the default model on MovieLens 100K.
 	$(BIN)/python scripts/train.py
 
 test: check  ## Lint, type-check and run the tests (under 6 minutes).
 	$(BIN)/python -m pytest -m 'not slow'
 
-test-slow: $(INSTALLED)  ## Run the tests that take long or need a real server.
+test-slow: $(INSTALLED)-slow  ## Run the tests that take long or need a real server.
 	$(BIN)/python -m pytest -m slow
 
 check: $(INSTALLED)  ## Lint, formatting and types.
