@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import polars as pl
+import torch
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import composed_run
@@ -127,8 +128,13 @@ def _large(config: RunConfig, run: Path) -> dict[str, float]:
 def _in_a_process(
     work: Callable[[RunConfig, Path], dict[str, float]], config: RunConfig, path: Path
 ) -> dict[str, float]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(
+        max_workers=1,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(torch.get_num_threads(),),
+    )
+    with pool:
         return pool.submit(work, config, path).result()
 
 
