@@ -287,6 +287,47 @@ def test_any_file_ends_in_a_table_or_in_one_of_our_errors(tmp_path, run_config, 
     assert table.items.min() > 0
 
 
+COLUMNS = st.one_of(
+    st.lists(st.one_of(st.none(), st.integers(-3, 9)), min_size=3, max_size=3),
+    st.lists(st.one_of(st.none(), st.floats()), min_size=3, max_size=3),
+    st.lists(st.one_of(st.none(), st.text(max_size=3)), min_size=3, max_size=3),
+    st.lists(st.one_of(st.none(), st.datetimes()), min_size=3, max_size=3),
+    st.lists(st.one_of(st.none(), st.booleans()), min_size=3, max_size=3),
+    st.sampled_from(
+        [
+            pl.Series([1, 2, 3], dtype=pl.UInt64) + 2**63,
+            pl.Series([1, 2, 3], dtype=pl.Decimal(10, 2)),
+            pl.Series(["a", "b", "a"], dtype=pl.Categorical),
+            pl.Series([b"a", b"b", b"c"]),
+            pl.Series([[1], [2], []]),
+            pl.Series([{"a": 1}, None, {"a": 2}]),
+            pl.Series([None, None, None]),
+            pl.Series([1, 2, 3]).cast(pl.Duration("us")),
+            pl.Series([1, 2, 3]).cast(pl.Time),
+            pl.Series([1, 2, 3]).cast(pl.Date),
+        ]
+    ),
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(columns=st.lists(COLUMNS, min_size=4, max_size=4), data=st.data())
+def test_any_parquet_file_ends_in_a_table_or_in_one_of_our_errors(
+    tmp_path, run_config, columns, data
+):
+    config = fuzzed_config(run_config, tmp_path, data).model_copy(update={"format": "parquet"})
+    named = dict(zip(("who", "what", "stars", "when"), columns, strict=True))
+    pl.DataFrame(named, strict=False).write_parquet(tmp_path / "fuzz.csv")
+    try:
+        table = own_file.load(config)
+    except DataError:
+        return
+    assert len(table) > 0
+    assert table.rating_range[0] < table.rating_range[1]
+
+
 def fuzzed_config(run_config, folder, data):
     global BASE
     if BASE is None:

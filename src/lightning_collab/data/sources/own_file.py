@@ -1,15 +1,16 @@
 """Your own ratings: delimited text or Parquet, with the columns that you name."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from lightning_collab.config.data import Column, OwnFileConfig
-from lightning_collab.data.column_rules import Rule, check_columns, rating_rules
+from lightning_collab.data.column_rules import Rule, rating_rules
 from lightning_collab.data.duplicates import with_one_rating_each
+from lightning_collab.data.parquet_columns import parquet_names, read_parquet_columns
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources.side_file import read_side_file
 from lightning_collab.data.text_columns import (
@@ -97,14 +98,9 @@ def _wanted(config: OwnFileConfig) -> dict[str, Column]:
 
 
 def _names(path: Path, config: OwnFileConfig) -> list[str]:
-    if not is_parquet(path, config):
-        return column_names(path, _text_format(config))
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    try:
-        return pl.scan_parquet(path).collect_schema().names()
-    except READ_ERRORS as error:
-        raise DataError(f"{path}: not a whole Parquet file: {_first_line(error)}") from error
+    if is_parquet(path, config):
+        return parquet_names(path)
+    return column_names(path, _text_format(config))
 
 
 def _positions(path: Path, config: OwnFileConfig) -> dict[str, int]:
@@ -179,12 +175,12 @@ def _read_text(
     path: Path, config: OwnFileConfig, kinds: Mapping[str, pl.DataType], rules: list[Rule]
 ) -> pl.DataFrame:
     positions = _positions(path, config)
-    types: dict[str, pl.DataType] = {**kinds, "rating": pl.Float32(), "timestamp": pl.Float64()}
-    schema = {ours: types.get(ours, pl.String()) for ours in positions}
-    if config.timestamp_unit != "s":
-        rules = [rule for rule in rules if rule.column != "timestamp"]
     frame = read_text_columns(
-        path, schema, _text_format(config), positions=list(positions.values()), rules=rules
+        path,
+        _types(positions, kinds),
+        _text_format(config),
+        positions=list(positions.values()),
+        rules=_rules(rules, config),
     )
     return _in_seconds(frame, config)
 
@@ -203,47 +199,24 @@ def _advice(message: str, config: OwnFileConfig) -> str:
 def _read_parquet(
     path: Path, config: OwnFileConfig, kinds: Mapping[str, pl.DataType], rules: list[Rule]
 ) -> pl.DataFrame:
-    names = _names(path, config)
+    names = parquet_names(path)
     chosen = {ours: names[position] for ours, position in _positions(path, config).items()}
-    try:
-        raw = (
-            pl.scan_parquet(path)
-            .select(pl.col(theirs).alias(ours) for ours, theirs in chosen.items())
-            .collect()
-        )
-    except READ_ERRORS as error:
-        raise DataError(f"{path}: not a whole Parquet file: {_first_line(error)}") from error
-    if raw.is_empty():
-        raise DataError(f"{path}: no rows")
-    times = raw.schema.get("timestamp")
-    if times is not None and times.is_temporal():
-        raw = raw.with_columns(pl.col("timestamp").cast(pl.Datetime("us")).dt.epoch("s"))
+    return _in_seconds(
+        read_parquet_columns(path, chosen, _types(chosen, kinds), _rules(rules, config)), config
+    )
+
+
+def _types(columns: Iterable[str], kinds: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
+    """The types in which our columns are read; times may have a fraction."""
     types: dict[str, pl.DataType] = {**kinds, "rating": pl.Float32(), "timestamp": pl.Float64()}
-    try:
-        typed = raw.with_columns(
-            _converted(ours, raw.schema[ours], types.get(ours, pl.String())) for ours in raw.columns
-        )
-    except READ_ERRORS as error:
-        raise DataError(
-            f"{path}: a column is of a type that makes no sense: {_first_line(error)}"
-        ) from error
-    numbers = [
-        Rule.number(name) for name in raw.columns if types.get(name) not in (None, pl.String)
-    ]
-    if config.timestamp_unit != "s":
-        rules = [rule for rule in rules if rule.column != "timestamp"]
-    check_columns(typed, raw, [*numbers, *rules], lambda row: f"{path}, row {row + 1}")
-    return _in_seconds(typed, config)
+    return {ours: types.get(ours, pl.String()) for ours in columns}
 
 
-def _converted(name: str, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if wanted == pl.Int64 and found.is_float():
-        # Ids that a missing value has once turned into floats.
-        column = pl.when(column == column.floor()).then(column)
-    if found.is_nested() or found == pl.Boolean:
-        raise pl.exceptions.InvalidOperationError(f"{name} is {found}")
-    return column.cast(wanted, strict=False)
+def _rules(rules: list[Rule], config: OwnFileConfig) -> list[Rule]:
+    """Those that hold of values that are not in seconds yet, too."""
+    if config.timestamp_unit == "s":
+        return rules
+    return [rule for rule in rules if rule.column != "timestamp"]
 
 
 def _in_seconds(frame: pl.DataFrame, config: OwnFileConfig) -> pl.DataFrame:
@@ -281,7 +254,3 @@ def _parts(
         part: np.arange(end - len(each), end, dtype=np.int32)
         for (part, each), end in zip(frames.items(), ends, strict=True)
     }
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
