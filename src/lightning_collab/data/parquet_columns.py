@@ -64,6 +64,8 @@ def read_parquet_columns(
 
 def _converted(name: str, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
     column = pl.col(name)
+    if found in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
     if wanted == pl.Int64 and found.is_float():
         # Ids that a missing value has once turned into floats.
         column = pl.when(column == column.floor()).then(column)
