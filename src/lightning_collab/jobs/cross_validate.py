@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from lightning_collab.config import RunConfig
 from lightning_collab.config.cross_validation import (
     chosen_folds,
     cross_validation_config,
@@ -51,8 +52,12 @@ def cross_validate_job(config: DictConfig) -> None:
                 "-m folds=1,2,3"
             )
     first = next(iter(named.values()))
-    if any(each.data != first.data or each.split != first.split for each in named.values()):
-        raise ConfigError("compare: the experiments are not on the same data and split")
+    for name, each in named.items():
+        if _ratings(each) != _ratings(first) or each.split != first.split:
+            raise ConfigError(
+                f"compare: {name} is not on the same data and split as {next(iter(named))}; set "
+                "data=... or split=... for both"
+            )
     there = folds_of(first)
     directory = Path(hydra.runtime.output_dir)
     runs = plan(named, there, own.repeats, directory)
@@ -67,6 +72,11 @@ def cross_validate_job(config: DictConfig) -> None:
                 f"{left} of {len(runs)} trainings are still to be done; the last one sums up",
                 highlight=False,
             )
+
+
+def _ratings(config: RunConfig) -> dict[str, Any]:
+    """What decides which ratings there are; experiments may have batches of different sizes."""
+    return config.data.model_dump(exclude={"batch_size", "cache"})
 
 
 def _run(runs: list[FoldRun], chosen: list[int | str]) -> None:
