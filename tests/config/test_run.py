@@ -42,6 +42,8 @@ def changed(key, value, *overrides):
         ("scheduler.cycle_mult", 0, r"scheduler\.cycle_mult"),
         ("scheduler.cycle_mult", 1.5, r"scheduler\.cycle_mult"),
         ("scheduler.cycle_len", 0, r"scheduler\.cycle_len"),
+        ("scheduler.cycle_len", 16, r"scheduler\.cycle_len: a cycle of 16 epochs is longer than"),
+        ("lr_range_test.end_lr", 1e-6, r"lr_range_test\.end_lr: must be above"),
         ("trainer.max_epochs", 0, r"trainer\.max_epochs"),
         ("trainer.devices", 0, r"trainer\.devices"),
         ("callbacks.early_stopping", {"patience": 0, "min_delta": 0}, r"early_stopping\.patience"),

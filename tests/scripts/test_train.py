@@ -170,3 +170,25 @@ def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, lightning_collab; print('torch' in sys.modules, 'polars' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_find_lr_prints_what_to_paste_and_two_ranks_find_the_same(ok, tmp_path):
+    options = ("data.batch_size=4096", "lr_range_test.steps=60", "model.factors=8")
+    one = ok("find_lr.py", "hydra.run.dir=one", *options)
+    two = ok("find_lr.py", "hydra.run.dir=two", "trainer=ddp_cpu", *options)
+    pasted = [line for line in one.stdout.splitlines() if line.startswith("paste")]
+    assert pasted == [line for line in two.stdout.splitlines() if line.startswith("paste")]
+    assert pasted[0].split()[1].startswith("optimizer.lr=")
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        "figures",
+        "lr_range_test.csv",
+        "tensorboard",
+    ]
+    curves = [
+        [float(line.split(",")[1]) for line in path.read_text().splitlines()[1:]]
+        for path in (tmp_path / "one/lr_range_test.csv", tmp_path / "two/lr_range_test.csv")
+    ]
+    # Rounding is blown up where the loss explodes, and nowhere before.
+    lowest = curves[0].index(min(curves[0]))
+    assert curves[0][: lowest + 1] == pytest.approx(curves[1][: lowest + 1], rel=1e-5)
+    ok("train.py", "hydra.run.dir=run", *QUICK, pasted[0].split()[1])

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import CheckpointError, TrainingError
+from lightning_collab.training.build import build_module
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.run import train
 from lightning_collab.training.run_directory import RunDirectory
@@ -55,7 +57,7 @@ def test_the_run_directory_keeps_the_contract(trained):
         "git_commit",
     } <= set(metrics)
     assert metrics["epochs"] == 3
-    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert {"best.ckpt", "last.ckpt"} <= {path.name for path in run.checkpoints.iterdir()}
     assert run.read_config().trainer.max_epochs == 3
 
 
@@ -88,6 +90,8 @@ def test_the_same_seed_gives_the_same_numbers_and_another_does_not(trained):
         "scheduler.cycle_len=2",
         "scheduler.cycle_mult=1",
         "scheduler.eta_min=0.002",
+        "scheduler=one_cycle",
+        "scheduler=steps",
         "trainer.max_epochs=2",
         "trainer.gradient_clip_val=0.001",
         "trainer.limit_train_batches=2",
@@ -102,6 +106,44 @@ def test_every_hyper_parameter_changes_the_result(trained, override):
     assert any(
         one[name].shape != two[name].shape or not torch.equal(one[name], two[name]) for name in one
     )
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "override"),
+    [
+        ("one_cycle", "scheduler.warm_up=0.5"),
+        ("one_cycle", "scheduler.start_div=5"),
+        ("one_cycle", "scheduler.end_div=2"),
+        ("steps", "scheduler.milestones=[1,2]"),
+        ("steps", "scheduler.gamma=0.5"),
+    ],
+)
+def test_every_setting_of_a_schedule_changes_the_result(trained, scheduler, override):
+    base = (f"scheduler={scheduler}", "trainer.max_epochs=4", "model.factors=4")
+    plain, other = trained(*base)[1], trained(*base, override)[1]
+    assert not same(weights(plain), weights(other))
+
+
+def test_a_frozen_group_stays_as_it_was_drawn(trained, run_config, small_table):
+    override = "optimizer.groups.biases.lr_scale=0"
+    config = run_config(*QUICK, override)
+    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    drawn = build_module(config, data).state_dict()
+    end = weights(trained(override, "scheduler.eta_min=0.001", "optimizer.decay=decoupled")[1])
+    for name in drawn:
+        moved = not torch.equal(drawn[name][1:], end[name][1:]) if drawn[name].ndim else False
+        assert moved == ("factors" in name)
+
+
+def test_each_cycle_leaves_a_checkpoint_of_its_last_step(trained):
+    _, run = trained("trainer.max_epochs=4")
+    names = sorted(path.name for path in run.checkpoints.iterdir())
+    assert names == ["best.ckpt", "cycle-1.ckpt", "cycle-2.ckpt", "last.ckpt"]
+    steps = [read_checkpoint(run.checkpoints / name)["global_step"] for name in names[1:3]]
+    assert steps == [8, 24]
+    # The end of a cycle is the end of an epoch here, and so the weights of a run that ends there.
+    _, short = trained("trainer.max_epochs=3")
+    assert same(weights(run, "cycle-2"), weights(short))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +183,8 @@ def test_without_a_validation_part_the_last_epoch_is_measured(trained):
     metrics, run = trained("split.val=0")
     assert not [key for key in metrics if key.startswith("val/")]
     assert "test/rmse" in metrics
-    assert [path.name for path in run.checkpoints.iterdir()] == ["last.ckpt"]
+    assert not run.best_checkpoint.exists()
+    assert run.last_checkpoint.exists()
 
 
 def test_the_test_part_is_left_alone_when_asked(trained):
@@ -241,5 +284,8 @@ def test_curves_and_hyper_parameters_reach_tensorboard(trained):
     assert [rates[f"lr-Adam/{group}"][0] for group in ("embeddings", "biases")] == pytest.approx(
         [0.003, 0.0015]
     )
-    assert len(rates["lr-Adam/biases"]) == 3 * 8
+    # Cycles of 1 and 2 epochs of 8 steps, in closed form.
+    shares = [*(n / 8 for n in range(8)), *(n / 16 for n in range(16))]
+    expected = [0.0015 * (1 + math.cos(math.pi * share)) / 2 for share in shares]
+    assert rates["lr-Adam/biases"] == pytest.approx(expected, rel=1e-5, abs=1e-9)
     assert events.Scalars("final/test_rmse")[0].value == pytest.approx(metrics["test/rmse"])
