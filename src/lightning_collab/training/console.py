@@ -44,7 +44,7 @@ def run_log(log_file: Path | None, *, quiet: bool = False) -> Iterator[None]:
         handlers.append(file)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.captureWarnings(True)
-    root.setLevel(logging.INFO)
+    root.setLevel(logging.WARNING)  # of the libraries
     logging.getLogger("lightning_collab").setLevel(logging.DEBUG)  # epoch by epoch, to the file
     for handler in handlers:
         root.addHandler(handler)
