@@ -1,59 +1,36 @@
 """The pages in a real browser, and the projector of a real TensorBoard."""
 
 import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
 import lightning_collab
+from lightning_collab.errors import InspectionError
+from lightning_collab.inspection.browser import (
+    PROJECTOR,
+    headless_browser,
+    open_projector,
+    patiently,
+    serving_tensorboard,
+)
 from lightning_collab.inspection.projector_files import read_projector_config
 
 pytestmark = pytest.mark.slow
-
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--window-size=1400,1000",
-)
-PATIENCE = 90
-PROJECTOR = (
-    "const p = document.querySelector('vz-projector-dashboard')?.shadowRoot"
-    ".querySelector('vz-projector'); "
-)
 
 
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no chromium and chromedriver here: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=Service(driver))
-    yield window
-    window.quit()
+    try:
+        with headless_browser() as window:
+            yield window
+    except InspectionError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -68,29 +45,12 @@ def logdir(film_run, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def tensorboard(logdir):
     """The address of a TensorBoard of these runs."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir)]
-    command += ["--host", "localhost", "--port", str(port)]
-    with (logdir / "tensorboard.log").open("w") as said:
-        server = subprocess.Popen(command, stdout=said, stderr=said)
-    address = f"http://localhost:{port}"
-    try:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and server.poll() is None:
-            with suppress(OSError), urllib.request.urlopen(address):
-                break
-            time.sleep(0.3)
-        assert server.poll() is None, (logdir / "tensorboard.log").read_text()
+    with serving_tensorboard(logdir) as address:
         yield address
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
 
 
-def wait(browser, condition):
-    return WebDriverWait(browser, PATIENCE, poll_frequency=0.3).until(lambda _: condition())
+def wait(condition):
+    assert patiently(condition)
 
 
 def errors(browser):
@@ -100,20 +60,7 @@ def errors(browser):
 @pytest.fixture(scope="module")
 def projector(browser, tensorboard):
     """The projector page of TensorBoard, with the points of the first tag loaded."""
-    browser.get(f"{tensorboard}/#projector")
-
-    def loaded():
-        browser.switch_to.default_content()
-        for _ in range(2):  # the page is a frame in a frame
-            frames = browser.find_elements(By.TAG_NAME, "iframe")
-            if not frames:
-                return False
-            browser.switch_to.frame(frames[0])
-        return browser.execute_script(PROJECTOR + "return p?.dataSet?.points?.length ?? 0")
-
-    wait(browser, loaded)
-    # The first projection has been computed and drawn.
-    wait(browser, lambda: browser.execute_script(PROJECTOR + "return !!p.projection"))
+    open_projector(browser, tensorboard)
     return browser
 
 
@@ -134,7 +81,7 @@ def choose(window, tag, points):
     """Choose a tag as the list does, and wait until its points are projected."""
     ask(window, f"p.dataPanel.selectedTensor = '{tag}'")
     ready = f"return p.dataSet?.points?.length === {points} && p.projection?.dataSet === p.dataSet"
-    wait(window, lambda: ask(window, ready))
+    wait(lambda: ask(window, ready))
 
 
 def test_points_of_each_tag_are_drawn(projector):
@@ -144,7 +91,7 @@ def test_points_of_each_tag_are_drawn(projector):
         ("items/epoch_001", 45),
     ):
         choose(projector, tag, points)
-        wait(projector, lambda: coloured_pixels(projector) > 100)
+        wait(lambda: coloured_pixels(projector) > 100)
 
 
 def coloured_pixels(window):
@@ -174,7 +121,7 @@ def test_search_finds_a_title(projector):
         " ?? p.inspectorPanel.searchBox.paperInput.querySelector('input')",
     )
     box.send_keys("Star Wars")
-    wait(projector, lambda: ask(projector, "return p.selectedPointIndices.length") == 1)
+    wait(lambda: ask(projector, "return p.selectedPointIndices.length") == 1)
     found = "return p.dataSet.points[p.selectedPointIndices[0]].metadata.title"
     assert ask(projector, found) == "Star Wars (1977)"
 
@@ -182,14 +129,14 @@ def test_search_finds_a_title(projector):
 def test_a_click_on_the_bookmark_colours_by_genre(projector):
     choose(projector, "items/checkpoint_best", 45)
     labels = "return p.bookmarkPanel.savedStates.map(s => s.label)"
-    wait(projector, lambda: len(ask(projector, labels)) == 2)
+    wait(lambda: len(ask(projector, labels)) == 2)
     assert ask(projector, labels)[0] == "PCA coloured by genre"
     ask(projector, "p.dataPanel.selectedColorOptionName = 'No color map'")
     button = "return p.bookmarkPanel.shadowRoot.querySelector('.state-radio') ?? "
     button += "p.bookmarkPanel.shadowRoot.querySelector('paper-icon-button, paper-radio-button')"
     ask(projector, button).click()
     colour = "return p.dataPanel.selectedColorOptionName"
-    wait(projector, lambda: ask(projector, colour) == "genre")
+    wait(lambda: ask(projector, colour) == "genre")
     legend = ask(projector, "return p.dataPanel.colorLegendRenderInfo.items.map(i => i.label)")
     assert sorted(legend) == ["Comedy", "Drama", "Horror"]
     assert ask(projector, "return p.projection.projectionType") == "pca"
@@ -250,6 +197,6 @@ def test_hovering_shows_the_title(report):
     across, down = place[0] * canvas.size["width"], place[1] * canvas.size["height"]
     ActionChains(report).move_to_element_with_offset(canvas, round(across), round(down)).perform()
     tip = root.find_element(By.CSS_SELECTOR, ".map-tip")
-    wait(report, tip.is_displayed)
+    wait(tip.is_displayed)
     assert tip.text.startswith("Star Wars (1977)")
     assert "ratings" in tip.text

@@ -96,3 +96,12 @@ class ReportConfig(Section):
         if bool(self.runs) == (self.sweep is not None):
             raise ValueError("say either runs=[<run directory>,...] or sweep=<directory>")
         return self
+
+
+class ScreenshotsConfig(Section):
+    """Which run to photograph."""
+
+    run: RunPath
+    """The run directory."""
+    output: str
+    """Folder of the pictures."""

@@ -1,0 +1,20 @@
+#!/usr/bin/env python
+"""Photograph the projector and the report of a run, for the documentation."""
+
+import hydra
+from omegaconf import DictConfig
+
+from lightning_collab.front_door import front_door
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="screenshots")
+@front_door
+def main(config: DictConfig) -> None:
+    """Hand the composed config to the job; see --help."""
+    from lightning_collab.jobs.screenshots import screenshots_job
+
+    screenshots_job(config)
+
+
+if __name__ == "__main__":
+    main()
