@@ -4,14 +4,12 @@ import pytest
 import torch
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models import EmbeddingDotBias
+from lightning_collab.models import EmbeddingDotBias, RatingFacts
 
 
 def test_the_formula_worked_by_hand(run_config):
     config = run_config("model.factors=2", "model.range_margin=0.5").model
-    model = EmbeddingDotBias(
-        config, user_rows=3, item_rows=3, rating_range=(1.0, 5.0), mean_rating=3.0
-    )
+    model = EmbeddingDotBias(config, RatingFacts(3, 3, (1.0, 5.0), 3.0))
     with torch.no_grad():
         model.user_factors.weight[2] = torch.tensor([0.5, -1.0])
         model.item_factors.weight[1] = torch.tensor([2.0, 0.25])

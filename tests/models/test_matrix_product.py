@@ -1,16 +1,13 @@
 import torch
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models import build_model
+from lightning_collab.models import RatingFacts, build_model
 
 
 def test_all_ratings_at_once_are_the_matrix_product(run_config):
     model = build_model(
         run_config("model=matrix_product", "model.factors=3").model,
-        user_rows=4,
-        item_rows=5,
-        rating_range=(1.0, 5.0),
-        mean_rating=3.0,
+        RatingFacts(4, 5, (1.0, 5.0), 3.0),
     )
     users, items = torch.cartesian_prod(torch.arange(4), torch.arange(5)).T
     ratings = model(RatingBatch(users, items, torch.zeros(20)))

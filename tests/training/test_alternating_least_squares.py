@@ -8,14 +8,12 @@ from sklearn.linear_model import Ridge
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
-from lightning_collab.models import build_model
+from lightning_collab.models import RatingFacts, build_model
 from lightning_collab.training import alternating_least_squares
 from lightning_collab.training.alternating_least_squares import AlternatingLeastSquares
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.run import train
 from lightning_collab.training.run_directory import RunDirectory
-
-SIZES = {"user_rows": 9, "item_rows": 12, "rating_range": (1.0, 5.0)}
 
 
 def example(run_config, *overrides, n=60):
@@ -25,7 +23,7 @@ def example(run_config, *overrides, n=60):
     ratings = random.integers(1, 6, n).astype(np.float32)
     torch.manual_seed(0)
     config = run_config("model=least_squares_factors", "model.factors=3", *overrides).model
-    model = build_model(config, mean_rating=float(ratings.mean()), **SIZES).double()
+    model = build_model(config, RatingFacts(9, 12, (1.0, 5.0), float(ratings.mean()))).double()
     batch = RatingBatch(
         torch.tensor(users), torch.tensor(items), torch.tensor(ratings, dtype=torch.float64)
     )

@@ -9,7 +9,8 @@ import pytorch_lightning as lightning
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.vocabulary import Vocabulary
-from lightning_collab.training.run_directory import RunDirectory, write_whole
+from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.whole_file import write_whole
 
 Side = Literal["users", "items"]
 

@@ -13,7 +13,7 @@ from lightning_collab.config.model import Model
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.inference.catalogue import ID_COLUMN, Side
-from lightning_collab.models import RatingModel, build_model
+from lightning_collab.models import RatingFacts, RatingModel, build_model
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.evaluation import checkpoint_of
 from lightning_collab.training.run_directory import RunDirectory
@@ -85,13 +85,13 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
         side: Vocabulary.from_state(content["vocabularies"][side]) for side in ID_COLUMN
     }
     low, high = content["rating_range"]
-    model = build_model(
-        _model_config(config, directory),
+    facts = RatingFacts(
         user_rows=len(vocabularies["users"]),
         item_rows=len(vocabularies["items"]),
         rating_range=(low, high),
         mean_rating=0.0,  # a buffer of the model, so the checkpoint has the real one
     )
+    model = build_model(_model_config(config, directory), facts)
     _take_weights(model, content["state_dict"], path)
     users, unseen_users = _described(directory.users_file, "users", vocabularies["users"])
     items, unseen_items = _described(directory.items_file, "items", vocabularies["items"])

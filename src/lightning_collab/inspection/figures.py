@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,

@@ -21,7 +21,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import (
 )
 
 from lightning_collab.errors import InspectionError
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 
 CONFIG_NAME = "projector_config.pbtxt"
 FOLDER = "projector"

@@ -25,7 +25,7 @@ from lightning_collab.inspection.run_figures import (
     curves_figure,
     residuals_figure,
 )
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 

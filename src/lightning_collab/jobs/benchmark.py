@@ -15,7 +15,7 @@ from rich.table import Table
 from lightning_collab.config.benchmark import BenchmarkConfig
 from lightning_collab.config.job import job_config
 from lightning_collab.training.console import run_log
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 
 
 def benchmark_job(config: DictConfig) -> None:

@@ -26,7 +26,7 @@ from lightning_collab.training.cross_validation_summary import (
     fold_table,
     summarised,
 )
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 
 RESULT = "cross_validation.json"
 

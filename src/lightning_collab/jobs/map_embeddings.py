@@ -19,7 +19,7 @@ from lightning_collab.inspection.genre_overlap import GenreOverlap
 from lightning_collab.inspection.map_picture import map_picture
 from lightning_collab.inspection.pages import EXTREMES_NOTE, page_ends, render
 from lightning_collab.inspection.side_embeddings import side_embeddings
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 
 
 def map_embeddings_job(config: DictConfig) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ from lightning_collab.inspection.comparison import compare
 from lightning_collab.inspection.predictions import reload_data
 from lightning_collab.inspection.run_report import write_run_report
 from lightning_collab.training.console import run_log
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 
 COMPARISON = Path("comparison.html")
 

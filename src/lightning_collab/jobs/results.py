@@ -13,7 +13,7 @@ from lightning_collab.config.job import job_config
 from lightning_collab.config.results import ResultsConfig
 from lightning_collab.results import batch_sizes, lecture_table, weight_decay
 from lightning_collab.training.console import run_log
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 
 
 def results_job(config: DictConfig) -> None:

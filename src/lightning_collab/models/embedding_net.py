@@ -7,6 +7,7 @@ from lightning_collab.config.model import EmbeddingNetConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.batch_dropout import BatchDropout
 from lightning_collab.models.embedding_table import embedding_table
+from lightning_collab.models.rating_facts import RatingFacts
 from lightning_collab.models.rating_model import RatingModel
 from lightning_collab.models.rating_output import RatingOutput
 
@@ -16,29 +17,18 @@ class EmbeddingNet(RatingModel):
 
     Args:
         config: the `model` section.
-        user_rows: known users and the unknown row.
-        item_rows: known items and the unknown row.
-        rating_range: lowest and highest rating.
-        mean_rating: of the training ratings (for `output=linear`).
+        facts: sizes, scale and mean of the training ratings.
     """
 
-    def __init__(
-        self,
-        config: EmbeddingNetConfig,
-        *,
-        user_rows: int,
-        item_rows: int,
-        rating_range: tuple[float, float],
-        mean_rating: float,
-    ) -> None:
+    def __init__(self, config: EmbeddingNetConfig, facts: RatingFacts) -> None:
         super().__init__()
-        self.user_factors = embedding_table(user_rows, config.factors, config.init_range)
-        self.item_factors = embedding_table(item_rows, config.factors, config.init_range)
+        self.user_factors = embedding_table(facts.user_rows, config.factors, config.init_range)
+        self.item_factors = embedding_table(facts.item_rows, config.factors, config.init_range)
         self.embedding_dropout = BatchDropout(config.embedding_dropout, stream=0)
         self.hidden = nn.Linear(2 * config.factors, config.hidden)
         self.hidden_dropout = BatchDropout(config.hidden_dropout, stream=1)
         self.last = nn.Linear(config.hidden, 1)
-        self.output = RatingOutput(config.output, rating_range, config.range_margin, mean_rating)
+        self.output = RatingOutput(config, facts)
 
     def rate(self, rows: dict[str, tuple[Tensor, Tensor]], batch: RatingBatch) -> Tensor:
         """Predicted ratings, float [B]."""

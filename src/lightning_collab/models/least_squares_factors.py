@@ -2,6 +2,7 @@
 
 from lightning_collab.config.model import EmbeddingDotBiasConfig, LeastSquaresFactorsConfig
 from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
+from lightning_collab.models.rating_facts import RatingFacts
 
 
 class LeastSquaresFactors(EmbeddingDotBias):
@@ -9,21 +10,10 @@ class LeastSquaresFactors(EmbeddingDotBias):
 
     Args:
         config: the `model` section.
-        user_rows: known users and the unknown row.
-        item_rows: known items and the unknown row.
-        rating_range: lowest and highest rating.
-        mean_rating: of the training ratings.
+        facts: sizes, scale and mean of the training ratings.
     """
 
-    def __init__(
-        self,
-        config: LeastSquaresFactorsConfig,
-        *,
-        user_rows: int,
-        item_rows: int,
-        rating_range: tuple[float, float],
-        mean_rating: float,
-    ) -> None:
+    def __init__(self, config: LeastSquaresFactorsConfig, facts: RatingFacts) -> None:
         super().__init__(
             EmbeddingDotBiasConfig(
                 name="embedding_dot_bias",
@@ -32,9 +22,6 @@ class LeastSquaresFactors(EmbeddingDotBias):
                 range_margin=0.0,
                 init_range=config.init_range,
             ),
-            user_rows=user_rows,
-            item_rows=item_rows,
-            rating_range=rating_range,
-            mean_rating=mean_rating,
+            facts,
         )
         self.config = config

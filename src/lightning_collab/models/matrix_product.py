@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from lightning_collab.config.model import MatrixProductConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.embedding_table import embedding_table
+from lightning_collab.models.rating_facts import RatingFacts
 from lightning_collab.models.rating_model import RatingModel
 
 
@@ -13,24 +14,13 @@ class MatrixProduct(RatingModel):
 
     Args:
         config: the `model` section.
-        user_rows: known users and the unknown row.
-        item_rows: known items and the unknown row.
-        rating_range: lowest and highest rating; not used.
-        mean_rating: of the training ratings; not used.
+        facts: sizes, scale and mean of the training ratings.
     """
 
-    def __init__(
-        self,
-        config: MatrixProductConfig,
-        *,
-        user_rows: int,
-        item_rows: int,
-        rating_range: tuple[float, float],
-        mean_rating: float,
-    ) -> None:
+    def __init__(self, config: MatrixProductConfig, facts: RatingFacts) -> None:
         super().__init__()
-        self.user_factors = embedding_table(user_rows, config.factors, config.init_range)
-        self.item_factors = embedding_table(item_rows, config.factors, config.init_range)
+        self.user_factors = embedding_table(facts.user_rows, config.factors, config.init_range)
+        self.item_factors = embedding_table(facts.item_rows, config.factors, config.init_range)
 
     def rate(self, rows: dict[str, tuple[Tensor, Tensor]], batch: RatingBatch) -> Tensor:
         """Predicted ratings, float [B]."""

@@ -1,39 +1,33 @@
 """From a model's raw number to a rating."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
+
+from lightning_collab.config.model import EmbeddingModelConfig
+from lightning_collab.models.rating_facts import RatingFacts
 
 
 class RatingOutput(nn.Module):
     """Sigmoid stretched to the rating range, or the mean rating plus the raw number.
 
     Args:
-        kind: `sigmoid`: low + (high - low) * sigmoid(x), where low and high are the ends of
-            `rating_range`, moved outward by `margin`; `linear`: mean_rating + x.
-        rating_range: lowest and highest rating.
-        margin: in rating units.
-        mean_rating: of the training ratings.
+        config: `output` is `sigmoid`: low + (high - low) * sigmoid(x), where low and high are the
+            ends of the rating range moved outward by `range_margin`; or `linear`: mean + x.
+        facts: the rating range and the mean of the training ratings.
     """
 
     low: Tensor
     span: Tensor
     mean_rating: Tensor
 
-    def __init__(
-        self,
-        kind: Literal["sigmoid", "linear"],
-        rating_range: tuple[float, float],
-        margin: float,
-        mean_rating: float,
-    ) -> None:
+    def __init__(self, config: EmbeddingModelConfig, facts: RatingFacts) -> None:
         super().__init__()
-        self.kind = kind
-        low, high = rating_range
+        self.kind = config.output
+        low, high = facts.rating_range
+        margin = config.range_margin
         self.register_buffer("low", torch.tensor(low - margin))
         self.register_buffer("span", torch.tensor(high - low + 2 * margin))
-        self.register_buffer("mean_rating", torch.tensor(mean_rating))
+        self.register_buffer("mean_rating", torch.tensor(facts.mean_rating))
 
     def forward(self, raw: Tensor) -> Tensor:
         """Ratings of raw numbers, same shape."""

@@ -12,7 +12,8 @@ from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory, write_whole
+from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 

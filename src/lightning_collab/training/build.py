@@ -8,7 +8,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.model import LeastSquaresFactorsConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.sources import load_ratings
-from lightning_collab.models import build_model
+from lightning_collab.models import RatingFacts, build_model
 from lightning_collab.training.gradient_module import GradientModule
 from lightning_collab.training.least_squares_module import LeastSquaresModule
 from lightning_collab.training.rating_module import RatingModule
@@ -36,18 +36,18 @@ def build_module(
         schedule: of the learning rate, in place of the config's.
     """
     torch.manual_seed(config.seed)
-    model = build_model(
-        config.model,
+    facts = RatingFacts(
         user_rows=len(data.user_vocabulary),
         item_rows=len(data.item_vocabulary),
         rating_range=data.table.rating_range,
         mean_rating=data.mean_rating,
     )
-    facts: dict[str, Any] = {
+    model = build_model(config.model, facts)
+    measured: dict[str, Any] = {
         "rating_range": data.table.rating_range,
         "vocabularies": {"users": data.user_vocabulary, "items": data.item_vocabulary},
     }
     if isinstance(config.model, LeastSquaresFactorsConfig):
-        return LeastSquaresModule(model, config, **facts)
+        return LeastSquaresModule(model, config, **measured)
     steps = data.steps_per_epoch(config.trainer.limit_train_batches)
-    return GradientModule(model, config, steps_per_epoch=steps, schedule=schedule, **facts)
+    return GradientModule(model, config, steps_per_epoch=steps, schedule=schedule, **measured)

@@ -1,7 +1,5 @@
 """Checkpoint files: whole or not there, and never able to run code when they are read."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +8,11 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from lightning_collab.errors import CheckpointError
+from lightning_collab.training.whole_file import whole_file
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Writes to a temporary name, flushes to disk and renames; reads tensors and primitives only.
-
-    A reader, and a run that is resumed after a power cut, finds either the old file or the new.
-    """
+    """Writes checkpoints whole or not at all; reads tensors and primitives only."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -30,18 +26,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                dir=target.parent, prefix=f".{target.name}-", delete=False
-            ) as file:
-                temporary = Path(file.name)
-                try:
-                    torch.save(checkpoint, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    temporary.replace(target)
-                except BaseException:
-                    temporary.unlink(missing_ok=True)
-                    raise
+            with whole_file(target) as file:
+                torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             # torch reports a full disk as a RuntimeError of its own.
             raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error

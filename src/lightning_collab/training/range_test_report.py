@@ -8,7 +8,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_collab.config.lr_range_test import Suggestion
 from lightning_collab.training.lr_range_test import LRRangeTest
-from lightning_collab.training.run_directory import RunDirectory, write_whole
+from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.whole_file import write_whole
 
 COLOURS: dict[Suggestion, str] = {"steepest": "C1", "valley": "C2", "minimum": "C3"}
 

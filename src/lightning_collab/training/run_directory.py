@@ -1,16 +1,15 @@
 """What a run leaves behind, and where in it."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import yaml
 
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.errors import CheckpointError
+from lightning_collab.training.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -126,23 +125,3 @@ class RunDirectory:
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Keep the final numbers, whole or not at all."""
         write_whole(self.metrics_file, json.dumps(metrics, indent=2) + "\n")
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Replace a file so that a reader finds the old or the new content, never a part.
-
-    Args:
-        path: of the file; its folder must exist.
-        content: the new content; text is written as UTF-8.
-    """
-    # Not `tempfile`: its files may be read by their owner only, and people share their runs.
-    temporary = path.with_name(f".{path.name}-{uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.errors import TrainingError
-from lightning_collab.training.run_directory import RunDirectory, write_whole
+from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.whole_file import write_whole
 from lightning_collab.tuning.best_config import experiment_yaml
 from lightning_collab.tuning.composition import quoted
 from lightning_collab.tuning.coordinator import FINISHER, Coordinator, StudyFailedError

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.front_door import register_resolvers
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 from lightning_collab.tuning.composition import quoted
 from lightning_collab.tuning.own_process import (
     OUTPUT_FILE,

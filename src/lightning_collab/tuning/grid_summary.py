@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 from lightning_collab.tuning.grid_job import GridJob
 from lightning_collab.tuning.settings import GridSettings
 from lightning_collab.tuning.trials_table import as_csv

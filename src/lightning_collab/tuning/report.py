@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from lightning_collab import __version__
 from lightning_collab.errors import ConfigError
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 from lightning_collab.tuning.figures import StudyFigure, draw_study
 from lightning_collab.tuning.hparams import FOLDER, write_hparams
 from lightning_collab.tuning.pruning_saved import PruningSaved

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.training.run_directory import write_whole
+from lightning_collab.training.whole_file import write_whole
 
 STUDY_FILE = "study.yaml"
 

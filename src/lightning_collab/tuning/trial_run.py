@@ -16,7 +16,8 @@ from lightning_collab.config import RunConfig
 from lightning_collab.errors import ConfigError, LightningCollabError
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import InterruptedRunError, train
-from lightning_collab.training.run_directory import RunDirectory, write_whole
+from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.whole_file import write_whole
 from lightning_collab.tuning.own_process import OUTPUT_FILE, last_words, run_alone
 from lightning_collab.tuning.prepared_data import PreparedData
 from lightning_collab.tuning.pruning import OrphanedTrialError, PruneTrial

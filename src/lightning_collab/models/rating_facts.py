@@ -1,0 +1,19 @@
+"""What a model must know of the ratings before it can be built."""
+
+from typing import NamedTuple
+
+
+class RatingFacts(NamedTuple):
+    """What a model must know of the ratings before it can be built.
+
+    Attributes:
+        user_rows: known users and the unknown row.
+        item_rows: known items and the unknown row.
+        rating_range: lowest and highest rating that the scale allows.
+        mean_rating: of the training ratings.
+    """
+
+    user_rows: int
+    item_rows: int
+    rating_range: tuple[float, float]
+    mean_rating: float
