@@ -1,0 +1,238 @@
+"""Studies as a person runs them: launchers, storages, ranks, kills."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from optuna.trial import TrialState
+from support import REPOSITORY
+
+from lightning_collab.tuning.report import write_study_report
+from lightning_collab.tuning.storage import StorageAddress, StorageError
+from lightning_collab.tuning.trials import INTERRUPTED, RETRIED_BY, RETRY_OF, Progress
+
+SMALL = (
+    "sweep=dot_bias",
+    "data=synthetic",
+    "data.ratings=2000",
+    "data.batch_size=choice(64,128)",
+    "model.factors=int(interval(2,8))",
+    "trainer.max_epochs=5",
+    "hydra.sweeper.pruner.n_warmup_steps=1",
+    "hydra.sweeper.pruner.n_min_trials=2",
+    "hydra.sweeper.pruner.n_startup_trials=2",
+    "trainer.log_every_n_steps=1",
+)
+WHERE = "hydra.sweep.dir=sweep"
+NO_WINNER = "hydra.sweeper.retrain_winner=false"
+
+
+def trials_in(tmp_path: Path, address: str | None = None):
+    url = StorageAddress.parse(address, tmp_path / "sweep")
+    [study] = optuna.get_all_study_names(storage=url.open())
+    return optuna.load_study(study_name=study, storage=url.open()).get_trials()
+
+
+def check(trials, n_trials):
+    """Exactly as many as wanted, each with parameters of its own and a directory of its own."""
+    progress = Progress.of(trials)
+    assert progress.ended == n_trials
+    assert progress.failed == progress.running == 0
+    counted = [trial for trial in trials if INTERRUPTED not in trial.user_attrs]
+    assert len(counted) == n_trials
+    assert len({json.dumps(trial.params) for trial in counted}) == n_trials
+    assert len({trial.user_attrs["directory"] for trial in counted}) == n_trials
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "-m", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_study_prunes_ends_with_a_winner_and_can_be_reported_again(run_script, tmp_path):
+    done = run_script("train.py", "-m", *SMALL, WHERE, "hydra.sweeper.n_trials=10")
+    assert done.returncode == 0, done.stderr
+    trials = trials_in(tmp_path)
+    check(trials, 10)
+    progress = Progress.of(trials)
+    assert progress.pruned >= 1
+    sweep = tmp_path / "sweep"
+    # The config's own values come first, as far as they lie in the space.
+    assert trials[0].params["optimizer.lr"] == pytest.approx(0.003)
+    for trial in trials:
+        metrics = trial.user_attrs["metrics"]
+        assert not [key for key in metrics if key.startswith("test/")]
+        kept = json.loads((sweep / str(trial.number) / "trial.json").read_text())
+        assert kept["state"] == trial.state.name.lower()
+    # Only the winner is tested.
+    assert not [
+        path
+        for path in sweep.glob("*/metrics.json")
+        if path.parent.name != "winner" and "test/rmse" in path.read_text()
+    ]
+    winner = json.loads((sweep / "winner" / "metrics.json").read_text())
+    best = min(trial.value for trial in trials if trial.state == TrialState.COMPLETE)
+    assert winner["val/rmse"] == pytest.approx(best)
+    assert winner["test/rmse"] > 0
+    rows = list(csv.DictReader((sweep / "trials.csv").open()))
+    assert [row["state"] for row in rows] == [trial.state.name for trial in trials]
+    assert yaml.safe_load((sweep / "best.yaml").read_text())["trainer"]["max_epochs"] == 5
+    page = (sweep / "report.html").read_text()
+    for words in ("Optimisation history", "Importance", "Parallel", "Slices", "epochs not trained"):
+        assert words in page
+    for name in ("history", "importance", "parallel", "slices", "learning_curves"):
+        assert (sweep / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    events = list((sweep / "tensorboard").glob("trial-*/events*"))
+    assert len(events) == 10
+    # The page comes from the sweep's directory alone.
+    (sweep / "report.html").unlink()
+    assert write_study_report(sweep).read_text() == page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "ray"])
+def test_parallel_launchers_share_the_study(launcher, run_script, tmp_path):
+    if launcher == "ray":
+        pytest.importorskip("ray", reason="needs the extra: lightning-collab[ray]")
+    arguments = (f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=9")
+    done = run_script("train.py", "-m", *SMALL, WHERE, NO_WINNER, *arguments)
+    assert done.returncode == 0, done.stderr
+    trials = trials_in(tmp_path)
+    check(trials, 9)
+    assert Progress.of(trials).pruned >= 1
+    assert len({trial.user_attrs["worker"]["pid"] for trial in trials}) == 2
+
+
+@pytest.mark.slow
+def test_several_ranks_run_each_trial_once(run_script, tmp_path):
+    arguments = ("trainer=ddp_cpu", "trainer.devices=2", "hydra.sweeper.n_trials=6", NO_WINNER)
+    done = run_script("train.py", "-m", *SMALL, WHERE, *arguments)
+    assert done.returncode == 0, done.stderr
+    trials = trials_in(tmp_path)
+    check(trials, 6)
+    # A pruned trial stops on both ranks.
+    assert Progress.of(trials).pruned >= 1
+    for trial in trials:
+        assert list(trial.intermediate_values)[:2] == [1, 2]
+        said = (tmp_path / "sweep" / str(trial.number) / "output.log").read_text()
+        assert said.count("MEMBER: 1/2") == said.count("MEMBER: 2/2") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [(), ("hydra/launcher=joblib", "hydra.sweeper.n_jobs=2")])
+def test_a_study_that_was_killed_goes_on_with_the_same_command(jobs, tmp_path):
+    command = (*SMALL, WHERE, NO_WINNER, "hydra.sweeper.n_trials=8", *jobs)
+    first = start(tmp_path, *command)
+    journal = tmp_path / "sweep" / "study.log"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert first.poll() is None, first.communicate()
+        if journal.is_file():
+            progress = Progress.of(trials_in(tmp_path))
+            if progress.ended >= 2 and progress.running:
+                break
+        time.sleep(0.02)
+    # Only the main process: its workers notice.
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    second = start(tmp_path, *command)
+    _, errors = second.communicate(timeout=240)
+    assert second.returncode == 0, errors
+    trials = trials_in(tmp_path)
+    check(trials, 8)
+    for lost in trials:
+        if INTERRUPTED in lost.user_attrs:
+            again = trials[lost.user_attrs[RETRIED_BY]]
+            assert again.user_attrs[RETRY_OF] == lost.number
+            # All that was drawn when it was killed.
+            assert lost.params.items() <= again.params.items()
+    if not jobs:
+        assert Progress.of(trials).interrupted >= 1
+    rows = list(csv.DictReader((tmp_path / "sweep" / "trials.csv").open()))
+    assert [row["retried_by"] != "" for row in rows] == [
+        row["state"] == "INTERRUPTED" for row in rows
+    ]
+
+
+@pytest.mark.slow
+def test_ctrl_c_puts_the_trial_back(tmp_path):
+    command = (*SMALL, WHERE, NO_WINNER, "hydra.sweeper.n_trials=3", "trainer.max_epochs=200")
+    first = start(tmp_path, *command)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and first.poll() is None:
+        if (tmp_path / "sweep" / "0" / "checkpoints" / "last.ckpt").is_file():
+            break
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGINT)
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode == 1
+    assert "error: stopped; the same command again goes on" in errors
+    lost, again = trials_in(tmp_path)
+    assert lost.user_attrs[RETRIED_BY] == again.number
+    assert again.state == TrialState.WAITING
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_processes_share_one_study(kind, tmp_path):
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        if kind == "sqlite":
+            url = f"sqlite:///{tmp_path}/study.db"
+        else:
+            pytest.importorskip("psycopg", reason="needs lightning-collab[postgresql]")
+            from postgres import postgres_server
+
+            url = stack.enter_context(postgres_server(tmp_path / "server"))
+            wait_for(url, tmp_path)
+        command = (
+            *SMALL,
+            f"hydra.sweeper.storage='{url}'",
+            "hydra.sweeper.study_name=shared",
+            "hydra.sweeper.n_trials=9",
+        )
+        processes = [start(tmp_path, *command, f"hydra.sweep.dir=sweep{n}") for n in range(2)]
+        results = [(*each.communicate(timeout=280), each.returncode) for each in processes]
+        for _, errors, code in results:
+            assert code == 0, errors
+        trials = trials_in(tmp_path, url)
+        check(trials, 9)
+        assert len({trial.user_attrs["worker"]["pid"] for trial in trials}) == 2
+        # One of them trains the winner and writes the page.
+        finishers = [n for n in range(2) if (tmp_path / f"sweep{n}" / "winner").is_dir()]
+        assert len(finishers) == 1
+        sweep = tmp_path / f"sweep{finishers[0]}"
+        assert len(list(csv.DictReader((sweep / "trials.csv").open()))) == len(trials)
+    # And the page can be made again without the server; the password is nowhere.
+    (tmp_path / "study.db").unlink(missing_ok=True)
+    assert "Optimisation history" in write_study_report(sweep).read_text()
+    for path in sweep.rglob("*"):
+        if path.is_file() and path.suffix in {".yaml", ".json", ".html", ".log", ".csv"}:
+            assert "a%3Ap%40ss" not in path.read_text(errors="replace")
+
+
+def wait_for(url: str, tmp_path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            StorageAddress.parse(url, tmp_path).open()
+            return
+        except StorageError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
