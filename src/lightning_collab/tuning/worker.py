@@ -94,10 +94,19 @@ class StudyWorker:
         threads = threads_each(self.settings.n_jobs)
         torch.set_num_threads(threads)
         coordinator = self.coordinator()
-        data = PreparedData()
-        # Without this, the workers of a sweep that was killed would go on unseen.
         parent = self.sweeper_pid if os.getppid() == self.sweeper_pid else None
-        while parent is None or os.getppid() == parent:
+        try:
+            self._work(coordinator, PreparedData(), threads, parent)
+        finally:
+            if _has_gone(parent):
+                # The sweep was killed. There is nobody to return to, and joblib's process would
+                # wait for its next task for ever.
+                os._exit(1)
+
+    def _work(
+        self, coordinator: Coordinator, data: PreparedData, threads: int, parent: int | None
+    ) -> None:
+        while not _has_gone(parent):
             trial = coordinator.claim()
             if trial is None:
                 return
@@ -258,6 +267,11 @@ def run_parameters(
     if function is not None:
         overrides.update(function(trial, composer.run_config(overrides)))
     return composer.run_config(overrides)
+
+
+def _has_gone(parent: int | None) -> bool:
+    """Whether the process that started this one has ended; None: that does not matter."""
+    return parent is not None and os.getppid() != parent
 
 
 def threads_each(n_jobs: int) -> int:
