@@ -91,7 +91,16 @@ def test_points_of_each_tag_are_drawn(projector):
         ("items/epoch_001", 45),
     ):
         choose(projector, tag, points)
-        wait(lambda: coloured_pixels(projector) > 100)
+        # Without its points a frame has only the three axes.
+        show_points(projector, "false")
+        axes = coloured_pixels(projector)
+        show_points(projector, "true")
+        wait(lambda axes=axes, points=points: coloured_pixels(projector) > axes + 10 * points)
+
+
+def show_points(window, visible):
+    parts = "p.projectorScatterPlotAdapter.scatterPlot.scene.children"
+    ask(window, f"{parts}.filter(c => c.type === 'Points').forEach(c => c.visible = {visible})")
 
 
 def coloured_pixels(window):

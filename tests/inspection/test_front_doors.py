@@ -8,7 +8,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from support import CONF
 
-from lightning_collab.config.model import EmbeddingDotBiasConfig
 from lightning_collab.errors import CheckpointError, ConfigError, InspectionError, NotFoundError
 from lightning_collab.inspection.side_embeddings import side_embeddings
 from lightning_collab.jobs.map_embeddings import map_embeddings_job
@@ -106,7 +105,6 @@ def test_a_model_without_embeddings_says_so():
 
     with pytest.raises(InspectionError, match="NoEmbeddings has no embeddings of items"):
         side_embeddings(NoEmbeddings(), "items")
-    assert EmbeddingDotBiasConfig  # the model that has them is what all other tests use
 
 
 def test_a_report_again_and_elsewhere(path, tmp_path, monkeypatch):
