@@ -1,5 +1,11 @@
-"""Studies on small storages, and a config loader of Hydra's as a sweeper gets it."""
+"""Studies on small storages, a server, and a config loader of Hydra's as a sweeper gets it."""
 
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +20,7 @@ from support import CONF
 
 from lightning_collab.front_door import register_resolvers
 from lightning_collab.tuning.composition import Composer
+from lightning_collab.tuning.storage import StorageAddress, StorageError
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +53,68 @@ def _quiet_and_clean() -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     yield
     GlobalHydra.instance().clear()
+
+
+def _postgres_program(name: str) -> str:
+    """A program of Debian's package, which is not on the path, or of the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    path = str(found[-1]) if found else shutil.which(name)
+    if path is None:
+        pytest.skip(f"PostgreSQL's {name} is not installed (Debian: apt install postgresql)")
+    return path
+
+
+@pytest.fixture
+def postgresql_url() -> Iterator[str]:
+    """The address, with its password, of a server that runs for one test."""
+    pytest.importorskip("psycopg", reason="needs the extra: lightning-collab[postgresql]")
+    initdb, postgres = _postgres_program("initdb"), _postgres_program("postgres")
+    # The server refuses to run as root; Debian's package has a user for it.
+    user = "postgres" if os.geteuid() == 0 else None
+    # Short, for the path of its socket, and open to that user.
+    with tempfile.TemporaryDirectory(prefix="postgresql-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        password_file = folder / "password"
+        password_file.write_text("a:p@ss/word")
+        if user is not None:
+            shutil.chown(folder, user)
+            shutil.chown(password_file, user)
+        data = folder / "data"
+        made = [initdb, "-D", data, "-U", "tuner", "-A", "scram-sha-256"]
+        subprocess.run(
+            [*made, f"--pwfile={password_file}"],
+            check=True,
+            capture_output=True,
+            user=user,
+            cwd="/",
+        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with (folder / "log").open("w") as log:
+            server = subprocess.Popen(
+                [postgres, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-F"],
+                stdout=log,
+                stderr=log,
+                user=user,
+                cwd="/",
+            )
+            url = f"postgresql://tuner:a%3Ap%40ss%2Fword@127.0.0.1:{port}/postgres"
+            try:
+                _wait_for(url, server)
+                yield url
+            finally:
+                server.terminate()
+                server.wait(30)
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            StorageAddress.parse(url, Path()).open()
+            return
+        except StorageError:
+            if time.monotonic() > deadline or server.poll() is not None:
+                raise
+            time.sleep(0.2)

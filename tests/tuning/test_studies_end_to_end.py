@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from support import REPOSITORY
 
 from lightning_collab.tuning.report import write_study_report
-from lightning_collab.tuning.storage import StorageAddress, StorageError
+from lightning_collab.tuning.storage import StorageAddress
 from lightning_collab.tuning.trials import INTERRUPTED, RETRIED_BY, RETRY_OF, Progress
 
 SMALL = (
@@ -119,15 +119,15 @@ def test_parallel_launchers_share_the_study(launcher, run_script, tmp_path):
 
 @pytest.mark.slow
 def test_several_ranks_run_each_trial_once(run_script, tmp_path):
-    arguments = ("trainer=ddp_cpu", "trainer.devices=2", "hydra.sweeper.n_trials=6", NO_WINNER)
+    arguments = ("trainer=ddp_cpu", "trainer.devices=2", "hydra.sweeper.n_trials=5", NO_WINNER)
     done = run_script("train.py", "-m", *SMALL, WHERE, *arguments)
     assert done.returncode == 0, done.stderr
     trials = trials_in(tmp_path)
-    check(trials, 6)
+    check(trials, 5)
     # A pruned trial stops on both ranks.
     assert Progress.of(trials).pruned >= 1
     for trial in trials:
-        assert list(trial.intermediate_values)[:2] == [1, 2]
+        assert next(iter(trial.intermediate_values)) == 1
         said = (tmp_path / "sweep" / str(trial.number) / "output.log").read_text()
         assert said.count("MEMBER: 1/2") == said.count("MEMBER: 2/2") == 1
 
@@ -188,51 +188,32 @@ def test_ctrl_c_puts_the_trial_back(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_two_processes_share_one_study(kind, tmp_path):
-    from contextlib import ExitStack
-
-    with ExitStack() as stack:
-        if kind == "sqlite":
-            url = f"sqlite:///{tmp_path}/study.db"
-        else:
-            pytest.importorskip("psycopg", reason="needs lightning-collab[postgresql]")
-            from postgres import postgres_server
-
-            url = stack.enter_context(postgres_server(tmp_path / "server"))
-            wait_for(url, tmp_path)
-        command = (
-            *SMALL,
-            f"hydra.sweeper.storage='{url}'",
-            "hydra.sweeper.study_name=shared",
-            "hydra.sweeper.n_trials=9",
-        )
-        processes = [start(tmp_path, *command, f"hydra.sweep.dir=sweep{n}") for n in range(2)]
-        results = [(*each.communicate(timeout=280), each.returncode) for each in processes]
-        for _, errors, code in results:
-            assert code == 0, errors
-        trials = trials_in(tmp_path, url)
-        check(trials, 9)
-        assert len({trial.user_attrs["worker"]["pid"] for trial in trials}) == 2
-        # One of them trains the winner and writes the page.
-        finishers = [n for n in range(2) if (tmp_path / f"sweep{n}" / "winner").is_dir()]
-        assert len(finishers) == 1
-        sweep = tmp_path / f"sweep{finishers[0]}"
-        assert len(list(csv.DictReader((sweep / "trials.csv").open()))) == len(trials)
-    # And the page can be made again without the server; the password is nowhere.
+def test_two_processes_share_one_study(kind, tmp_path, request):
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path}/study.db"
+    else:
+        url = request.getfixturevalue("postgresql_url")
+    command = (
+        *SMALL,
+        f"hydra.sweeper.storage='{url}'",
+        "hydra.sweeper.study_name=shared",
+        "hydra.sweeper.n_trials=9",
+    )
+    processes = [start(tmp_path, *command, f"hydra.sweep.dir=sweep{n}") for n in range(2)]
+    results = [(*each.communicate(timeout=280), each.returncode) for each in processes]
+    for _, errors, code in results:
+        assert code == 0, errors
+    trials = trials_in(tmp_path, url)
+    check(trials, 9)
+    assert len({trial.user_attrs["worker"]["pid"] for trial in trials}) == 2
+    # One of them trains the winner and writes the page.
+    [sweep] = [each for each in tmp_path.glob("sweep?") if (each / "winner").is_dir()]
+    assert len(list(csv.DictReader((sweep / "trials.csv").open()))) == len(trials)
+    # And the page can be made again without the storage; a password is nowhere.
     (tmp_path / "study.db").unlink(missing_ok=True)
     assert "Optimisation history" in write_study_report(sweep).read_text()
-    for path in sweep.rglob("*"):
-        if path.is_file() and path.suffix in {".yaml", ".json", ".html", ".log", ".csv"}:
-            assert "a%3Ap%40ss" not in path.read_text(errors="replace")
-
-
-def wait_for(url: str, tmp_path: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            StorageAddress.parse(url, tmp_path).open()
-            return
-        except StorageError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+    for path in tmp_path.glob("sweep?/**/*"):
+        if path.suffix in {".yaml", ".json", ".html", ".log", ".csv"}:
+            text = path.read_text(errors="replace")
+            assert "a%3Ap%40ss" not in text
+            assert "a:p@ss" not in text
