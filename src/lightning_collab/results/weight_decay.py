@@ -52,7 +52,7 @@ def weight_decay_figure(runs: Runs) -> Figure:
         axes.plot(strengths, best, linestyle=":", color="C1", label="validation, best epoch")
         axes.set(xscale="log", xlabel="optimizer.weight_decay", title=f"optimizer.decay={form}")
     figure.axes[0].set_ylabel("RMSE after 15 epochs")
-    figure.axes[0].legend()
+    figure.axes[0].legend(loc="lower right", fontsize="small")
     return figure
 
 
