@@ -9,6 +9,8 @@ import torch
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
+from lightning_collab.training.run import train
+from lightning_collab.training.run_directory import RunDirectory
 from lightning_collab.tuning.prepared_data import PreparedData
 from lightning_collab.tuning.pruning import PruneTrial, report_to
 from lightning_collab.tuning.trial_run import (
@@ -146,3 +148,15 @@ def test_several_ranks_need_a_process_of_their_own(overrides, apart, run_config)
 def test_several_machines_are_refused(run_config):
     with pytest.raises(ConfigError, match=r"trainer\.num_nodes=2"):
         needs_own_process(run_config("trainer=ddp_cpu", "trainer.num_nodes=2"))
+
+
+@pytest.mark.parametrize("model", ["embedding_dot_bias", "least_squares_factors"])
+def test_a_trial_trains_as_a_run_of_its_own_does(model, run_config, tmp_path):
+    config = trial_config(
+        run_config(f"model={model}", "data=synthetic", "data.ratings=2000", "trainer.max_epochs=2")
+    )
+    (tmp_path / "run").mkdir()
+    alone = train(config, RunDirectory(tmp_path / "run"))
+    callback = PruneTrial(lambda epochs, value: False, "val/rmse", 2)
+    outcome = run_here(config, tmp_path / "trial", callback, PreparedData())
+    assert outcome.metrics["val/rmse"] == alone["val/rmse"]

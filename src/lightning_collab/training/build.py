@@ -7,6 +7,7 @@ import torch
 from lightning_collab.config import RunConfig
 from lightning_collab.config.model import LeastSquaresFactorsConfig
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.models import RatingFacts, build_model
 from lightning_collab.training.gradient_module import GradientModule
@@ -15,14 +16,19 @@ from lightning_collab.training.rating_module import RatingModule
 from lightning_collab.training.schedules import Schedule
 
 
-def load_data(config: RunConfig) -> RatingDataModule:
+def load_data(config: RunConfig, table: RatingTable | None = None) -> RatingDataModule:
     """The ratings that a config asks for, split.
+
+    Args:
+        config: of the run.
+        table: the ratings of `config.data`, where they have been read before.
 
     Raises:
         DataError: they cannot be found or read, or the split leaves a part without rows.
     """
     data = config.data.model_copy(update={"batch_size": config.batch_size})
-    return RatingDataModule(load_ratings(config.data), data, config.split, config.seed)
+    table = load_ratings(config.data) if table is None else table
+    return RatingDataModule(table, data, config.split, config.seed)
 
 
 def build_module(

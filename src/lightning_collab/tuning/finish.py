@@ -29,6 +29,8 @@ from lightning_collab.tuning.worker import SIGNS_BEFORE_STALE, StudyWorker
 
 BEST_FILE = "best.yaml"
 SHOWN = 5
+# More than other devices or numbers of threads make.
+SAME_WITHIN = 1e-3
 PASSED_ON = ("logger", "callbacks", "data.root")
 
 
@@ -179,6 +181,7 @@ def _summarise(
             if f"{part}/rmse" in metrics
         )
         console.print(f"the best, trained again: {numbers}", highlight=False)
+        _say_where_not_reproduced(objectives[0], study.best_value, metrics)
     here = os.path.relpath(worker.sweep_dir)
     for label, text in (
         ("report", os.path.relpath(page)),
@@ -187,6 +190,16 @@ def _summarise(
     ):
         if label != "again" or len(objectives) == 1:
             console.print(f"{label:<8}{text}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _say_where_not_reproduced(objective: str, value: float, metrics: dict[str, Any]) -> None:
+    """A winner that does not do again what it did as a trial is no winner."""
+    again = metrics.get(objective)
+    if isinstance(again, float) and abs(again - value) > SAME_WITHIN * abs(value):
+        _say(
+            f"warning: {objective} was {value:.4f} in the trial and is {again:.4f} now: results of "
+            "this config vary from run to run"
+        )
 
 
 def _cell(value: Any) -> str:

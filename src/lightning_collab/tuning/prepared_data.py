@@ -6,6 +6,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
+from lightning_collab.training.build import load_data
 
 SPLITS_KEPT = 8
 
@@ -35,11 +36,9 @@ class PreparedData:
         if self._table is None or source != self._source:
             self._modules.clear()
             self._table, self._source = load_ratings(config.data), source
-        key = f"{config.data.batch_size} {config.split.model_dump_json()} {config.seed}"
+        key = f"{config.batch_size} {config.split.model_dump_json()} {config.seed}"
         if key not in self._modules:
-            self._modules[key] = RatingDataModule(
-                self._table, config.data, config.split, config.seed
-            )
+            self._modules[key] = load_data(config, self._table)
             if len(self._modules) > SPLITS_KEPT:
                 self._modules.popitem(last=False)
         self._modules.move_to_end(key)
