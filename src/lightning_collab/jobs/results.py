@@ -96,13 +96,14 @@ def _weight_decay(runs: Path, docs: Path, seeds: int) -> str:
 
 
 DIFFERENCES = """\
-The published figures are single runs with fastai 0.7 and PyTorch 0.3, which no longer install, so what
-separates them from ours cannot be taken apart run by run. The dot product under SGD agrees to about 0.001,
-a few standard deviations of our seeds. With restarts ours is lower by 0.010, and the network is higher by
-0.007. The rows of unknown films are not the reason: left as they were drawn, instead of filled with the mean
-of the known rows, they change the loss by at most 0.0001 (seed 42). Both of these runs use Adam, whose form,
-rate at each step and weight decay fastai 0.7 had of its own, and the SGD run, which leaves no such room,
-is the one that agrees."""
+The published figures are single runs with fastai 0.7 and PyTorch 0.3, which no longer install,
+so what separates them from ours cannot be taken apart run by run. The dot product under SGD
+agrees to about 0.001, a few standard deviations of our seeds. With restarts ours is lower by
+0.010, and the network is higher by 0.007. The rows of unknown films are not the reason: left as
+they were drawn, instead of filled with the mean of the known rows, they change the loss by at
+most 0.0001 (seed 42). Both of these runs use Adam, whose form, rate at each step and weight
+decay fastai 0.7 had of its own, and the SGD run, which leaves no such room, is the one that
+agrees."""
 PAGES = {
     "lecture": "results.md",
     "batch_sizes": "results/batch_sizes.md",
