@@ -129,7 +129,8 @@ def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> di
 
 
 def _write_table(worker: StudyWorker, trials: list[FrozenTrial]) -> None:
-    rows = trial_rows(trials, worker.settings.objectives)
+    settings = worker.settings
+    rows = trial_rows(trials, settings.objectives, settings.directions)
     write_whole(worker.sweep_dir / TRIALS_FILE, as_csv(rows))
 
 

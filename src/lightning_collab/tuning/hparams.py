@@ -9,12 +9,17 @@ from optuna.trial import FrozenTrial, TrialState
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from lightning_collab.tuning.trials import OVERRIDES, epochs_run
+from lightning_collab.tuning.trials import OVERRIDES, best_reported, epochs_run
 
 FOLDER = "tensorboard"
 
 
-def write_hparams(trials: Sequence[FrozenTrial], objectives: Sequence[str], folder: Path) -> None:
+def write_hparams(
+    trials: Sequence[FrozenTrial],
+    objectives: Sequence[str],
+    directions: Sequence[str],
+    folder: Path,
+) -> None:
     """Write one small event file a trial: its parameters, its curve and its result.
 
     Files of an earlier call are replaced. A pruned trial has its best epoch as its result.
@@ -22,20 +27,24 @@ def write_hparams(trials: Sequence[FrozenTrial], objectives: Sequence[str], fold
     Args:
         trials: of a study.
         objectives: the metrics.
+        directions: `minimize` or `maximize`, one for each.
         folder: where `trial-<number>` go.
     """
     shutil.rmtree(folder, ignore_errors=True)
     for trial in trials:
-        values = _results(trial, objectives)
+        values = _results(trial, objectives, directions)
         if values:
             _write(trial, objectives, values, folder / f"trial-{trial.number:04d}")
 
 
-def _results(trial: FrozenTrial, objectives: Sequence[str]) -> dict[str, float]:
+def _results(
+    trial: FrozenTrial, objectives: Sequence[str], directions: Sequence[str]
+) -> dict[str, float]:
     if trial.state == TrialState.COMPLETE and trial.values is not None:
         return dict(zip(objectives, trial.values, strict=True))
-    if trial.state == TrialState.PRUNED and trial.intermediate_values:
-        return {objectives[0]: min(trial.intermediate_values.values())}
+    best = best_reported(trial, directions[0])
+    if trial.state == TrialState.PRUNED and best is not None:
+        return {objectives[0]: best}
     return {}
 
 

@@ -45,10 +45,10 @@ def write_study_report(sweep_dir: Path) -> Path:
     study = _study_in(sweep_dir, about)
     objectives: list[str] = about["objectives"]
     trials = study.get_trials(deepcopy=False)
-    rows = trial_rows(trials, objectives)
+    rows = trial_rows(trials, objectives, about["directions"])
     write_whole(sweep_dir / TRIALS_FILE, as_csv(rows))
     figures = draw_study(study, objectives, sweep_dir / FIGURES)
-    write_hparams(trials, objectives, sweep_dir / FOLDER)
+    write_hparams(trials, objectives, about["directions"], sweep_dir / FOLDER)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     best = study.best_trials if complete else []
     page = _render(

@@ -84,6 +84,19 @@ def epochs_run(trial: FrozenTrial) -> int:
     return trial.last_step or 0
 
 
+def best_reported(trial: FrozenTrial, direction: str) -> float | None:
+    """The best value that a trial reported after an epoch; None: it reported none.
+
+    Args:
+        trial: of a study of one objective.
+        direction: `minimize` or `maximize`.
+    """
+    values = trial.intermediate_values.values()
+    if not values:
+        return None
+    return max(values) if direction == "maximize" else min(values)
+
+
 def shown_parameters(parameters: dict[str, Any]) -> str:
     """Parameters in one line, numbers short."""
     return "  ".join(

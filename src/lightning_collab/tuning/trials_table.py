@@ -16,11 +16,14 @@ from lightning_collab.tuning.trials import (
     RETRIED_BY,
     RETRY_OF,
     SECONDS,
+    best_reported,
     epochs_run,
 )
 
 
-def trial_rows(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[dict[str, Any]]:
+def trial_rows(
+    trials: Sequence[FrozenTrial], objectives: Sequence[str], directions: Sequence[str]
+) -> list[dict[str, Any]]:
     """One dictionary a trial, all with the same keys.
 
     A pruned trial has no value of its own: its best epoch so far is under `best_epoch_value`.
@@ -28,6 +31,7 @@ def trial_rows(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list
     Args:
         trials: of a study, in the order of their numbers.
         objectives: the metrics.
+        directions: `minimize` or `maximize`, one for each.
     """
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     derived = list(
@@ -38,25 +42,33 @@ def trial_rows(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list
             if name not in parameters
         )
     )
-    return [_row(trial, objectives, parameters, derived) for trial in trials]
+    return [
+        {
+            **_row(trial, objectives, best_reported(trial, directions[0])),
+            **{name: trial.params.get(name) for name in parameters},
+            **{name: trial.user_attrs.get(OVERRIDES, {}).get(name) for name in derived},
+            **_history(trial),
+        }
+        for trial in trials
+    ]
 
 
-def _row(
-    trial: FrozenTrial, objectives: Sequence[str], parameters: list[str], derived: list[str]
-) -> dict[str, Any]:
-    attributes = trial.user_attrs
+def _row(trial: FrozenTrial, objectives: Sequence[str], best: float | None) -> dict[str, Any]:
     state = trial.state.name
-    if trial.state == TrialState.FAIL and INTERRUPTED in attributes:
+    if trial.state == TrialState.FAIL and INTERRUPTED in trial.user_attrs:
         state = "INTERRUPTED"
     values = trial.values if trial.state == TrialState.COMPLETE and trial.values else []
-    reported = list(trial.intermediate_values.values())
     return {
         "trial": trial.number,
         "state": state,
         **dict(zip(objectives, [*values, *[None] * len(objectives)], strict=False)),
-        "best_epoch_value": min(reported) if reported else None,
-        **{name: trial.params.get(name) for name in parameters},
-        **{name: attributes.get(OVERRIDES, {}).get(name) for name in derived},
+        "best_epoch_value": best,
+    }
+
+
+def _history(trial: FrozenTrial) -> dict[str, Any]:
+    attributes = trial.user_attrs
+    return {
         "epochs": epochs_run(trial) or None,
         "max_epochs": attributes.get(MAX_EPOCHS),
         "seconds": attributes.get(SECONDS),
