@@ -24,12 +24,13 @@ NOISE = (
 
 
 @contextmanager
-def run_log(log_file: Path | None, *, quiet: bool = False) -> Iterator[None]:
+def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False) -> Iterator[None]:
     """Send log records to the terminal and to a file while a job runs.
 
     Args:
         log_file: of the run; None (another rank's run): no file.
         quiet: only warnings on the terminal.
+        silent: nothing on the terminal, as in one of many trials.
     """
     root = logging.getLogger()
     before = root.level
@@ -37,7 +38,7 @@ def run_log(log_file: Path | None, *, quiet: bool = False) -> Iterator[None]:
         console=Console(stderr=True), show_path=False, show_time=False, markup=False
     )
     terminal.setLevel(logging.WARNING if quiet else logging.INFO)
-    handlers: list[logging.Handler] = [terminal]
+    handlers: list[logging.Handler] = [] if silent else [terminal]
     if log_file is not None:
         file = logging.FileHandler(log_file)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -98,7 +98,7 @@ def run_here(
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0
     started = time.perf_counter()
     outcome = Outcome("complete")
-    with run_log(run.log_file if first else None, quiet=True):
+    with run_log(run.log_file if first else None, silent=True):
         try:
             prepared = data.of(config) if data is not None else None
             outcome.metrics = train(config, run, callbacks=[callback], data=prepared, test=False)
