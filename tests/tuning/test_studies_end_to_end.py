@@ -13,7 +13,7 @@ import optuna
 import pytest
 import yaml
 from optuna.trial import TrialState
-from support import REPOSITORY
+from support import REPOSITORY, composed
 
 from lightning_collab.tuning.report import write_study_report
 from lightning_collab.tuning.storage import StorageAddress
@@ -26,9 +26,13 @@ SMALL = (
     "data.batch_size=choice(64,128)",
     "model.factors=int(interval(2,8))",
     "trainer.max_epochs=5",
+    "hydra/sweeper/pruner=median",
     "hydra.sweeper.pruner.n_warmup_steps=1",
     "hydra.sweeper.pruner.n_min_trials=2",
     "hydra.sweeper.pruner.n_startup_trials=2",
+    # Two that learn and one that hardly does, so that this is pruned whatever is drawn.
+    "hydra.sweeper.first_trials="
+    "[{optimizer.lr:0.02},{optimizer.lr:0.015},{optimizer.lr:0.0005,optimizer.weight_decay:0.3}]",
     "trainer.log_every_n_steps=1",
 )
 WHERE = "hydra.sweep.dir=sweep"
@@ -71,8 +75,11 @@ def test_a_study_prunes_ends_with_a_winner_and_can_be_reported_again(run_script,
     progress = Progress.of(trials)
     assert progress.pruned >= 1
     sweep = tmp_path / "sweep"
-    # The config's own values come first, as far as they lie in the space.
-    assert trials[0].params["optimizer.lr"] == pytest.approx(0.003)
+    # The config's own values, but those that are given, come first.
+    own = composed("sweep=dot_bias")["optimizer"]["weight_decay"]
+    assert trials[0].params["optimizer.weight_decay"] == own
+    assert [trial.params["optimizer.lr"] for trial in trials[:3]] == [0.02, 0.015, 0.0005]
+    assert trials[2].state == TrialState.PRUNED
     for trial in trials:
         metrics = trial.user_attrs["metrics"]
         assert not [key for key in metrics if key.startswith("test/")]
@@ -118,13 +125,12 @@ def test_parallel_launchers_share_the_study(launcher, run_script, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="fails at present; the cause is not yet known", strict=False)
 def test_several_ranks_run_each_trial_once(run_script, tmp_path):
-    arguments = ("trainer=ddp_cpu", "trainer.devices=2", "hydra.sweeper.n_trials=5", NO_WINNER)
+    arguments = ("trainer=ddp_cpu", "trainer.devices=2", "hydra.sweeper.n_trials=4", NO_WINNER)
     done = run_script("train.py", "-m", *SMALL, WHERE, *arguments)
     assert done.returncode == 0, done.stderr
     trials = trials_in(tmp_path)
-    check(trials, 5)
+    check(trials, 4)
     # A pruned trial stops on both ranks.
     assert Progress.of(trials).pruned >= 1
     for trial in trials:
