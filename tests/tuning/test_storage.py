@@ -1,5 +1,6 @@
 """Addresses of storages, their passwords, and their locks."""
 
+import multiprocessing
 import threading
 
 import pytest
@@ -60,6 +61,23 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 )
 def test_passwords_are_hidden(url, shown):
     assert hidden(url) == shown
+
+
+def test_several_may_open_a_new_database_at_once(tmp_path):
+    address = StorageAddress.parse(f"sqlite:///{tmp_path}/study.db", tmp_path)
+    context = multiprocessing.get_context("fork")
+    begin = context.Barrier(4)
+
+    def work():
+        begin.wait(30)
+        assert address.open().get_all_studies() == []
+
+    processes = [context.Process(target=work) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
 
 
 @pytest.mark.parametrize("kind", ["{0}/study.log", "sqlite:///{0}/study.db"])

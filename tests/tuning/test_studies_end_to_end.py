@@ -188,7 +188,7 @@ def test_ctrl_c_puts_the_trial_back(tmp_path):
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 1
     assert "error: stopped; the same command again goes on" in errors
-    lost, again = trials_in(tmp_path)
+    lost, *_, again = trials_in(tmp_path)
     assert lost.user_attrs[RETRIED_BY] == again.number
     assert again.state == TrialState.WAITING
 

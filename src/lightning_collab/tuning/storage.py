@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -101,23 +102,24 @@ class StorageAddress:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
             if self.is_journal:
                 return JournalStorage(JournalFileBackend(self.url))
-            return RDBStorage(self.url, engine_kwargs=self._engine_settings())
+            # Two that open a new database at once would both make its tables.
+            with self.claim_lock(""):
+                return RDBStorage(self.url, engine_kwargs=self._engine_settings())
+        except StorageError:
+            raise
         except (ImportError, ModuleNotFoundError) as error:
             raise StorageError(
                 f"{self}: the driver is not installed ({error}); pip install "
                 "'lightning-collab[postgresql]'"
             ) from None
         except Exception as error:
-            raise StorageError(
-                f"the study's storage {self} cannot be used: {self._reason(error)}\n"
-                "Check hydra.sweeper.storage and that the server runs; no trial was started."
-            ) from None
+            raise self._unusable(error) from None
 
     def claim_lock(self, study_name: str) -> AbstractContextManager[None]:
         """Exclusive among all workers of a study, on all machines; let go by a process that dies.
 
         Args:
-            study_name: of the study.
+            study_name: of the study; empty: of the storage itself.
         """
         if self.file is not None:
             return _file_lock(self.file.with_name(self.file.name + ".claim"))
@@ -130,24 +132,33 @@ class StorageAddress:
         )
         # A connection of its own: the server lets go of the lock when it ends, however it ends.
         engine = sqlalchemy.create_engine(
-            self.url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT"
+            self.url,
+            poolclass=sqlalchemy.NullPool,
+            isolation_level="AUTOCOMMIT",
+            **self._engine_settings(),
         )
         try:
             with engine.connect() as connection:
                 connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": key})
                 yield
         except sqlalchemy.exc.OperationalError as error:
-            raise StorageError(f"lost the storage {self}: {self._reason(error)}") from None
+            raise self._unusable(error) from None
         finally:
             engine.dispose()
 
-    def _engine_settings(self) -> dict[str, object]:
+    def _engine_settings(self) -> dict[str, Any]:
         if self.file is not None:
             return {"connect_args": {"timeout": 60}}
         return {
             "pool_pre_ping": True,
             "connect_args": {"connect_timeout": CONNECT_TIMEOUT_SECONDS},
         }
+
+    def _unusable(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"the study's storage {self} cannot be used: {self._reason(error)}\n"
+            "Check hydra.sweeper.storage, and that the server runs."
+        )
 
     def _reason(self, error: Exception) -> str:
         text = " ".join(str(getattr(error, "orig", None) or error).split())
