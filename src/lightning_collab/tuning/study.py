@@ -188,7 +188,7 @@ def first_trials(
 
 def _own_value(config: Mapping[str, Any], name: str) -> Any:
     """The config's value of a key; of a group its name."""
-    value = key_value(config, name)
+    value = key_value(config, name.replace("/", "."))
     return value.get("name") if isinstance(value, Mapping) else value
 
 
