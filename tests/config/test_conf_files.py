@@ -13,7 +13,17 @@ from lightning_collab.training.build import build_module
 from lightning_collab.training.trainer import build_bare_trainer
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
-GROUPS = ("callbacks", "logger", "model", "optimizer", "scheduler", "split", "trainer")
+GROUPS = (
+    "callbacks",
+    "features",
+    "logger",
+    "model",
+    "optimizer",
+    "scheduler",
+    "split",
+    "trainer",
+    "training",
+)
 OPTIONS = sorted(f"{path.parent}={path.stem}" for path in FILES if str(path.parent) in GROUPS)
 EXPERIMENTS = sorted(path.stem for path in FILES if str(path.parent) == "experiment")
 # What an option cannot do without.
@@ -55,7 +65,7 @@ def test_every_experiment_trains_on_a_batch(name, small_table):
     config = validated(composed(f"experiment={name}", "trainer.limit_train_batches=1"))
     split = validated(composed()).split
     source = config.data.model_copy(update={"batch_size": config.batch_size})
-    data = RatingDataModule(small_table, source, split, config.seed)
+    data = RatingDataModule(small_table, source, split, config.seed, config.features)
     module = build_module(config, data)
     before = {name: value.clone() for name, value in module.model.state_dict().items()}
     build_bare_trainer(config, [], max_steps=1).fit(module, datamodule=data)

@@ -16,6 +16,8 @@ class ModelConfig(Section):
     """Its parameter groups."""
     by_gradient: ClassVar[bool] = True
     """Whether it is trained by gradient descent, so that optimiser, schedule and batches matter."""
+    takes_features: ClassVar[bool] = False
+    """Whether it can be told more than ids."""
 
     factors: Annotated[int, Field(ge=1)]
     """Length of the embedding of a user and of an item."""
@@ -23,6 +25,8 @@ class ModelConfig(Section):
 
 class EmbeddingModelConfig(ModelConfig):
     """Keys that the lecture's two networks share."""
+
+    takes_features: ClassVar[bool] = True
 
     output: Literal["sigmoid", "linear"]
     """`sigmoid`: stretched to the rating range; `linear`: the training mean plus the raw output."""

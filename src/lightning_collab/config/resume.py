@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_collab.errors import ConfigError
 
-FIXED_BY_THE_CHECKPOINT = ("experiment", "model", "data", "split", "optimizer")
+FIXED_BY_THE_CHECKPOINT = ("experiment", "model", "data", "split", "optimizer", "features")
 
 
 def resumed_config(

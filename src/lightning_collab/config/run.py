@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from lightning_collab.config.callbacks import CallbacksConfig
 from lightning_collab.config.data import BatchSize, DataSource
+from lightning_collab.config.features import FeaturesConfig
 from lightning_collab.config.logger import LoggerConfig
 from lightning_collab.config.lr_range_test import LRRangeTestConfig
 from lightning_collab.config.model import Model
@@ -16,6 +17,7 @@ from lightning_collab.config.scheduler import Scheduler, WarmRestartsConfig
 from lightning_collab.config.section import Section
 from lightning_collab.config.split import Split
 from lightning_collab.config.trainer import TrainerConfig
+from lightning_collab.config.training import TrainingConfig, check_engine
 from lightning_collab.errors import ConfigError
 
 
@@ -26,10 +28,12 @@ class RunConfig(Section):
     """Seed of initial weights, order of ratings and dropout."""
     data: DataSource
     split: Split
+    features: FeaturesConfig = Field(default_factory=FeaturesConfig)
     model: Model
     optimizer: Optimizer
     scheduler: Scheduler
     trainer: TrainerConfig
+    training: TrainingConfig = TrainingConfig()
     logger: LoggerConfig
     callbacks: CallbacksConfig
     lr_range_test: LRRangeTestConfig
@@ -87,6 +91,27 @@ class RunConfig(Section):
                 )
             if self.find_lr:
                 raise ValueError(f"find_lr: model={self.model.name} has no learning rate")
+        return self
+
+    @model_validator(mode="after")
+    def _features_fit(self) -> Self:
+        if self.features and not self.model.takes_features:
+            raise ValueError(
+                f"features: model={self.model.name} knows users and items by their ids alone; say "
+                "features=none, or another model"
+            )
+        if self.features.time and not self.data.has_timestamps:
+            name = next(iter(self.features.time))
+            raise ValueError(
+                f"features.time.{name} needs timestamps, which data={self.data.name} has not been "
+                f"told of; leave it out (~features.time.{name}) or, with data=csv, set "
+                "data.columns.timestamp, with data=synthetic data.timestamps=true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> Self:
+        check_engine(self)
         return self
 
     @model_validator(mode="after")
@@ -154,19 +179,25 @@ def _keys_of(location: tuple[str | int, ...], config: Mapping[str, Any]) -> list
 def _known_keys(path: list[str], config: Mapping[str, Any]) -> list[str]:
     """The keys that the section at `path` knows."""
     section: type[BaseModel] = RunConfig
+    classes: list[type[BaseModel]] = []
     node: Mapping[str, Any] = config
     for key in path:
         node = node[key]
-        options = [section.model_fields[key].annotation]
-        for option in options:
-            options.extend(get_args(option))
-        classes = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        named = [c for c in classes if node.get("name") in _names_of(c)]
-        section = (named or classes)[0]
+        if key in section.model_fields:
+            options = [section.model_fields[key].annotation]
+            for option in options:
+                options.extend(get_args(option))
+            classes = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        # Else it is a name of the user's own, and what it names is one of the same classes.
+        chosen = [c for c in classes if _chosen_by(c, node)]
+        section = (chosen or classes)[0]
     return list(section.model_fields)
 
 
-def _names_of(section: type[BaseModel]) -> tuple[Any, ...]:
-    """The names under which a section is chosen; empty where it is the only one."""
-    field = section.model_fields.get("name")
-    return get_args(field.annotation) if field is not None else ()
+def _chosen_by(section: type[BaseModel], node: Mapping[str, Any]) -> bool:
+    """Whether the values at a place say that they are of a section, by `name` or by `kind`."""
+    for key in ("name", "kind"):
+        field = section.model_fields.get(key)
+        if field is not None and node.get(key) in get_args(field.annotation):
+            return True
+    return False

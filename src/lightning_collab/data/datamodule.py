@@ -8,12 +8,15 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_collab.config.data import DataSource
+from lightning_collab.config.features import FeaturesConfig
 from lightning_collab.config.split import Split
 from lightning_collab.data.batches import RatingBatch, RatingBatches
+from lightning_collab.data.features.build import FeatureSet, TrainingRows, build_features
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, split_rows
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 
+SECONDS_A_DAY = 86_400
 EVALUATION_BATCH = 1 << 17
 """Rows that are validated at a time: few enough for any memory, many enough to cost nothing."""
 
@@ -25,11 +28,22 @@ class RatingColumns(NamedTuple):
         users: int32 [n], rows of the training vocabulary.
         items: int32 [n], rows of the training vocabulary.
         ratings: float32 [n], in rating units.
+        day: int32 [n], days since 1970; None where no effect of time is configured.
     """
 
     users: NDArray[np.int32]
     items: NDArray[np.int32]
     ratings: NDArray[np.float32]
+    day: NDArray[np.int32] | None = None
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The columns as tensors of the same memory."""
+        return (
+            torch.from_numpy(self.users),
+            torch.from_numpy(self.items),
+            torch.from_numpy(self.ratings),
+            None if self.day is None else torch.from_numpy(self.day),
+        )
 
 
 class RatingDataModule(pl.LightningDataModule):
@@ -43,12 +57,23 @@ class RatingDataModule(pl.LightningDataModule):
         data: the `data` section of the config.
         split: the `split` section of the config.
         seed: of the order of the training ratings.
+        features: the `features` section of the config; None: ids alone.
+
+    Attributes:
+        features: blocks and effects, made of the training rows and the side tables alone.
 
     Raises:
-        DataError: the split leaves a part without rows.
+        DataError: the split leaves a part without rows, or a feature cannot be had.
     """
 
-    def __init__(self, table: RatingTable, data: DataSource, split: Split, seed: int) -> None:
+    def __init__(
+        self,
+        table: RatingTable,
+        data: DataSource,
+        split: Split,
+        seed: int,
+        features: FeaturesConfig | None = None,
+    ) -> None:
         super().__init__()
         self.table = table
         self.rows = split_rows(table, split)
@@ -62,6 +87,8 @@ class RatingDataModule(pl.LightningDataModule):
             table.items[train]
         )
         self.mean_rating = float(table.ratings[train].mean(dtype=np.float64))
+        self._wants_day = features is not None and bool(features.time)
+        self.features = self._features(features) if features else FeatureSet()
 
     def train_dataloader(self) -> RatingBatches:
         """Batches in an order of their own each epoch."""
@@ -101,7 +128,34 @@ class RatingDataModule(pl.LightningDataModule):
         # `take` with `out` needs no second copy of the column.
         np.take(self._user_row, users, out=users, mode="clip")
         np.take(self._item_row, items, out=items, mode="clip")
-        return RatingColumns(users, items, self.table.ratings[rows])
+        return RatingColumns(
+            users,
+            items,
+            self.table.ratings[rows],
+            self._day(rows) if self._wants_day else None,
+        )
+
+    def _day(self, rows: Rows) -> NDArray[np.int32] | None:
+        """Days since 1970 of some rows."""
+        if self.table.timestamps is None:
+            return None
+        return (self.table.timestamps[rows] // SECONDS_A_DAY).astype(np.int32)
+
+    def _features(self, config: FeaturesConfig) -> FeatureSet:
+        """Blocks and effects of the training part."""
+        train = self.columns(self.rows.train)
+        return build_features(
+            config,
+            TrainingRows(
+                users=train.users,
+                items=train.items,
+                day=train.day,
+                user_vocabulary=self.user_vocabulary,
+                item_vocabulary=self.item_vocabulary,
+                user_features=self.table.user_features,
+                item_features=self.table.item_features,
+            ),
+        )
 
     def batches(self, rows: Rows, *, shuffle: bool = False) -> RatingBatches:
         """Batches of some rows of the table, for this rank and on its device.
@@ -113,7 +167,7 @@ class RatingDataModule(pl.LightningDataModule):
         trainer = self.trainer
         columns = self.columns(rows)
         return RatingBatches(
-            *(torch.from_numpy(column) for column in columns),
+            *columns.tensors(),
             batch_size=self._batch_size if shuffle else EVALUATION_BATCH,
             shuffle=shuffle,
             seed=self._seed,
@@ -131,7 +185,7 @@ class RatingDataModule(pl.LightningDataModule):
             rows: row numbers of the table.
         """
         return RatingBatches(
-            *(torch.from_numpy(column) for column in self.columns(rows)),
+            *self.columns(rows).tensors(),
             batch_size=EVALUATION_BATCH,
             shuffle=False,
             seed=self._seed,

@@ -72,7 +72,7 @@ def measured_run(
         return run.read_metrics(), json.loads(history_file.read_text())
     log.info("running %s", " ".join(overrides))
     folder.mkdir(parents=True, exist_ok=True)
-    key = f"{config.data} {config.split} {config.batch_size} {config.seed}"
+    key = f"{config.data} {config.split} {config.features} {config.batch_size} {config.seed}"
     loaded = (data or {}).get(key) or load_data(config)
     if data is not None:
         data[key] = loaded

@@ -28,7 +28,7 @@ def load_data(config: RunConfig, table: RatingTable | None = None) -> RatingData
     """
     data = config.data.model_copy(update={"batch_size": config.batch_size})
     table = load_ratings(config.data) if table is None else table
-    return RatingDataModule(table, data, config.split, config.seed)
+    return RatingDataModule(table, data, config.split, config.seed, config.features)
 
 
 def build_module(
@@ -47,6 +47,9 @@ def build_module(
         item_rows=len(data.item_vocabulary),
         rating_range=data.table.rating_range,
         mean_rating=data.mean_rating,
+        user_features=data.features.users,
+        item_features=data.features.items,
+        time_effects=data.features.time,
     )
     model = build_model(config.model, facts)
     measured: dict[str, Any] = {

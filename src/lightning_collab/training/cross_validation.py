@@ -104,7 +104,7 @@ def run_fold(fold: FoldRun, table: RatingTable) -> None:
         table: the ratings that its config asks for.
     """
     config = fold.config
-    data = RatingDataModule(table, config.data, config.split, config.seed)
+    data = RatingDataModule(table, config.data, config.split, config.seed, config.features)
     fold.run.path.mkdir(parents=True, exist_ok=True)
     train(config, fold.run, data=data)
     # The learning rate may have been found only then.

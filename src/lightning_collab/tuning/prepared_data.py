@@ -15,7 +15,7 @@ class PreparedData:
     """Tables and splits of the trials that one process runs.
 
     A table is kept as long as trials ask for the same source; the splits last used are kept too,
-    one for each batch size and seed, since a data module has these.
+    one for each batch size, seed and set of features, since a data module has these.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,8 @@ class PreparedData:
         if self._table is None or source != self._source:
             self._modules.clear()
             self._table, self._source = load_ratings(config.data), source
-        key = f"{config.batch_size} {config.split.model_dump_json()} {config.seed}"
+        parts = (config.split.model_dump_json(), config.features.model_dump_json())
+        key = f"{config.batch_size} {config.seed} {' '.join(parts)}"
         if key not in self._modules:
             self._modules[key] = load_data(config, self._table)
             if len(self._modules) > SPLITS_KEPT:
