@@ -110,11 +110,6 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _engine_can(self) -> Self:
-        check_engine(self)
-        return self
-
-    @model_validator(mode="after")
     def _groups_exist_in_the_model(self) -> Self:
         for group in GROUP_NAMES:
             changed = self.optimizer.groups.named(group) != GroupConfig()
@@ -123,6 +118,11 @@ class RunConfig(Section):
                     f"optimizer.groups.{group}: model={self.model.name} has no such group; "
                     f"it has {', '.join(self.model.group_names)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> Self:
+        check_engine(self)
         return self
 
 

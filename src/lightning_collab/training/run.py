@@ -18,6 +18,7 @@ from lightning_collab.errors import CheckpointError, TrainingError
 from lightning_collab.training.baselines import baseline_metrics
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.training.engines.choice import choose_engine
 from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.found_rate import with_found_rate
 from lightning_collab.training.hyperparameters import log_hyperparameters
@@ -67,6 +68,8 @@ def train(
     module = build_module(config, data)
     trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
+    if config.model.by_gradient:
+        log.info("%s", choose_engine(config))
     if trainer.is_global_zero:
         run.write_config(config)
     started = time.perf_counter()

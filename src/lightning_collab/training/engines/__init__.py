@@ -1,0 +1,1 @@
+"""What takes the optimiser steps: autograd, compiled autograd, or fused kernels."""
