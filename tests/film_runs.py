@@ -10,7 +10,7 @@ import pytest
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.inference.catalogue import SaveCatalogue
+from lightning_collab.inference.save_catalogue import SaveCatalogue
 from lightning_collab.inspection.after_training import inspect_run
 from lightning_collab.inspection.log_embeddings import LogEmbeddings
 from lightning_collab.training.run import train

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lightning_collab.errors import CheckpointError
-from lightning_collab.training.checkpoints import SafeCheckpointIO, read_checkpoint
+from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.training.safe_checkpoint_io import SafeCheckpointIO
 
 CONTENT = {"state_dict": {"w": torch.arange(1000.0)}, "epoch": 3}
 

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.inference.catalogue import SaveCatalogue
+from lightning_collab.inference.save_catalogue import SaveCatalogue
 from lightning_collab.inference.trained_run import load
 from lightning_collab.inspection.embedding_map import embedding_map
 from lightning_collab.inspection.log_embeddings import LogEmbeddings

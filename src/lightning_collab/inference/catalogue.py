@@ -1,16 +1,16 @@
 """What is known of the users and items of a run, kept beside its checkpoints."""
 
-import io
-from typing import Any, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
-import pytorch_lightning as lightning
 
-from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.vocabulary import Vocabulary
-from lightning_collab.training.run_directory import RunDirectory
-from lightning_collab.training.whole_file import write_whole
+if TYPE_CHECKING:
+    # Lightning takes seconds to import, and who uses a trained run has no need of it.
+    from lightning_collab.data.datamodule import RatingDataModule
+    from lightning_collab.data.vocabulary import Vocabulary
 
 Side = Literal["users", "items"]
 
@@ -56,29 +56,3 @@ def _others(
     ids = everyone.ids if features is None else pl.concat([everyone.ids, features[column]])
     unseen = ids.unique().sort()
     return pl.DataFrame({column: unseen.filter(~unseen.is_in(known.ids.implode()))})
-
-
-class SaveCatalogue(lightning.Callback):
-    """Writes users.parquet and items.parquet before the first step, on rank zero.
-
-    Args:
-        run: the run directory.
-
-    Attributes:
-        data: the ratings of the run, once it has begun, for whoever looks at the run afterwards.
-    """
-
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
-        self.data: RatingDataModule | None = None
-
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Write both files, each whole or not at all."""
-        data: RatingDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        self.data = data
-        if not trainer.is_global_zero:
-            return
-        for side, path in (("users", self.run.users_file), ("items", self.run.items_file)):
-            buffer = io.BytesIO()
-            catalogue(data, side).write_parquet(buffer)  # type: ignore[arg-type]
-            write_whole(path, buffer.getvalue())

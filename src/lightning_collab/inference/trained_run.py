@@ -14,8 +14,7 @@ from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.inference.catalogue import ID_COLUMN, Side
 from lightning_collab.models import RatingFacts, RatingModel, build_model
-from lightning_collab.training.checkpoints import read_checkpoint
-from lightning_collab.training.evaluation import checkpoint_of
+from lightning_collab.training.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.training.run_directory import RunDirectory
 
 MODEL_PREFIX = "model."

@@ -13,7 +13,7 @@ from lightning_collab.inference.catalogue import Side
 from lightning_collab.inference.trained_run import TrainedRun
 from lightning_collab.inspection.labels import described
 from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, plane
-from lightning_collab.inspection.log_embeddings import most_rated
+from lightning_collab.inspection.most_rated import most_rated
 from lightning_collab.inspection.side_embeddings import side_embeddings
 
 COLOUR_COLUMNS = ("genre", "occupation")

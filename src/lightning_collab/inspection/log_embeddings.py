@@ -14,8 +14,9 @@ from lightning_collab.config.scheduler import Scheduler, WarmRestartsConfig
 from lightning_collab.inference.catalogue import Side, catalogue
 from lightning_collab.inspection.genre_overlap import GenreOverlap
 from lightning_collab.inspection.labels import described
+from lightning_collab.inspection.most_rated import most_rated
 from lightning_collab.inspection.projector_bookmarks import bookmarks
-from lightning_collab.inspection.projector_files import MAX_ROWS, write_embedding
+from lightning_collab.inspection.projector_files import write_embedding
 from lightning_collab.inspection.side_embeddings import SideEmbeddings, side_embeddings
 from lightning_collab.models import RatingModel
 
@@ -157,17 +158,6 @@ def write_snapshot(
         metadata[rows],
         bookmarks(metadata.columns, len(rows), learned.vectors.shape[1]),
     )
-
-
-def most_rated(known: pl.DataFrame, limit: int = MAX_ROWS) -> np.ndarray[Any, Any]:
-    """Positions of the most rated rows, in the order of the table.
-
-    Args:
-        known: with `ratings`.
-        limit: how many at most.
-    """
-    order = np.argsort(-known["ratings"].to_numpy(), kind="stable")[:limit]
-    return np.sort(order)
 
 
 def ends_cycle(scheduler: Scheduler, epochs: int) -> bool:

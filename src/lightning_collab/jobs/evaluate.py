@@ -8,8 +8,9 @@ from rich.console import Console
 
 from lightning_collab.errors import ConfigError
 from lightning_collab.training.build import build_module, load_data
+from lightning_collab.training.checkpoints import checkpoint_of
 from lightning_collab.training.console import run_log
-from lightning_collab.training.evaluation import checkpoint_of, evaluate_checkpoint
+from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.run_directory import RunDirectory
 from lightning_collab.training.summary import metrics_table
 

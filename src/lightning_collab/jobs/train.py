@@ -11,9 +11,10 @@ from rich.console import Console
 
 from lightning_collab.config import RunConfig
 from lightning_collab.front_door import run_config
-from lightning_collab.inference.catalogue import SaveCatalogue
+from lightning_collab.inference.save_catalogue import SaveCatalogue
 from lightning_collab.inspection.after_training import inspect_run
 from lightning_collab.inspection.log_embeddings import LogEmbeddings
+from lightning_collab.launch import is_first_rank
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import train
 from lightning_collab.training.run_directory import RunDirectory
@@ -30,8 +31,8 @@ def train_job(config: DictConfig) -> dict[str, Any]:
         The content of metrics.json.
     """
     run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
-    # Lightning starts this script again for each further rank; only rank zero speaks and writes.
-    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    # Every rank runs this; only rank zero speaks and writes.
+    first = is_first_rank()
     checked = run_config(config, HydraConfig.get())
     with run_log(run.log_file if first else None, quiet=not first):
         catalogue = SaveCatalogue(run)

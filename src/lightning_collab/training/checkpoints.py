@@ -1,45 +1,15 @@
-"""Checkpoint files: whole or not there, and never able to run code when they are read."""
+"""Reading checkpoint files, which are never able to run code."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from lightning_collab.errors import CheckpointError
-from lightning_collab.training.whole_file import whole_file
+from lightning_collab.training.run_directory import RunDirectory
 
-
-class SafeCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints whole or not at all; reads tensors and primitives only."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        """Replace the file at `path` by this checkpoint.
-
-        Raises:
-            CheckpointError: the folder cannot be written or the disk is full; a file that was
-                there before is still whole.
-        """
-        target = Path(path)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:
-            # torch reports a full disk as a RuntimeError of its own.
-            raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
-
-    def load_checkpoint(
-        self,
-        path: str | Path,
-        map_location: Callable[..., Any] | None = lambda storage, location: storage,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """Read a checkpoint, on the processor unless told otherwise."""
-        return read_checkpoint(Path(path), map_location=map_location)
+CHECKPOINTS = ("best", "last")
 
 
 def read_checkpoint(
@@ -67,3 +37,23 @@ def read_checkpoint(
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path}: a file without a model in it")
     return content
+
+
+def checkpoint_of(run: RunDirectory, which: str) -> Path:
+    """The file that a person means.
+
+    Args:
+        run: the run directory.
+        which: `best`, `last`, or the path of a file.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    if which not in CHECKPOINTS:
+        return Path(which)
+    path = run.checkpoints / f"{which}.ckpt"
+    if which == "best" and not path.is_file() and run.last_checkpoint.is_file():
+        raise CheckpointError(
+            f"{path}: there is none, since the run had no validation part; say checkpoint=last"
+        )
+    return path

@@ -5,12 +5,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.errors import CheckpointError
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.rating_module import RatingModule
-from lightning_collab.training.run_directory import RunDirectory
-
-CHECKPOINTS = ("best", "last")
 
 
 def evaluate_checkpoint(
@@ -46,23 +42,3 @@ def evaluate_checkpoint(
         metrics |= dict(trainer.test(module, datamodule=data, verbose=False)[0])
     trainer.loggers = loggers
     return metrics
-
-
-def checkpoint_of(run: RunDirectory, which: str) -> Path:
-    """The file that a person means.
-
-    Args:
-        run: the run directory.
-        which: `best`, `last`, or the path of a file.
-
-    Raises:
-        CheckpointError: there is no such file.
-    """
-    if which not in CHECKPOINTS:
-        return Path(which)
-    path = run.checkpoints / f"{which}.ckpt"
-    if which == "best" and not path.is_file() and run.last_checkpoint.is_file():
-        raise CheckpointError(
-            f"{path}: there is none, since the run had no validation part; say checkpoint=last"
-        )
-    return path

@@ -12,12 +12,12 @@ from pytorch_lightning.strategies import DDPStrategy
 from lightning_collab.config import RunConfig
 from lightning_collab.config.scheduler import WarmRestartsConfig
 from lightning_collab.config.trainer import TrainerConfig
-from lightning_collab.training.checkpoints import SafeCheckpointIO
 from lightning_collab.training.cycles import CycleCheckpoints, warn_of_unfinished_cycle
 from lightning_collab.training.devices import check_devices
 from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.progress import TrainingProgress
 from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.safe_checkpoint_io import SafeCheckpointIO
 
 
 class RunCheckpoint(ModelCheckpoint):
