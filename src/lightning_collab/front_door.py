@@ -15,9 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.errors import ConfigError, LightningCollabError
+from lightning_collab.launch import launched, run_directory_of_all, with_launched_ranks
 from lightning_collab.tuning.sweep_directory import register_sweep_directory
 
 Task = Callable[[DictConfig], Any]
@@ -26,7 +28,9 @@ Task = Callable[[DictConfig], Any]
 def register_resolvers() -> None:
     """Make known what `conf/` uses in `${...}`; must come before Hydra composes."""
     OmegaConf.register_new_resolver(
-        "run_directory", lambda resume, fresh: resume or fresh, replace=True
+        "run_directory",
+        lambda resume, fresh: resume or run_directory_of_all(fresh),
+        replace=True,
     )
     register_sweep_directory()
 
@@ -63,15 +67,18 @@ def run_config(config: DictConfig, hydra: Any) -> RunConfig:
         ConfigError: see `validated`.
         CheckpointError: `resume` names something that is not a run directory.
     """
+    typed = list(hydra.overrides.task)
+    everything = [*typed, *hydra.overrides.hydra]
     if config.get("resume") is None:
         plain: Any = OmegaConf.to_container(config, resolve=True)
-        return validated({k: v for k, v in plain.items() if k not in ("resume", "hydra")})
+        own = {k: v for k, v in plain.items() if k not in ("resume", "hydra")}
+        return validated(with_launched_ranks(own, launched(), everything))
     from lightning_collab.config.resume import resumed_config
     from lightning_collab.training.run_directory import RunDirectory
 
     saved = RunDirectory(Path(config.resume)).read_plain_config()
-    typed = list(hydra.overrides.task)
-    return validated(resumed_config(saved, config, typed, hydra.job.config_name))
+    resumed = resumed_config(saved, config, typed, hydra.job.config_name)
+    return validated(with_launched_ranks(resumed, launched(), everything))
 
 
 class CheckBeforeStart(Callback):
@@ -84,13 +91,31 @@ class CheckBeforeStart(Callback):
             HydraConfig.instance().set_config(config)
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             checked = run_config(plain, config.hydra)
-            if checked.trainer.accelerator == "gpu":
+            if checked.trainer.accelerator == "gpu" or checked.trainer.strategy == "ddp":
                 from lightning_collab.training.devices import check_devices
 
                 check_devices(checked.trainer)
-            _check_writable(Path(config.hydra.run.dir))
+            _check_writable(Path(_run_directory(config)))
         except LightningCollabError as error:
             sys.exit(_message(error))
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a sweep that every rank of a launcher would run."""
+        launch = launched()
+        if launch is not None and launch.ranks > 1:
+            sys.exit(
+                f"error: each of the {launch.ranks} ranks that {launch.launcher} has started would "
+                "run the whole sweep; start it once, and it starts the ranks of each run itself"
+            )
+
+
+def _run_directory(config: DictConfig) -> str:
+    try:
+        return str(config.hydra.run.dir)
+    except InterpolationResolutionError as error:
+        if isinstance(error.__cause__, LightningCollabError):
+            raise error.__cause__ from None
+        raise
 
 
 def _check_writable(directory: Path) -> None:

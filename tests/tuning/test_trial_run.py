@@ -138,7 +138,7 @@ def test_data_is_loaded_once_a_process(run_config, monkeypatch, small_table):
     [
         ((), False),
         (("trainer=ddp_cpu",), True),
-        (("trainer.devices=2",), True),
+        (("trainer=ddp_cpu", "trainer.devices=3"), True),
     ],
 )
 def test_several_ranks_need_a_process_of_their_own(overrides, apart, run_config):

@@ -82,6 +82,16 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _every_rank_has_work(self) -> Self:
+        ranks, size = self.trainer.ranks, self.batch_size
+        if ranks is not None and size != "full" and size < ranks:
+            raise ValueError(
+                f"data.batch_size={size} is less than one rating for each of {ranks} ranks; raise "
+                "it, or lower trainer.devices"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _solver_fits(self) -> Self:
         if not self.model.by_gradient:
             if self.trainer.strategy == "ddp":

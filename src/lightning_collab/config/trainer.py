@@ -1,8 +1,8 @@
 """`conf/trainer`: on which devices, for how long."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lightning_collab.config.section import Section
 
@@ -18,7 +18,7 @@ class TrainerConfig(Section):
     num_nodes: Annotated[int, Field(ge=1)]
     """How many machines."""
     strategy: Literal["auto", "ddp"]
-    """How ranks share the work; ddp: each holds the whole model and a share of each batch."""
+    """How ranks share the work; ddp: each takes a share of each batch."""
     process_group_backend: Literal["gloo", "nccl"] | None
     """What ranks talk through; null: torch's choice for the device."""
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]
@@ -33,3 +33,33 @@ class TrainerConfig(Section):
     """Norm to which gradients are clipped; null: not."""
     limit_train_batches: Annotated[int, Field(ge=1)] | None
     """Batches in an epoch, for a quick try; null: all."""
+
+    @property
+    def ranks(self) -> int | None:
+        """Processes on all machines; None where it depends on the devices that there are."""
+        return None if self.devices == "auto" else self.devices * self.num_nodes
+
+    @model_validator(mode="after")
+    def _several_ranks_share_the_work(self) -> Self:
+        if self.strategy == "auto":
+            for key in ("devices", "num_nodes"):
+                value = getattr(self, key)
+                if isinstance(value, int) and value > 1:
+                    other = "ddp_cpu" if self.accelerator == "cpu" else "ddp"
+                    raise ValueError(
+                        f"trainer.{key}={value}: trainer={self.name} is one process; "
+                        f"say trainer={other}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _backend_and_precision_fit_the_device(self) -> Self:
+        if self.accelerator == "cpu" and self.process_group_backend == "nccl":
+            raise ValueError(
+                "trainer.process_group_backend=nccl is for graphics processors; say gloo"
+            )
+        if self.accelerator == "cpu" and self.precision == "16-mixed":
+            raise ValueError(
+                "trainer.precision=16-mixed is for graphics processors; say bf16-mixed or 32-true"
+            )
+        return self

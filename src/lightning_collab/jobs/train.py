@@ -34,7 +34,7 @@ def train_job(config: DictConfig) -> dict[str, Any]:
     # Every rank runs this; only rank zero speaks and writes.
     first = is_first_rank()
     checked = run_config(config, HydraConfig.get())
-    with run_log(run.log_file if first else None, quiet=not first):
+    with run_log(run.log_file if first else None, silent=not first):
         catalogue = SaveCatalogue(run)
         metrics = train(
             checked,
