@@ -6,13 +6,64 @@ from pydantic import Field
 
 from lightning_collab.config.section import Section
 
+Positive = Annotated[int, Field(ge=1)]
+
+
+class PeerConfig(Section):
+    """How to start a package that the `peers` group compares with."""
+
+    python: str | None = None
+    """The interpreter of an environment that has it; null: our own."""
+
+
+class PeersConfig(Section):
+    """What the `peers` group compares, and on what terms."""
+
+    factors: Positive
+    """Length of all embeddings."""
+    epochs: Positive
+    """Passes over the training ratings at most."""
+    target_rmse: Annotated[float, Field(gt=0)]
+    """Validation RMSE to be reached."""
+    cornac: PeerConfig
+    surprise: PeerConfig
+    libmf: PeerConfig
+    fastai: PeerConfig
+
+
+class ScaleConfig(Section):
+    """Sizes of the `scale` group."""
+
+    factors: Positive
+    """Length of all embeddings."""
+    small_items: Positive
+    """Items of the small catalogue."""
+    large_items: Positive
+    """Items of the large catalogue."""
+    few_ratings: Annotated[int, Field(ge=100_000)]
+    """Ratings of the small data set, and of both catalogues."""
+    many_ratings: Annotated[int, Field(ge=100_000)]
+    """Ratings of the large data set."""
+
 
 class BenchmarkConfig(Section):
     """What to measure."""
 
-    group: Literal["batches", "data", "inspection", "one_hot", "tuning"]
+    group: Literal[
+        "batches",
+        "data",
+        "engines",
+        "inspection",
+        "one_hot",
+        "peers",
+        "scale",
+        "startup",
+        "tuning",
+    ]
     """The module of lightning_collab.benchmarks."""
-    repeats: Annotated[int, Field(ge=1)]
+    repeats: Positive
     """Paired runs, of which the medians are reported."""
-    threads: Annotated[int, Field(ge=1)]
+    threads: Positive
     """Threads of torch."""
+    peers: PeersConfig
+    scale: ScaleConfig

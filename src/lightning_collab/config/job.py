@@ -29,10 +29,20 @@ def job_config(kind: type[AnySection], config: DictConfig) -> AnySection:
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            key = ".".join(str(step) for step in problem["loc"][:1])
+            key = _key(problem["loc"], plain)
             message = problem["msg"].removeprefix("Value error, ")
             line = f"{key}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
             line = line if key else message
             if line not in lines:
                 lines.append(line)
         raise ConfigError("invalid config\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def _key(location: tuple[str | int, ...], plain: Any) -> str:
+    """Pydantic's location without the names of union members, which are not keys."""
+    keys: list[str] = []
+    for step in location:
+        if isinstance(plain, dict) and (step in plain or step == location[-1]):
+            keys.append(str(step))
+            plain = plain.get(step)
+    return ".".join(keys)

@@ -17,6 +17,9 @@ from lightning_collab.config.job import job_config
 from lightning_collab.training.console import run_log
 from lightning_collab.training.whole_file import write_whole
 
+Measured = dict[str, float | str]
+"""By name, a number, or words where it could not be measured."""
+
 
 def benchmark_job(config: DictConfig) -> None:
     """Measure a group and print it.
@@ -30,20 +33,64 @@ def benchmark_job(config: DictConfig) -> None:
     settings = job_config(BenchmarkConfig, config)
     torch.set_num_threads(settings.threads)
     module = importlib.import_module(f"lightning_collab.benchmarks.{settings.group}")
+    machine = _machine(settings.threads)
+    own = getattr(settings, settings.group, None)
     with run_log(None, quiet=True):
-        measured: dict[str, float] = module.run(repeats=settings.repeats)
+        measured: Measured = module.run(
+            repeats=settings.repeats, **({} if own is None else {"settings": own})
+        )
+    aims: dict[str, str] = getattr(module, "AIMS", {})
     table = Table(title=f"{settings.group}: medians of {settings.repeats} paired runs")
     table.add_column("measure")
     table.add_column("value", justify="right")
+    if aims:
+        table.add_column("aim", justify="right")
     for name, value in measured.items():
-        table.add_row(name, f"{value:.4g}")
+        table.add_row(name, shown(value), *([aims.get(name, "")] if aims else []))
     Console().print(table)
-    path = Path(HydraConfig.get().runtime.output_dir) / "benchmark.json"
-    write_whole(path, json.dumps({**measured, "machine": _machine(settings.threads)}, indent=2))
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    write_whole(directory / "benchmark.md", markdown(settings, measured, aims, machine))
+    path = directory / "benchmark.json"
+    write_whole(path, json.dumps({**measured, "machine": machine}, indent=2))
     Console().print(f"written to {path}", highlight=False, soft_wrap=True)
 
 
-def _machine(threads: int) -> dict[str, str | int]:
+def markdown(
+    settings: BenchmarkConfig,
+    measured: Measured,
+    aims: dict[str, str],
+    machine: dict[str, str | int | float],
+) -> str:
+    """The table for a page of the documentation, with the command that makes it again.
+
+    Args:
+        settings: what was measured.
+        measured: numbers, and words where there are none, by name.
+        aims: what is to be reached, for those names that have such an aim.
+        machine: what it ran on.
+    """
+    lines = [
+        f"`scripts/benchmark.py group={settings.group} repeats={settings.repeats} "
+        f"threads={settings.threads}` on {machine['processor']}, {machine['cores']} cores, "
+        f"torch {machine['torch']}, load {machine['load']:g} when it began:",
+        "",
+        "| measure | value | aim |" if aims else "| measure | value |",
+        "| --- | ---: | --- |" if aims else "| --- | ---: |",
+    ]
+    for name, value in measured.items():
+        cells = [f"`{name}`", shown(value), *([aims.get(name, "")] if aims else [])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: float | str) -> str:
+    """A number with four digits, words as they are."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def _machine(threads: int) -> dict[str, str | int | float]:
     return {
         "platform": platform.platform(),
         "processor": _processor(),
@@ -52,6 +99,8 @@ def _machine(threads: int) -> dict[str, str | int]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": threads,
+        # Processes that wanted a core in the minute before; others than us disturb the clock.
+        "load": round(psutil.getloadavg()[0], 2),
     }
 
 
