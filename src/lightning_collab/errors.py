@@ -1,5 +1,8 @@
 """The one exception that a person is meant to read."""
 
+from pathlib import Path
+from typing import Self
+
 
 class LightningCollabError(Exception):
     """Something that the user can put right.
@@ -19,6 +22,25 @@ class DataError(LightningCollabError):
 
 class CheckpointError(LightningCollabError):
     """A checkpoint or a run directory that cannot be used."""
+
+
+class StorageError(LightningCollabError):
+    """A file that cannot be written: a full disk, a folder without permission."""
+
+    @classmethod
+    def of(cls, error: OSError | RuntimeError, path: Path) -> Self:
+        """Say which file, why, and that what was there before is still whole.
+
+        Args:
+            error: of the system, or of torch, which has errors of its own.
+            path: that was being written.
+        """
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
+        return cls(
+            f"cannot write {path}: {reason}. Nothing is half written: files that were there before "
+            "are as they were. Make room or give permission, and start the same command again (a "
+            "run goes on with resume=<its directory>)"
+        )
 
 
 class TrainingError(LightningCollabError):

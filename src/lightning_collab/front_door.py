@@ -142,4 +142,7 @@ def _remove_unstarted(directory: Path) -> None:
 
 
 def _message(error: LightningCollabError) -> str:
-    return f"error: {error}"
+    from lightning_collab.inference.plain_text import printable
+
+    # Names and values from files are in it, and must not be able to steer the terminal.
+    return "\n".join(printable(line) for line in f"error: {error}".split("\n"))

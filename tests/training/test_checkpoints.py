@@ -4,7 +4,7 @@ import pickle
 import pytest
 import torch
 
-from lightning_collab.errors import CheckpointError
+from lightning_collab.errors import CheckpointError, StorageError
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.safe_checkpoint_io import SafeCheckpointIO
 
@@ -67,7 +67,7 @@ def test_a_failed_save_leaves_the_file_before_it(saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", cut_short)
-    with pytest.raises(CheckpointError, match="No space left"):
+    with pytest.raises(StorageError, match=r"last\.ckpt: No space left"):
         SafeCheckpointIO().save_checkpoint(CONTENT, saved)
     monkeypatch.undo()
     assert read_checkpoint(saved)["epoch"] == 3

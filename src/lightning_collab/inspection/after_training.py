@@ -56,7 +56,7 @@ def inspect_run(
             _to_tensorboard(config, trained, predict_part(trained, data), metrics)
         if wanted.report is not None:
             write_run_report(trained, data, wanted.report.map)
-    except LightningCollabError as error:
+    except (LightningCollabError, OSError) as error:
         log.warning("the run is complete, but not all of it could be shown: %s", error)
     return dict(metrics)
 

@@ -1,6 +1,7 @@
 """scripts/train.py: one run from a config to a run directory."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lightning_collab.launch import is_first_rank
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import train
 from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.run_lock import run_held
 from lightning_collab.training.summary import print_summary
 
 
@@ -34,7 +36,12 @@ def train_job(config: DictConfig) -> dict[str, Any]:
     # Every rank runs this; only rank zero speaks and writes.
     first = is_first_rank()
     checked = run_config(config, HydraConfig.get())
-    with run_log(run.log_file if first else None, silent=not first):
+    with (
+        run_held(run.path) if first else nullcontext(),
+        run_log(run.log_file if first else None, silent=not first),
+    ):
+        if first and config.resume is None:
+            run.check_new()
         catalogue = SaveCatalogue(run)
         metrics = train(
             checked,

@@ -1,7 +1,8 @@
 """What every LightningModule of a rating model shares: metrics, checkpoints, unknown rows."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -14,6 +15,9 @@ from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import CheckpointError, TrainingError
 from lightning_collab.models import RatingModel
 from lightning_collab.training.rating_metrics import RatingMetrics
+
+EXPLODED = 100
+"""Training stops when predictions are wrong by so many times the scale, in the mean."""
 
 
 class RatingModule(pl.LightningModule):
@@ -87,11 +91,28 @@ class RatingModule(pl.LightningModule):
         self.log("train/loss", (sums[0] / sums[1]).float())
 
     def _stop_if_diverged(self) -> None:
-        if self.stops_on_divergence and not torch.isfinite(self._squared_errors):
-            raise TrainingError(
-                f"the training loss is no longer a number at step {self.global_step} "
-                f"(epoch {self.current_epoch + 1}); {self.advice_on_divergence()}"
+        if not self.stops_on_divergence:
+            return
+        loss = float(self._squared_errors) / max(self._rows_seen, 1)
+        if not math.isfinite(loss):
+            self._stop("the training loss is no longer a number")
+        if loss > self._impossible_loss:
+            self._stop(
+                f"the training loss is exploding: {loss:.3g}, where predictions wrong by "
+                f"{EXPLODED} times the scale would have {self._impossible_loss:.3g}"
             )
+
+    def _stop(self, why: str) -> NoReturn:
+        raise TrainingError(
+            f"{why} at step {self.global_step} (epoch {self.current_epoch + 1}); "
+            f"{self.advice_on_divergence()}"
+        )
+
+    @property
+    def _impossible_loss(self) -> float:
+        """Mean squared error of predictions that are nowhere near the scale."""
+        low, high = self.rating_range
+        return float((EXPLODED * max(abs(low), abs(high), high - low)) ** 2)
 
     def advice_on_divergence(self) -> str:
         """What to do when the loss is no longer a number."""
@@ -123,7 +144,15 @@ class RatingModule(pl.LightningModule):
         self.test_metrics.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a resumed run and a later user need beyond Lightning's own state."""
+        """Add what a resumed run and a later user need beyond Lightning's own state.
+
+        Raises:
+            TrainingError: the last step made a parameter that is no number, before a loss could
+                show it; the checkpoint that was there stays.
+        """
+        # A sum that is finite has only finite terms, and needs no tensor of its own.
+        if not all(math.isfinite(float(_local(p).sum())) for p in self.parameters()):
+            self._stop("the weights are no longer numbers")
         checkpoint["vocabularies"] = {
             side: vocabulary.state() for side, vocabulary in self.vocabularies.items()
         }
@@ -167,6 +196,12 @@ class RatingModule(pl.LightningModule):
                     f"training part here has {len(vocabulary) - 1}, and they are not the same "
                     "ids; use the data and the split that the run was trained with"
                 )
+
+
+def _local(parameter: Tensor) -> Tensor:
+    """This rank's part of a table that is shared out by rows; else all of it."""
+    part: Tensor = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+    return part.detach()
 
 
 def _rng_state() -> dict[str, Any]:

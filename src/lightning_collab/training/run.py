@@ -6,6 +6,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import CheckpointError, TrainingError
+from lightning_collab.launch import is_first_rank
 from lightning_collab.training.baselines import baseline_metrics
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.checkpoints import read_checkpoint
@@ -25,6 +27,7 @@ from lightning_collab.training.hyperparameters import log_hyperparameters
 from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.rating_module import RatingModule
 from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.run_lock import run_held
 from lightning_collab.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -60,8 +63,20 @@ def train(
         LightningCollabError: what the user can put right; each message says how.
         InterruptedRunError: Ctrl-C; last.ckpt then holds the step reached.
     """
-    if resume:
-        _check_resumable(config, run)
+    with run_held(run.path) if is_first_rank() else nullcontext():
+        return _train(config, run, callbacks, data, resume=resume, test=test)
+
+
+def _train(
+    config: RunConfig,
+    run: RunDirectory,
+    callbacks: Sequence[pl.Callback],
+    data: RatingDataModule | None,
+    *,
+    resume: bool,
+    test: bool,
+) -> dict[str, Any]:
+    checkpoint = _checkpoint_to_go_on_from(config, run) if resume else None
     data = data or load_data(config)
     if config.find_lr:
         config = with_found_rate(config, data, run)
@@ -73,10 +88,10 @@ def train(
     if trainer.is_global_zero:
         run.write_config(config)
     started = time.perf_counter()
-    first_epoch = _fit(trainer, module, data, run, resume=resume)
+    first_epoch = _fit(trainer, module, data, run, checkpoint)
     seconds = time.perf_counter() - started
-    checkpoint = run.best_checkpoint if config.monitor else run.last_checkpoint
-    measured = evaluate_checkpoint(trainer, module, data, checkpoint, test=test)
+    measured_on = run.best_checkpoint if config.monitor else run.last_checkpoint
+    measured = evaluate_checkpoint(trainer, module, data, measured_on, test=test)
     epochs = trainer.current_epoch
     metrics = {
         **measured,
@@ -136,15 +151,10 @@ def _fit(
     module: RatingModule,
     data: RatingDataModule,
     run: RunDirectory,
-    *,
-    resume: bool,
+    checkpoint: Path | None,
 ) -> int:
     """Train to the end, and return the epoch that it began with."""
-    first_epoch = 0
-    checkpoint: Path | None = None
-    if resume:
-        checkpoint = run.last_checkpoint
-        first_epoch = read_checkpoint(checkpoint)["epoch"]
+    first_epoch = 0 if checkpoint is None else read_checkpoint(checkpoint)["epoch"]
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except SystemExit:
@@ -155,17 +165,43 @@ def _fit(
             f"stopped at step {trainer.global_step} of epoch {trainer.current_epoch + 1} ({what})\n"
             f"To go on: scripts/train.py resume={run.path}"
         ) from None
+    except TrainingError as error:
+        raise type(error)(f"{error}{_last_good(run)}") from error
     return first_epoch
 
 
-def _check_resumable(config: RunConfig, run: RunDirectory) -> None:
-    checkpoint = read_checkpoint(run.last_checkpoint)
-    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+def _last_good(run: RunDirectory) -> str:
+    """Where a run that had to stop can be taken up."""
+    try:
+        epochs = _epochs_done(read_checkpoint(run.last_checkpoint))
+    except CheckpointError:
+        return ""
+    return f"\nThe last good checkpoint, of epoch {epochs}, is {run.last_checkpoint}"
+
+
+def _epochs_done(checkpoint: dict[str, Any]) -> int:
+    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return done
+
+
+def _checkpoint_to_go_on_from(config: RunConfig, run: RunDirectory) -> Path | None:
+    """A run's last checkpoint; None where it was stopped before it wrote any.
+
+    Raises:
+        CheckpointError: the run has ended as its config says, or the checkpoint cannot be read.
+    """
+    if run.config_file.is_file() and not any(run.checkpoints.glob("*.ckpt")):
+        log.warning("%s was stopped before its first checkpoint; it begins anew", run.path)
+        return None
+    done = _epochs_done(read_checkpoint(run.last_checkpoint))
     if done >= config.trainer.max_epochs:
-        raise CheckpointError(
-            f"{run.path} has been trained for {done} epochs already; to go on, say "
-            f"trainer.max_epochs=<more than {done}> (a total)"
-        )
+        if run.metrics_file.is_file() and run.read_metrics().get("epochs") == done:
+            raise CheckpointError(
+                f"{run.path} has been trained for {done} epochs already; to go on, say "
+                f"trainer.max_epochs=<more than {done}> (a total)"
+            )
+        log.warning("%s was stopped after its last epoch; it is measured now", run.path)
+    return run.last_checkpoint
 
 
 def _git_commit() -> str | None:

@@ -68,6 +68,11 @@ class RunDirectory:
         return self.path / "users.parquet"
 
     @property
+    def history_file(self) -> Path:
+        """Who rated what, held-out ratings too."""
+        return self.path / "history.parquet"
+
+    @property
     def figures(self) -> Path:
         """Pictures."""
         return self.path / "figures"
@@ -76,6 +81,18 @@ class RunDirectory:
     def report_file(self) -> Path:
         """The page that shows the run."""
         return self.path / "report.html"
+
+    def check_new(self) -> None:
+        """Refuse to begin a run where there is one, whose checkpoints it would overwrite.
+
+        Raises:
+            CheckpointError: there are checkpoints in the directory.
+        """
+        if any(self.checkpoints.glob("*.ckpt")):
+            raise CheckpointError(
+                f"{self.path}: there is a trained run already; go on with it by "
+                f"resume={self.path}, or remove it, or set hydra.run.dir to another folder"
+            )
 
     def read_config(self) -> RunConfig:
         """The config that the run was made with.
@@ -114,12 +131,16 @@ class RunDirectory:
         """The final numbers.
 
         Raises:
-            CheckpointError: the run has not ended.
+            CheckpointError: the run has not ended, or the file is not what was written.
         """
         try:
-            metrics: dict[str, Any] = json.loads(self.metrics_file.read_text())
+            metrics = json.loads(self.metrics_file.read_text())
         except OSError as error:
             raise CheckpointError(f"{self.path}: no metrics.json; the run has not ended") from error
+        except ValueError as error:
+            raise CheckpointError(f"{self.metrics_file}: not readable as JSON: {error}") from error
+        if not isinstance(metrics, dict):
+            raise CheckpointError(f"{self.metrics_file}: not the numbers of a run")
         return metrics
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from lightning_collab.errors import CheckpointError
+from lightning_collab.errors import StorageError
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.whole_file import whole_file
 
@@ -21,8 +21,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """Replace the file at `path` by this checkpoint.
 
         Raises:
-            CheckpointError: the folder cannot be written or the disk is full; a file that was
-                there before is still whole.
+            StorageError: the folder cannot be written or the disk is full; a file that was there
+                before is still whole.
         """
         target = Path(path)
         try:
@@ -31,7 +31,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             # torch reports a full disk as a RuntimeError of its own.
-            raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise StorageError.of(cause, target) from error
 
     def load_checkpoint(
         self,

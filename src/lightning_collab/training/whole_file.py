@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
+
+from lightning_collab.errors import StorageError
 
 
 @contextmanager
@@ -17,6 +19,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Args:
         path: of the file; its folder must exist.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
     """
     # Not `tempfile`: its files may be read by their owner only, and people share their runs.
     temporary = path.with_name(f".{path.name}-{uuid4().hex}")
@@ -26,8 +31,11 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StorageError.of(error, path) from error
         raise
 
 
@@ -37,6 +45,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Args:
         path: of the file; its folder must exist.
         content: text is written as UTF-8.
+
+    Raises:
+        StorageError: as `whole_file`.
     """
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
