@@ -1,6 +1,8 @@
+import errno
 import hashlib
 import http.server
 import io
+import stat
 import subprocess
 import sys
 import threading
@@ -17,7 +19,6 @@ def archive():
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("release/u.data", "1\t2\t3\t4\n")
         file.writestr("release/secret", "not asked for")
-        file.writestr("../../escaped", "climbs out")
     return buffer.getvalue()
 
 
@@ -40,7 +41,7 @@ def served():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     Handler.url = f"http://127.0.0.1:{server.server_port}/release.zip"
     yield Handler
     server.shutdown()
@@ -107,3 +108,57 @@ def test_a_folder_that_cannot_be_written_is_named(served, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write the data folder"):
         obtain(tmp_path / "file" / "set", [place(served)], by_hand="")
+
+
+def link(name, target):
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return entry, target
+
+
+NEVER = {
+    "climbs out": ("../../escaped", "x"),
+    "climbs out from within": ("release/../../escaped", "x"),
+    "with the other slash": ("release\\..\\..\\escaped", "x"),
+    "absolute": ("/etc/escaped", "x"),
+    "on a drive": ("C:\\escaped", "x"),
+    "link": link("release/u.data", "/etc/passwd"),
+    "link beside it": link("release/other", "../.."),
+    "bomb": ("release/u.data", "1" * 10_000_000),
+}
+
+
+@pytest.mark.parametrize("trick", NEVER)
+def test_an_archive_with_a_trick_in_it_is_refused_as_a_whole(served, tmp_path, trick):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        member, content = NEVER[trick]
+        file.writestr(member, content)
+        if "u.data" not in str(member):
+            file.writestr("release/u.data", "1\t2\t3\t4\n")
+    served.content = buffer.getvalue()
+    with pytest.raises(DataError, match=r"refused http.*release\.zip") as raised:
+        obtain(tmp_path / "root" / "set", [place(served)], by_hand="")
+    assert ("unpack to 10,000,000" if trick == "bomb" else "its member") in str(raised.value)
+    assert [path.name for path in tmp_path.rglob("*")] == ["root", ".set.lock"]
+
+
+def test_an_archive_that_lies_about_its_size_is_refused(served, tmp_path):
+    """The bomb's own header says 9 bytes; no more than that is ever unpacked."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("release/u.data", "1" * 10_000_000)
+    size = (10_000_000).to_bytes(4, "little")
+    served.content = buffer.getvalue().replace(size, (9).to_bytes(4, "little"))
+    with pytest.raises(DataError, match="not a whole zip archive"):
+        obtain(tmp_path / "set", [place(served)], by_hand="")
+    assert [path.name for path in tmp_path.iterdir()] == [".set.lock"]
+
+
+def test_a_full_disk_is_not_taken_for_a_server_that_does_not_answer(served, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pooch.retrieve", full)
+    with pytest.raises(DataError, match=r"cannot write the data folder .*No space left"):
+        obtain(tmp_path / "set", [place(served), place(served)], by_hand="")

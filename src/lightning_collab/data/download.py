@@ -1,8 +1,10 @@
 """Raw files from a server or from a package index: checked, whole or not at all, once."""
 
+import errno
 import hashlib
 import logging
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -11,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Protocol
 
 import pooch
@@ -23,6 +25,11 @@ from lightning_collab.errors import DataError
 log = logging.getLogger(__name__)
 
 SERVER_TIMEOUT_SECONDS = 20
+MOST_UNPACKED_RATIO = 50
+"""Text of ratings packs to a fourth or a tenth; bombs to a thousandth."""
+MOST_UNPACKED_BYTES = 16 << 30
+ENCRYPTED = 0x1
+"""Flag of a member of a zip archive."""
 
 
 class WrongChecksumError(DataError):
@@ -92,7 +99,11 @@ class Server:
         downloader = pooch.HTTPDownloader(timeout=SERVER_TIMEOUT_SECONDS, progressbar=True)
         try:
             path = pooch.retrieve(self.url, known_hash=None, path=folder, downloader=downloader)
-        except (requests.RequestException, OSError) as error:
+        except requests.RequestException as error:
+            raise UnreachableError(str(error)) from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise  # no other place would fit either
             raise UnreachableError(str(error)) from error
         if self.sha256 is not None:
             _check(Path(path), self.sha256, self.url)
@@ -195,13 +206,44 @@ def _extract(archive: Path, members: Mapping[str, str], folder: Path, descriptio
     """Copy only the members asked for, under the names that we give them."""
     try:
         with zipfile.ZipFile(archive) as source:
+            _refuse_tricks(source, members, archive.stat().st_size, description)
             for member, name in members.items():
                 with source.open(member) as packed, (folder / name).open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(f"{description}: not a whole zip archive: {error}") from error
     except KeyError as error:
         raise DataError(f"{description}: {error.args[0]}") from error
+
+
+def _refuse_tricks(
+    source: zipfile.ZipFile, members: Mapping[str, str], packed: int, description: str
+) -> None:
+    """Refuse an archive that tries to reach out of its folder, or to fill the disk.
+
+    Only the members asked for are ever unpacked, under our own names and never more of them than
+    the archive's directory says. An archive with such tricks in it is not what it should be, so
+    none of it is used.
+    """
+    for member in source.infolist():
+        path = PureWindowsPath(member.filename)  # knows both kinds of slashes, and drives
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if path.anchor or ".." in path.parts:
+            trick = "a path that leads out of the folder"
+        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            trick = "a link or a device"
+        elif member.flag_bits & ENCRYPTED:
+            trick = "encrypted"
+        else:
+            continue
+        raise DataError(f"refused {description}: its member {member.filename!r} is {trick}")
+    unpacked = sum(source.getinfo(member).file_size for member in members)
+    if unpacked > min(packed * MOST_UNPACKED_RATIO, MOST_UNPACKED_BYTES):
+        raise DataError(
+            f"refused {description}: {packed:,} bytes that would unpack to {unpacked:,}; ratings "
+            f"are at most {MOST_UNPACKED_RATIO} times as long as their archive, and at most "
+            f"{MOST_UNPACKED_BYTES:,} bytes"
+        )
 
 
 @contextmanager
