@@ -1,18 +1,18 @@
-"""Keeping what is known of a run's users and items, as the run begins."""
+"""Keeping what is known of a run's users and items, and who rated what, as the run begins."""
 
-import io
 from typing import Any
 
 import pytorch_lightning as lightning
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.inference.catalogue import catalogue
+from lightning_collab.inference.history import history_table
 from lightning_collab.training.run_directory import RunDirectory
-from lightning_collab.training.whole_file import write_whole
+from lightning_collab.training.whole_file import whole_file
 
 
 class SaveCatalogue(lightning.Callback):
-    """Writes users.parquet and items.parquet before the first step, on rank zero.
+    """Writes users, items and history.parquet before the first step, on rank zero.
 
     Args:
         run: the run directory.
@@ -26,12 +26,15 @@ class SaveCatalogue(lightning.Callback):
         self.data: RatingDataModule | None = None
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Write both files, each whole or not at all."""
+        """Write the files, each whole or not at all."""
         data: RatingDataModule = trainer.datamodule  # type: ignore[attr-defined]
         self.data = data
         if not trainer.is_global_zero:
             return
-        for side, path in (("users", self.run.users_file), ("items", self.run.items_file)):
-            buffer = io.BytesIO()
-            catalogue(data, side).write_parquet(buffer)  # type: ignore[arg-type]
-            write_whole(path, buffer.getvalue())
+        for table, path in (
+            (catalogue(data, "users"), self.run.users_file),
+            (catalogue(data, "items"), self.run.items_file),
+            (history_table(data), self.run.history_file),
+        ):
+            with whole_file(path) as file:
+                table.write_parquet(file)

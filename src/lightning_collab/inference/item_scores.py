@@ -1,0 +1,168 @@
+"""What a model holds of every item, for some users at a time."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.inference.kernels import Floats, Ints, pair_products
+from lightning_collab.models import EmbeddingDotBias, MatrixProduct, RatingModel
+
+UserRows = dict[str, Tensor]
+"""For each group of tables (`embeddings`, `biases`): float [b, width], the rows of b users."""
+Tables = dict[str, dict[str, Tensor]]
+
+PAIRS_AT_A_TIME = 1 << 17
+
+
+class ItemScores(ABC):
+    """Scores of all known items, in the order of their ratings.
+
+    Args:
+        model: a trained one, in evaluation mode.
+        tables: of the model: for each group, float [rows, width] of `users` and of `items`.
+    """
+
+    def __init__(self, model: RatingModel, tables: Tables) -> None:
+        self.model = model
+        self.tables = tables
+
+    @property
+    def items(self) -> int:
+        """How many items are scored: those that the model knows."""
+        return len(self.tables["embeddings"]["items"]) - 1
+
+    def user_rows(self, users: Tensor | slice) -> UserRows:
+        """The table rows of some users.
+
+        Args:
+            users: rows of the model.
+        """
+        return {group: table["users"][users] for group, table in self.tables.items()}
+
+    @abstractmethod
+    def of_all_items(self, rows: UserRows) -> Tensor:
+        """Scores of b users for every known item, float32 [b, items]: the better, the higher.
+
+        Args:
+            rows: table rows of the b users.
+        """
+
+    @abstractmethod
+    def ratings(self, scores: Tensor) -> Tensor:
+        """Ratings of scores, not clamped, in the same shape."""
+
+
+class DotProductScores(ItemScores):
+    """Of models whose rating grows with one dot product: one matrix product scores a block.
+
+    Biases are two more columns: <(p, b, 1), (q, 1, c)> = <p, q> + b + c.
+    """
+
+    def __init__(self, model: RatingModel, tables: Tables) -> None:
+        super().__init__(model, tables)
+        one = tables["embeddings"]["users"].new_ones
+        users, items = [], []
+        for side, columns in (("users", users), ("items", items)):
+            columns.append(tables["embeddings"][side])
+        if "biases" in tables:
+            user_bias, item_bias = tables["biases"]["users"], tables["biases"]["items"]
+            users += [user_bias, one(len(user_bias), 1)]
+            items += [one(len(item_bias), 1), item_bias]
+        self._user_vectors: Floats = torch.cat(users, dim=1).float().contiguous().numpy()
+        self._item_vectors: Floats = torch.cat(items, dim=1).float().contiguous().numpy()
+        self._known_items = torch.from_numpy(self._item_vectors[1:]).T
+
+    def of_all_items(self, rows: UserRows) -> Tensor:
+        """The dot products themselves."""
+        vectors = rows["embeddings"]
+        if "biases" in rows:
+            vectors = torch.cat([vectors, rows["biases"], torch.ones_like(rows["biases"])], dim=1)
+        return vectors.float() @ self._known_items
+
+    def ratings(self, scores: Tensor) -> Tensor:
+        """The model's output of the dot product."""
+        if isinstance(self.model, EmbeddingDotBias):
+            rating: Tensor = self.model.output(scores)
+            return rating
+        return scores
+
+    def of_pairs(self, users: Ints, items: Ints) -> Tensor:
+        """Ratings of pairs, float32 [n], not clamped.
+
+        Args:
+            users: int32 [n], rows of the model, the unknown one too.
+            items: int32 [n], rows of the model, the unknown one too.
+        """
+        products = pair_products(self._user_vectors, self._item_vectors, users, items)
+        return self.ratings(torch.from_numpy(products))
+
+
+class PairwiseScores(ItemScores):
+    """Of any other model: every pair goes through it, some at a time."""
+
+    def of_all_items(self, rows: UserRows) -> Tensor:
+        """The ratings themselves."""
+        count = len(rows["embeddings"])
+        scores = torch.empty(count, self.items)
+        step = max(1, PAIRS_AT_A_TIME // self.items)
+        for start in range(0, count, step):
+            part = {group: values[start : start + step] for group, values in rows.items()}
+            scores[start : start + step] = self._of_block(part)
+        return scores
+
+    def ratings(self, scores: Tensor) -> Tensor:
+        """The same."""
+        return scores
+
+    def _of_block(self, rows: UserRows) -> Tensor:
+        count = len(rows["embeddings"])
+        users = torch.arange(count).repeat_interleave(self.items)
+        items = torch.arange(1, self.items + 1).repeat(count)
+        pairs = {
+            group: (values[users], self.tables[group]["items"][items])
+            for group, values in rows.items()
+        }
+        return rate_rows(self.model, pairs).view(count, self.items)
+
+
+def item_scores(model: RatingModel) -> ItemScores:
+    """The fastest scores that are exact for a model.
+
+    Args:
+        model: a trained one, in evaluation mode.
+    """
+    tables = model_tables(model)
+    if isinstance(model, EmbeddingDotBias | MatrixProduct):
+        return DotProductScores(model, tables)
+    return PairwiseScores(model, tables)
+
+
+def rate_rows(model: RatingModel, rows: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+    """Ratings of pairs whose table rows are known, whoever they belong to.
+
+    Args:
+        model: whose `rate` is asked.
+        rows: for each group, float [n, width] of users and of items.
+    """
+    nobody = torch.zeros(len(rows["embeddings"][0]), dtype=torch.int32)
+    return model.rate(rows, RatingBatch(nobody, nobody, nobody.float()))
+
+
+def model_tables(model: RatingModel) -> Tables:
+    """The tables of a model as they are used, whatever they are made of.
+
+    Args:
+        model: a trained one.
+    """
+    return {
+        group: {side: table.weight.detach() for side, table in tables.items()}
+        for group, tables in model.lookup_tables().items()
+    }
+
+
+def no_seen(count: int) -> tuple[np.ndarray, Ints]:
+    """For `best_unseen` where nothing is left out of `count` rows."""
+    return np.zeros(count + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
