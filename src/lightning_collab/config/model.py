@@ -22,6 +22,11 @@ class ModelConfig(Section):
     factors: Annotated[int, Field(ge=1)]
     """Length of the embedding of a user and of an item."""
 
+    @property
+    def sharded(self) -> bool:
+        """Whether its tables are split over the ranks that train it."""
+        return False
+
 
 class EmbeddingModelConfig(ModelConfig):
     """Keys that the lecture's two networks share."""
@@ -34,6 +39,13 @@ class EmbeddingModelConfig(ModelConfig):
     """How far the sigmoid may go beyond the lowest and the highest rating, in rating units."""
     init_range: Annotated[float, Field(ge=0)]
     """Embeddings and biases start uniform in (-init_range, init_range)."""
+    sharding: Literal["none", "row"] = "none"
+    """`row`: each rank holds some rows of each table; `none`: each holds all."""
+
+    @property
+    def sharded(self) -> bool:
+        """Whether its tables are split over the ranks that train it."""
+        return self.sharding == "row"
 
 
 class EmbeddingDotBiasConfig(EmbeddingModelConfig):
@@ -81,7 +93,30 @@ class LeastSquaresFactorsConfig(ModelConfig):
     """Factors start uniform in (-init_range, init_range)."""
 
 
+class BayesianFactorsConfig(ModelConfig):
+    """Factors, biases and effects of time by Gibbs sampling."""
+
+    by_gradient: ClassVar[bool] = False
+    takes_features: ClassVar[bool] = True
+
+    name: Literal["bayesian_factors"]
+    burn_in: Annotated[int, Field(ge=0)]
+    """Sweeps before the first sample is kept."""
+    samples: Annotated[int, Field(ge=1)]
+    """Most samples to keep; with no more room, every second one is dropped."""
+    user_noise: bool
+    """Whether each user's ratings have a noise of their own."""
+    item_noise: bool
+    """Whether each item's ratings have a noise of their own."""
+    joint_links: Annotated[int, Field(ge=0)]
+    """Feature blocks with at most this many rows or columns are regressed on in one draw."""
+
+
 Model = Annotated[
-    EmbeddingDotBiasConfig | EmbeddingNetConfig | MatrixProductConfig | LeastSquaresFactorsConfig,
+    EmbeddingDotBiasConfig
+    | EmbeddingNetConfig
+    | MatrixProductConfig
+    | LeastSquaresFactorsConfig
+    | BayesianFactorsConfig,
     Field(discriminator="name"),
 ]

@@ -11,7 +11,7 @@ from lightning_collab.config.data import BatchSize, DataSource
 from lightning_collab.config.features import FeaturesConfig
 from lightning_collab.config.logger import LoggerConfig
 from lightning_collab.config.lr_range_test import LRRangeTestConfig
-from lightning_collab.config.model import Model
+from lightning_collab.config.model import BayesianFactorsConfig, Model
 from lightning_collab.config.optimizer import GROUP_NAMES, GroupConfig, Optimizer
 from lightning_collab.config.scheduler import Scheduler, WarmRestartsConfig
 from lightning_collab.config.section import Section
@@ -92,6 +92,28 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _sharding_fits(self) -> Self:
+        if not self.model.sharded:
+            return self
+        trainer = self.trainer
+        if trainer.strategy != "ddp":
+            raise ValueError(
+                f"model.sharding=row splits tables over ranks, and trainer={trainer.name} is one "
+                "process; say trainer=ddp_cpu or trainer=ddp"
+            )
+        if trainer.precision not in ("32-true", "bf16-mixed"):
+            raise ValueError(
+                f"trainer.precision={trainer.precision}: split tables train in 32-true or "
+                "bf16-mixed"
+            )
+        if trainer.gradient_clip_val is not None:
+            raise ValueError(
+                "trainer.gradient_clip_val: no rank has the whole gradient of split tables to "
+                "measure; set it to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _solver_fits(self) -> Self:
         if not self.model.by_gradient:
             if self.trainer.strategy == "ddp":
@@ -101,6 +123,16 @@ class RunConfig(Section):
                 )
             if self.find_lr:
                 raise ValueError(f"find_lr: model={self.model.name} has no learning rate")
+        return self
+
+    @model_validator(mode="after")
+    def _chain_leaves_its_burn_in(self) -> Self:
+        model = self.model
+        if isinstance(model, BayesianFactorsConfig) and model.burn_in >= self.trainer.max_epochs:
+            raise ValueError(
+                f"model.burn_in: no sample is kept after {model.burn_in} sweeps in a run of "
+                f"trainer.max_epochs={self.trainer.max_epochs}; lower the one or raise the other"
+            )
         return self
 
     @model_validator(mode="after")
@@ -123,7 +155,8 @@ class RunConfig(Section):
     def _groups_exist_in_the_model(self) -> Self:
         for group in GROUP_NAMES:
             changed = self.optimizer.groups.named(group) != GroupConfig()
-            if changed and group not in self.model.group_names:
+            of_time = group == "biases" and self.features.time
+            if changed and group not in self.model.group_names and not of_time:
                 raise ValueError(
                     f"optimizer.groups.{group}: model={self.model.name} has no such group; "
                     f"it has {', '.join(self.model.group_names)}"

@@ -13,13 +13,14 @@ CHECKPOINTS = ("best", "last")
 
 
 def read_checkpoint(
-    path: Path, map_location: Callable[..., Any] | str | None = "cpu"
+    path: Path, map_location: Callable[..., Any] | str | None = "cpu", *, mapped: bool = False
 ) -> dict[str, Any]:
     """The content of a checkpoint file: tensors and primitives.
 
     Args:
         path: of the file.
         map_location: as for `torch.load`.
+        mapped: tensors stay in the file until they are looked at, for a rank that needs a part.
 
     Raises:
         CheckpointError: there is no such file, or it is cut short or not a checkpoint.
@@ -27,7 +28,7 @@ def read_checkpoint(
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(

@@ -7,17 +7,17 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.scheduler import WarmRestartsConfig
-from lightning_collab.config.trainer import TrainerConfig
 from lightning_collab.training.cycles import CycleCheckpoints, warn_of_unfinished_cycle
 from lightning_collab.training.devices import check_devices
 from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.progress import TrainingProgress
 from lightning_collab.training.run_directory import RunDirectory
 from lightning_collab.training.safe_checkpoint_io import SafeCheckpointIO
+from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -61,7 +61,7 @@ def build_trainer(
         else False
     )
     return pl.Trainer(
-        **_devices(config.trainer),
+        **_devices(config),
         max_epochs=config.trainer.max_epochs,
         log_every_n_steps=config.trainer.log_every_n_steps,
         limit_train_batches=config.trainer.limit_train_batches,
@@ -87,7 +87,7 @@ def build_bare_trainer(
         ConfigError: the machine does not have the devices that the config asks for.
     """
     return pl.Trainer(
-        **_devices(config.trainer),
+        **_devices(config),
         max_epochs=-1,
         max_steps=max_steps,
         limit_val_batches=0,
@@ -98,8 +98,9 @@ def build_bare_trainer(
     )
 
 
-def _devices(settings: TrainerConfig) -> dict[str, Any]:
+def _devices(config: RunConfig) -> dict[str, Any]:
     """Where and how every Trainer of a run computes."""
+    settings = config.trainer
     check_devices(settings)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -107,7 +108,7 @@ def _devices(settings: TrainerConfig) -> dict[str, Any]:
         "accelerator": settings.accelerator,
         "devices": settings.devices,
         "num_nodes": settings.num_nodes,
-        "strategy": _strategy(settings),
+        "strategy": _strategy(config),
         "precision": settings.precision,
         "gradient_clip_val": settings.gradient_clip_val,
         # Our batches are shared out to the ranks already, and begin with no need of a rehearsal.
@@ -153,9 +154,12 @@ def _checkpoint(run: RunDirectory, name: str, monitor: str | None) -> RunCheckpo
     )
 
 
-def _strategy(settings: TrainerConfig) -> str | DDPStrategy:
+def _strategy(config: RunConfig) -> str | Strategy:
+    settings = config.trainer
     if settings.strategy != "ddp":
         return settings.strategy
+    if config.model.sharded:
+        return RowShardingStrategy(settings.ranks, settings.process_group_backend)
     # The buffers are constants of the model, so there is nothing to send round at each step.
     return DDPStrategy(
         process_group_backend=settings.process_group_backend,
