@@ -34,17 +34,17 @@ class ItemScores(ABC):
         """How many items are scored: those that the model knows."""
         return len(self.tables["embeddings"]["items"]) - 1
 
-    def user_rows(self, users: Tensor | slice) -> UserRows:
-        """The table rows of some users.
+    def of_users(self, users: slice) -> Tensor:
+        """Scores of b users for every known item, float32 [b, items]: the better, the higher.
 
         Args:
             users: rows of the model.
         """
-        return {group: table["users"][users] for group, table in self.tables.items()}
+        return self.of_rows({group: table["users"][users] for group, table in self.tables.items()})
 
     @abstractmethod
-    def of_all_items(self, rows: UserRows) -> Tensor:
-        """Scores of b users for every known item, float32 [b, items]: the better, the higher.
+    def of_rows(self, rows: UserRows) -> Tensor:
+        """The same of users who need not be the model's own.
 
         Args:
             rows: table rows of the b users.
@@ -75,7 +75,11 @@ class DotProductScores(ItemScores):
         self._item_vectors: Floats = torch.cat(items, dim=1).float().contiguous().numpy()
         self._known_items = torch.from_numpy(self._item_vectors[1:]).T
 
-    def of_all_items(self, rows: UserRows) -> Tensor:
+    def of_users(self, users: slice) -> Tensor:
+        """The dot products themselves."""
+        return torch.from_numpy(self._user_vectors[users]) @ self._known_items
+
+    def of_rows(self, rows: UserRows) -> Tensor:
         """The dot products themselves."""
         vectors = rows["embeddings"]
         if "biases" in rows:
@@ -103,7 +107,7 @@ class DotProductScores(ItemScores):
 class PairwiseScores(ItemScores):
     """Of any other model: every pair goes through it, some at a time."""
 
-    def of_all_items(self, rows: UserRows) -> Tensor:
+    def of_rows(self, rows: UserRows) -> Tensor:
         """The ratings themselves."""
         count = len(rows["embeddings"])
         scores = torch.empty(count, self.items)
@@ -157,6 +161,8 @@ def model_tables(model: RatingModel) -> Tables:
     Args:
         model: a trained one.
     """
+    if hasattr(model, "effective_tables"):
+        return model.effective_tables()
     return {
         group: {side: table.weight.detach() for side, table in tables.items()}
         for group, tables in model.lookup_tables().items()

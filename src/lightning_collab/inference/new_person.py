@@ -1,0 +1,115 @@
+"""Somebody whom a model was not trained on, from a few ratings: one user vector is solved for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_collab.errors import NotFoundError
+from lightning_collab.inference.item_scores import ItemScores, UserRows, rate_rows
+
+MAX_ITERATIONS = 200
+TOLERANCE = 1e-6
+LEAST_VARIANCE = 1e-3
+"""Of a direction in which the trained users do not differ, as a share of the mean variance."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedUsers:
+    """What is expected of a user of a trained model before any rating is known.
+
+    The vectors x_u of the trained users (factors and bias, whatever the model has, features
+    included) are taken as draws from N(mean, factor factor'). A new person's x is the most likely
+    one given this and ratings with an error of variance s^2, the mean being that of the unknown
+    row, so that no ratings at all give what the model predicts for an unknown user:
+
+        min_x sum_i (r_i - rating(x, q_i))^2 + s^2 (x - mean)' (factor factor')^-1 (x - mean)
+
+    For a linear output this is ridge regression, for a sigmoid one a few quasi-Newton steps. The
+    prior is made of the trained users and not of the optimiser's weight decay, which says little
+    of somebody with few ratings: see docs/using-a-model.md for what either reaches.
+
+    Attributes:
+        groups: names of the model's tables.
+        widths: of a row of each.
+        mean: float64 [sum of widths].
+        factor: float64 [sum of widths, sum of widths], lower triangular.
+    """
+
+    groups: tuple[str, ...]
+    widths: tuple[int, ...]
+    mean: Tensor
+    factor: Tensor
+
+    @classmethod
+    def of(cls, scores: ItemScores) -> TrainedUsers:
+        """The mean and the covariance of a model's users.
+
+        Args:
+            scores: of the trained model.
+
+        Raises:
+            NotFoundError: the model has no factors of items, so nothing can be said of a person
+                but what it says of everybody.
+        """
+        if "embeddings" not in scores.tables:
+            raise NotFoundError(
+                f"{type(scores.model).__name__} is a model without item factors: it cannot learn "
+                "of a new person from ratings; use a run of another model"
+            )
+        users = [table["users"].double() for table in scores.tables.values()]
+        known = torch.cat([table[1:] for table in users], dim=1)
+        covariance = torch.cov(known.T).reshape(known.shape[1], known.shape[1])
+        covariance.diagonal().add_(LEAST_VARIANCE * covariance.diagonal().mean() + 1e-12)
+        return cls(
+            tuple(scores.tables),
+            tuple(table.shape[1] for table in users),
+            torch.cat([table[0] for table in users]),
+            torch.linalg.cholesky(covariance),
+        )
+
+    def rows_of_person(
+        self, scores: ItemScores, items: Tensor, ratings: Tensor, error_variance: float
+    ) -> UserRows:
+        """The table rows of one person.
+
+        Args:
+            scores: of the trained model.
+            items: int64 [n], rows of the model.
+            ratings: float32 [n].
+            error_variance: s^2, of what the model leaves unexplained, in squared rating units.
+        """
+        # x = mean + factor z, so that z has the unit matrix as its prior and is easily searched.
+        z = torch.zeros(len(self.mean), requires_grad=True)
+        mean, factor = self.mean.float(), self.factor.float()
+        of_items = [scores.tables[group]["items"][items] for group in self.groups]
+
+        def rows_of(z: Tensor) -> UserRows:
+            parts = (mean + factor @ z).split(self.widths)
+            return dict(zip(self.groups, (part[None] for part in parts), strict=True))
+
+        optimizer = torch.optim.LBFGS(
+            [z],
+            max_iter=MAX_ITERATIONS,
+            tolerance_grad=TOLERANCE,
+            tolerance_change=TOLERANCE,
+            line_search_fn="strong_wolfe",
+        )
+
+        def objective() -> Tensor:
+            optimizer.zero_grad()
+            own = rows_of(z)
+            pairs = {
+                group: (own[group].expand(len(items), -1), fixed)
+                for group, fixed in zip(self.groups, of_items, strict=True)
+            }
+            errors = rate_rows(scores.model, pairs) - ratings
+            loss = errors.square().sum() + error_variance * z.square().sum()
+            loss.backward()
+            return loss
+
+        with torch.enable_grad():
+            optimizer.step(objective)
+        return rows_of(z.detach())

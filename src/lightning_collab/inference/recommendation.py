@@ -1,0 +1,169 @@
+"""What to watch next, for one user or for a new person, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from lightning_collab.errors import ConfigError
+from lightning_collab.inference.item_scores import no_seen
+from lightning_collab.inference.kernels import best_unseen
+from lightning_collab.inference.titles import row_of_id
+
+if TYPE_CHECKING:
+    from lightning_collab.inference.trained_run import TrainedRun
+
+Seen = Literal["all", "train", "none"]
+REASONS = 3
+"""Rated films that are named for a recommended one."""
+
+
+class Person(NamedTuple):
+    """Somebody to recommend to.
+
+    Attributes:
+        scores: float32 [1, items], of all known items; changed by `best_unseen`.
+        items: int32 [n], what is rated, as rows of the model.
+        ratings: float32 [n], in rating units.
+        left_out: int32, rows that are not to be recommended.
+    """
+
+    scores: torch.Tensor
+    items: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+    left_out: NDArray[np.int32]
+
+
+def recommend_to_user(run: TrainedRun, user: Any, top_k: int, seen: Seen) -> pl.DataFrame:
+    """The items with the highest predictions for a user; see `TrainedRun.recommend`.
+
+    Args:
+        run: the trained run.
+        user: raw id.
+        top_k: how many.
+        seen: which rated items to leave out.
+
+    Raises:
+        ConfigError: `top_k` is below 1 or more than there are items.
+        NotFoundError: the run does not know the user.
+        CheckpointError: the run does not know what its users have rated.
+    """
+    row = row_of_id(run, "users", user)
+    rated = _rated(run, row, seen)
+    items, ratings = rated
+    left_out = items
+    if seen == "train":
+        left_out, _ = run.history.trained().of(row)
+    elif seen == "none":
+        left_out = items[:0]
+    scores = run.item_scores.of_users(slice(row, row + 1))
+    return _recommended(run, Person(scores, items, ratings, left_out), top_k)
+
+
+def recommend_to_person(run: TrainedRun, ratings: Mapping[Any, float], top_k: int) -> pl.DataFrame:
+    """The items with the highest predictions for somebody new; see `TrainedRun.recommend`.
+
+    Args:
+        run: the trained run.
+        ratings: raw item id -> rating; these items are left out.
+        top_k: how many.
+
+    Raises:
+        ConfigError: there are no ratings, one is not on the scale, or `top_k` does not fit.
+        NotFoundError: the run does not know an item.
+    """
+    low, high = run.rating_range
+    if not ratings:
+        raise ConfigError("ratings: at least one is needed, e.g. ratings={1:5,50:4}")
+    for raw_id, rating in ratings.items():
+        if not isinstance(rating, int | float) or not low <= rating <= high:
+            raise ConfigError(
+                f"ratings: {rating!r} of item {raw_id} is not on the scale from {low:g} to {high:g}"
+            )
+    items = np.array([row_of_id(run, "items", raw_id) for raw_id in ratings], dtype=np.int32)
+    given = np.array(list(ratings.values()), dtype=np.float32)
+    rows = run.trained_users.rows_of_person(
+        run.item_scores,
+        torch.from_numpy(items).long(),
+        torch.from_numpy(given),
+        run.error_variance,
+    )
+    scores = run.item_scores.of_rows(rows)
+    return _recommended(run, Person(scores, items, given, items), top_k)
+
+
+def check_top_k(run: TrainedRun, top_k: int) -> None:
+    """Refuse a number of recommendations that there cannot be.
+
+    Args:
+        run: the trained run.
+        top_k: how many are asked for.
+
+    Raises:
+        ConfigError: it is below 1 or more than there are items.
+    """
+    if not 1 <= top_k <= len(run.items):
+        raise ConfigError(
+            f"top_k: {top_k} is not from 1 to {len(run.items):,}, the number of items that the run "
+            "knows"
+        )
+
+
+def _rated(run: TrainedRun, row: int, seen: Seen) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """What a user has rated; nothing where nothing is to be left out and it is not known."""
+    if seen == "none" and not run.directory.history_file.exists():
+        return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
+    return run.history.of(row)
+
+
+def _recommended(run: TrainedRun, person: Person, top_k: int) -> pl.DataFrame:
+    check_top_k(run, top_k)
+    starts, _ = no_seen(1)
+    starts[1] = len(person.left_out)
+    columns, scores = best_unseen(person.scores.numpy(), starts, person.left_out - 1, top_k)
+    chosen = columns[0] >= 0
+    rows = columns[0, chosen] + 1
+    ratings = run.item_scores.ratings(torch.from_numpy(scores[0, chosen]))
+    shown = [name for name in ("item", "title", "genres") if name in run.items.columns]
+    table = run.items[(rows - 1).tolist()].select(shown)
+    return table.with_columns(
+        pl.Series("prediction", ratings.clamp(*run.rating_range).numpy()),
+        _reasons(run, rows, person),
+        run.items["ratings"].gather(rows - 1),
+    )
+
+
+def _reasons(run: TrainedRun, rows: NDArray[np.int32], person: Person) -> pl.Series:
+    """For each recommended item the most similar ones that the person rated well."""
+    shown = [name for name in ("item", "title") if name in run.items.columns]
+    kinds = {name: run.items.schema[name] for name in shown}
+    kind = pl.List(pl.Struct({**kinds, "rating": pl.Float32(), "similarity": pl.Float32()}))
+    liked = person.ratings >= person.ratings.mean() if len(person.ratings) else person.ratings > 0
+    items, ratings = person.items[liked], person.ratings[liked]
+    if not len(items) or not len(rows):
+        return pl.Series("because_of", [[] for _ in rows], dtype=kind)
+    vectors = run.item_scores.tables["embeddings"]["items"].float()
+    directions = [
+        torch.nn.functional.normalize(vectors[torch.from_numpy(each).long()], dim=1)
+        for each in (rows, items)
+    ]
+    nearest = (directions[0] @ directions[1].T).topk(min(REASONS, len(items)), dim=1)
+    places = nearest.indices.flatten().numpy()
+    named = run.items[(items[places] - 1).tolist()].select(shown)
+    reasons = named.with_columns(
+        pl.Series("rating", ratings[places]),
+        pl.Series("similarity", nearest.values.flatten().numpy()),
+    ).to_struct("because_of")
+    # A list for each recommended item, without what points the other way.
+    alike = nearest.values.flatten().numpy() > 0
+    of_item = pl.Series("of", np.repeat(np.arange(len(rows)), nearest.indices.shape[1]))
+    kept = pl.DataFrame([of_item, reasons]).filter(pl.Series(alike))
+    lists = kept.group_by("of", maintain_order=True).agg("because_of")
+    everyone = pl.DataFrame({"of": np.arange(len(rows))})
+    joined = everyone.join(lists, on="of", how="left", maintain_order="left")["because_of"]
+    return joined.fill_null(pl.lit([], dtype=kind)) if joined.null_count() else joined
