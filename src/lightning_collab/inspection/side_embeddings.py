@@ -32,17 +32,17 @@ def side_embeddings(model: RatingModel, side: Side) -> SideEmbeddings:
     Raises:
         InspectionError: the model has no such embeddings.
     """
-    tables = model.lookup_tables()
+    tables = model.effective_tables()
     if side not in tables.get("embeddings", {}):
         raise InspectionError(
             f"{type(model).__name__} has no embeddings of {side}, so there is nothing to compare "
             "or to draw; use a run of another model"
         )
-    vectors = model.embedding_tables()[side]
+    vectors = tables["embeddings"][side][1:]
     biases = tables.get("biases", {}).get(side)
     return SideEmbeddings(
-        vectors.detach().to("cpu", torch.float32, copy=True),
+        vectors.to("cpu", torch.float32, copy=True),
         None
         if biases is None
-        else biases.weight.detach()[1:, 0].to("cpu", torch.float32, copy=True),
+        else biases[1:, 0].to("cpu", torch.float32, copy=True),
     )

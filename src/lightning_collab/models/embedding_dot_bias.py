@@ -4,7 +4,9 @@ from torch import Tensor, nn
 
 from lightning_collab.config.model import EmbeddingDotBiasConfig
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models.embedding_table import embedding_table
+from lightning_collab.models.embedded_batch import Rows
+from lightning_collab.models.embedding_table import EmbeddingTable
+from lightning_collab.models.mapping_tables import MappingTables
 from lightning_collab.models.rating_facts import RatingFacts
 from lightning_collab.models.rating_model import RatingModel
 from lightning_collab.models.rating_output import RatingOutput
@@ -16,37 +18,53 @@ class EmbeddingDotBias(RatingModel):
     Koren, Bell and Volinsky (2009), "Matrix factorization techniques for recommender systems",
     equation 4, with the prediction squeezed into the rating range by a sigmoid.
 
+    With features, p_u = own row of u + f_u M, where f_u are the features of u, and the same for
+    biases and for items. With the history this is SVD++ (Koren 2008, "Factorization meets the
+    neighborhood", equation 15), from both sides. Effects of time are added to the biases.
+
     Args:
         config: the `model` section.
-        facts: sizes, scale and mean of the training ratings.
+        facts: sizes, scale and mean of the training ratings; features.
     """
 
     def __init__(self, config: EmbeddingDotBiasConfig, facts: RatingFacts) -> None:
-        super().__init__()
-        self.user_factors = embedding_table(facts.user_rows, config.factors, config.init_range)
-        self.item_factors = embedding_table(facts.item_rows, config.factors, config.init_range)
-        self.user_bias = embedding_table(facts.user_rows, 1, config.init_range)
-        self.item_bias = embedding_table(facts.item_rows, 1, config.init_range)
+        super().__init__(facts)
+        self.user_factors = EmbeddingTable(facts.user_rows, config.factors, config.init_range)
+        self.item_factors = EmbeddingTable(facts.item_rows, config.factors, config.init_range)
+        self.user_bias = EmbeddingTable(facts.user_rows, 1, config.init_range)
+        self.item_bias = EmbeddingTable(facts.item_rows, 1, config.init_range)
+        self.feature_factors = MappingTables(self.features(), config.factors, config.init_range)
+        self.feature_bias = MappingTables(self.features(), 1, config.init_range)
         self.output = RatingOutput(config, facts)
 
-    def rate(self, rows: dict[str, tuple[Tensor, Tensor]], batch: RatingBatch) -> Tensor:
+    def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
         """Predicted ratings, float [B]."""
         user_factors, item_factors = rows["embeddings"]
         user_bias, item_bias = rows["biases"]
         raw = (user_factors * item_factors).sum(1) + (user_bias + item_bias).squeeze(1)
+        if effects is not None:
+            raw = raw + effects.sum(1)
         rating: Tensor = self.output(raw)
         return rating
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`embeddings` and `biases`."""
+        """`embeddings` and `biases`, each with what maps features onto it."""
+        factors = (self.user_factors, self.item_factors, self.feature_factors)
+        biases = (self.user_bias, self.item_bias, self.feature_bias, self.time_effects)
         return {
-            "embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()],
-            "biases": [*self.user_bias.parameters(), *self.item_bias.parameters()],
+            "embeddings": [p for table in factors for p in table.parameters()],
+            "biases": [p for table in biases for p in table.parameters()],
         }
 
-    def lookup_tables(self) -> dict[str, dict[str, nn.Embedding]]:
+    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
         """Factors and biases of users and items."""
         return {
             "embeddings": {"users": self.user_factors, "items": self.item_factors},
             "biases": {"users": self.user_bias, "items": self.item_bias},
         }
+
+    def mapping_tables(self) -> dict[str, dict[str, nn.Embedding]]:
+        """From features to factors and to biases."""
+        if not self.features():
+            return {}
+        return {"embeddings": self.feature_factors.by_side(), "biases": self.feature_bias.by_side()}

@@ -6,7 +6,9 @@ from torch import Tensor, nn
 from lightning_collab.config.model import EmbeddingNetConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.batch_dropout import BatchDropout
-from lightning_collab.models.embedding_table import embedding_table
+from lightning_collab.models.embedded_batch import Rows
+from lightning_collab.models.embedding_table import EmbeddingTable
+from lightning_collab.models.mapping_tables import MappingTables
 from lightning_collab.models.rating_facts import RatingFacts
 from lightning_collab.models.rating_model import RatingModel
 from lightning_collab.models.rating_output import RatingOutput
@@ -15,36 +17,55 @@ from lightning_collab.models.rating_output import RatingOutput
 class EmbeddingNet(RatingModel):
     """rating = output(W2 dropout(relu(W1 dropout([p_u, q_i]) + c1)) + c2), as in the lecture.
 
+    What the features of a user or item are mapped to is one more embedding beside its own. Effects
+    of time are added to the last raw number.
+
     Args:
         config: the `model` section.
-        facts: sizes, scale and mean of the training ratings.
+        facts: sizes, scale and mean of the training ratings; features.
     """
 
     def __init__(self, config: EmbeddingNetConfig, facts: RatingFacts) -> None:
-        super().__init__()
-        self.user_factors = embedding_table(facts.user_rows, config.factors, config.init_range)
-        self.item_factors = embedding_table(facts.item_rows, config.factors, config.init_range)
+        super().__init__(facts)
+        self.user_factors = EmbeddingTable(facts.user_rows, config.factors, config.init_range)
+        self.item_factors = EmbeddingTable(facts.item_rows, config.factors, config.init_range)
         self.embedding_dropout = BatchDropout(config.embedding_dropout, stream=0)
-        self.hidden = nn.Linear(2 * config.factors, config.hidden)
+        self.hidden = nn.Linear((2 + len(self.features())) * config.factors, config.hidden)
         self.hidden_dropout = BatchDropout(config.hidden_dropout, stream=1)
         self.last = nn.Linear(config.hidden, 1)
+        self.feature_factors = MappingTables(self.features(), config.factors, config.init_range)
         self.output = RatingOutput(config, facts)
 
-    def rate(self, rows: dict[str, tuple[Tensor, Tensor]], batch: RatingBatch) -> Tensor:
+    def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
         """Predicted ratings, float [B]."""
         pair = torch.cat(rows["embeddings"], dim=1)
         hidden = torch.relu(self.hidden(self.embedding_dropout(pair, batch)))
-        rating: Tensor = self.output(self.last(self.hidden_dropout(hidden, batch)).squeeze(1))
+        raw = self.last(self.hidden_dropout(hidden, batch)).squeeze(1)
+        if effects is not None:
+            raw = raw + effects.sum(1)
+        rating: Tensor = self.output(raw)
         return rating
 
+    def with_mapped(self, own: Tensor, mapped: Tensor) -> Tensor:
+        """Side by side."""
+        return torch.cat([own, mapped], dim=1)
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`embeddings`, `hidden` and `output`."""
-        return {
-            "embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()],
+        """`embeddings`, `hidden` and `output`; `biases` where there are effects of time."""
+        factors = (self.user_factors, self.item_factors, self.feature_factors)
+        groups = {
+            "embeddings": [p for table in factors for p in table.parameters()],
             "hidden": list(self.hidden.parameters()),
             "output": list(self.last.parameters()),
         }
+        if len(self.time_effects):
+            groups["biases"] = list(self.time_effects.parameters())
+        return groups
 
-    def lookup_tables(self) -> dict[str, dict[str, nn.Embedding]]:
+    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
         """Embeddings of users and items."""
         return {"embeddings": {"users": self.user_factors, "items": self.item_factors}}
+
+    def mapping_tables(self) -> dict[str, dict[str, nn.Embedding]]:
+        """From features to further embeddings."""
+        return {"embeddings": self.feature_factors.by_side()} if self.features() else {}

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from lightning_collab.config.model import MatrixProductConfig
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models.embedding_table import embedding_table
+from lightning_collab.models.embedded_batch import Rows
+from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.rating_facts import RatingFacts
 from lightning_collab.models.rating_model import RatingModel
 
@@ -19,10 +20,10 @@ class MatrixProduct(RatingModel):
 
     def __init__(self, config: MatrixProductConfig, facts: RatingFacts) -> None:
         super().__init__()
-        self.user_factors = embedding_table(facts.user_rows, config.factors, config.init_range)
-        self.item_factors = embedding_table(facts.item_rows, config.factors, config.init_range)
+        self.user_factors = EmbeddingTable(facts.user_rows, config.factors, config.init_range)
+        self.item_factors = EmbeddingTable(facts.item_rows, config.factors, config.init_range)
 
-    def rate(self, rows: dict[str, tuple[Tensor, Tensor]], batch: RatingBatch) -> Tensor:
+    def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
         """Predicted ratings, float [B]."""
         users, items = rows["embeddings"]
         return (users * items).sum(1)
@@ -31,6 +32,6 @@ class MatrixProduct(RatingModel):
         """`embeddings` alone."""
         return {"embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()]}
 
-    def lookup_tables(self) -> dict[str, dict[str, nn.Embedding]]:
+    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
         """Factors of users and items."""
         return {"embeddings": {"users": self.user_factors, "items": self.item_factors}}

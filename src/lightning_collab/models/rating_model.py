@@ -2,10 +2,18 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.data.features import FeatureBlock
+from lightning_collab.models.embedded_batch import EmbeddedBatch, Rows
+from lightning_collab.models.embedding_table import EmbeddingTable
+from lightning_collab.models.feature_rows import FeatureRows
+from lightning_collab.models.rating_facts import RatingFacts
+from lightning_collab.models.time_effects import TimeEffects
+
+SIDES = ("users", "items")
 
 
 class RatingModel(nn.Module, ABC):
@@ -13,7 +21,22 @@ class RatingModel(nn.Module, ABC):
 
     `forward` is a function of the parameters and the batch alone: what it draws at random
     (dropout masks) comes from `batch.draw_seed`.
+
+    Args:
+        facts: its feature blocks are mapped by the tables of `mapping_tables`, its effects of time
+            have a number each; None: the model knows ids alone.
+
+    Attributes:
+        user_features: None where users have none.
+        item_features: None where items have none.
+        time_effects: empty where there are none.
     """
+
+    def __init__(self, facts: RatingFacts | None = None) -> None:
+        super().__init__()
+        self.user_features = _feature_rows(facts.user_features if facts else ())
+        self.item_features = _feature_rows(facts.item_features if facts else ())
+        self.time_effects = TimeEffects(() if facts is None else facts.time_effects)
 
     def forward(self, batch: RatingBatch) -> Tensor:
         """Predicted ratings.
@@ -24,29 +47,73 @@ class RatingModel(nn.Module, ABC):
         Returns:
             float [B], in rating units, not clamped to the scale.
         """
-        return self.rate(self.embed(batch), batch)
+        embedded = self.embed(batch)
+        return self.rate(embedded.rows, batch, embedded.effects)
 
-    def embed(self, batch: RatingBatch) -> dict[str, tuple[Tensor, Tensor]]:
-        """The table rows of the batch's users and items.
+    def embed(self, batch: RatingBatch) -> EmbeddedBatch:
+        """What the tables and the features say of the batch's users and items.
 
         Args:
             batch: B users and items.
-
-        Returns:
-            For each group of `lookup_tables`: float [B, width] of the users and of the items.
         """
-        return {
-            group: (tables["users"](batch.users), tables["items"](batch.items))
+        sides = dict(zip(SIDES, (batch.users, batch.items), strict=True))
+        selected = {
+            side: features.select(sides[side]) for side, features in self.features().items()
+        }
+        own = {
+            group: (
+                tables["users"].rows(batch.users, batch.whole_size),
+                tables["items"].rows(batch.items, batch.whole_size),
+            )
             for group, tables in self.lookup_tables().items()
         }
+        rows = dict(own)
+        for group, tables in self.mapping_tables().items():
+            users, items = (
+                self.with_mapped(one, selected[side].map(tables[side].weight))
+                if side in selected
+                else one
+                for side, one in zip(SIDES, own[group], strict=True)
+            )
+            rows[group] = (users, items)
+        return EmbeddedBatch(rows, own, selected, self.time_effects(batch))
 
-    @abstractmethod
-    def rate(self, rows: dict[str, tuple[Tensor, Tensor]], batch: RatingBatch) -> Tensor:
-        """Predicted ratings of users and items whose table rows are known.
+    def touched_squares(self, embedded: EmbeddedBatch) -> dict[str, Tensor]:
+        """Squared entries of the rows that a batch's ratings touch, for decay on these rows.
+
+        A row counts once for each rating of it, a row of a mapping table as much as its feature
+        is used (see `SelectedRows.weighted_squares`).
 
         Args:
-            rows: from `embed`.
+            embedded: from `embed`.
+
+        Returns:
+            For each group whose parameters are rows of users, items, features or periods: a
+            scalar.
+        """
+        squares = {
+            group: torch.stack([each.square().sum() for each in pair])
+            for group, pair in embedded.own.items()
+        }
+        for group, tables in self.mapping_tables().items():
+            mapped = [
+                chosen.weighted_squares([tables[side].weight])
+                for side, chosen in embedded.features.items()
+            ]
+            squares[group] = torch.cat([squares[group], torch.stack(mapped)])
+        if embedded.effects is not None:
+            of_time = embedded.effects.square().sum()[None]
+            squares["biases"] = torch.cat([squares.get("biases", of_time[:0]), of_time])
+        return {group: each.sum() for group, each in squares.items()}
+
+    @abstractmethod
+    def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
+        """Predicted ratings of users and items whose rows are known, features included.
+
+        Args:
+            rows: from `embed`, or of `effective_tables`.
             batch: the batch they are of.
+            effects: from `embed`; None: the days are not known.
 
         Returns:
             float [B], in rating units, not clamped to the scale.
@@ -57,7 +124,7 @@ class RatingModel(nn.Module, ABC):
         """All parameters, by the names `embeddings`, `biases`, `hidden`, `output`."""
 
     @abstractmethod
-    def lookup_tables(self) -> dict[str, dict[str, nn.Embedding]]:
+    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
         """The tables with a row for each user or item.
 
         Returns:
@@ -65,23 +132,71 @@ class RatingModel(nn.Module, ABC):
             the keys `users` and `items`: which ids the rows stand for.
         """
 
+    def features(self) -> dict[str, FeatureRows]:
+        """Of `users` and of `items`, those that have any."""
+        both = {"users": self.user_features, "items": self.item_features}
+        return {side: features for side, features in both.items() if features is not None}
+
+    def mapping_tables(self) -> dict[str, dict[str, nn.Embedding]]:
+        """The tables with a row for each feature.
+
+        Returns:
+            For each group of `lookup_tables` that features add to, a dictionary with the keys
+            `users` and `items`, those that have features; empty where there are none.
+        """
+        return {}
+
+    def with_mapped(self, own: Tensor, mapped: Tensor) -> Tensor:
+        """Rows of ids together with what their features are mapped to; here their sum.
+
+        Args:
+            own: float [n, width].
+            mapped: float [n, width].
+        """
+        return own + mapped
+
+    @torch.no_grad()
+    def effective_tables(self) -> dict[str, dict[str, Tensor]]:
+        """What each user and item comes to, features included.
+
+        Returns:
+            For each group of `lookup_tables`: `users` and `items`, float [rows, width], detached;
+            row 0 is that of unknown ids. Without features, the weights of `lookup_tables`.
+        """
+        mappings, features = self.mapping_tables(), self.features()
+        return {
+            group: {
+                side: self.with_mapped(
+                    table.weight,
+                    features[side].map_all(mappings[group][side].weight),
+                )
+                if side in mappings.get(group, {})
+                else table.weight.detach()
+                for side, table in tables.items()
+            }
+            for group, tables in self.lookup_tables().items()
+        }
+
     def embedding_tables(self) -> dict[str, Tensor]:
-        """The embeddings for inspection, without the unknown row.
+        """The embeddings for inspection, features included, without the unknown row.
 
         Returns:
             `users` and `items`: float [known ids, factors], detached.
         """
-        tables = self.lookup_tables()["embeddings"]
-        return {side: table.weight.detach()[1:] for side, table in tables.items()}
+        tables = self.effective_tables()["embeddings"]
+        return {side: table[1:] for side, table in tables.items()}
 
     def fill_unknown_rows(self) -> None:
         """Give the unknown row of each table the mean of the known rows.
 
         Training never touches the unknown row. The mean makes an unknown user or item a
-        typical one, so that the prediction follows from what is known of the other side.
+        typical one, so that the prediction follows from what is known of the other side. What
+        features add to it is the mean too, since its features are the mean of the known ones.
         """
         for tables in self.lookup_tables().values():
             for table in tables.values():
-                weight = table.weight.data
-                if len(weight) > 1:
-                    weight[UNKNOWN_ROW] = weight[UNKNOWN_ROW + 1 :].mean(0)
+                table.fill_unknown_row()
+
+
+def _feature_rows(blocks: tuple[FeatureBlock, ...]) -> FeatureRows | None:
+    return FeatureRows(blocks) if blocks else None

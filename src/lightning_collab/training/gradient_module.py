@@ -8,10 +8,13 @@ from lightning_collab.config import RunConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.models import RatingModel
+from lightning_collab.models.embedded_batch import EmbeddedBatch
 from lightning_collab.training.optimizers import build_optimizer
 from lightning_collab.training.parameter_groups import parameter_groups
 from lightning_collab.training.rating_module import RatingModule
 from lightning_collab.training.schedules import Schedule, build_schedule
+from lightning_collab.training.sharding.shard_tables import is_sharded, shard_tables
+from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
 
 class GradientModule(RatingModule):
@@ -43,14 +46,21 @@ class GradientModule(RatingModule):
             steps_per_epoch=steps_per_epoch,
             max_epochs=config.trainer.max_epochs,
         )
-        self._groups = parameter_groups(model, config.optimizer)
         on_rows = config.optimizer.decay == "touched_rows"
-        decays = {group["name"]: group["weight_decay"] for group in self._groups}
+        groups = parameter_groups(model, config.optimizer)
+        decays = {group["name"]: group["weight_decay"] for group in groups}
         self._row_decay = {name: decay for name, decay in decays.items() if decay and on_rows}
+
+    def configure_model(self) -> None:
+        """Split the tables over the ranks where the strategy asks for it, once."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, RowShardingStrategy) and not is_sharded(self.model):
+            shard_tables(self.model, strategy.row_mesh)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over the named groups, its rates following the schedule at each step."""
-        optimizer = build_optimizer(self._groups, self.config.optimizer)
+        groups = parameter_groups(self.model, self.config.optimizer)
+        optimizer = build_optimizer(groups, self.config.optimizer)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
         return {
             "optimizer": optimizer,
@@ -59,22 +69,24 @@ class GradientModule(RatingModule):
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
         """The loss of this rank's share, scaled so that the mean over ranks is the batch's mean."""
-        rows = self.model.embed(batch)
-        squared_errors = (self.model.rate(rows, batch) - batch.ratings).square().sum()
+        embedded = self.model.embed(batch)
+        rated = self.model.rate(embedded.rows, batch, embedded.effects)
+        squared_errors = (rated - batch.ratings).square().sum()
         self.count_squared_errors(squared_errors, len(batch.ratings))
-        total = squared_errors + self._penalty(rows, len(batch.ratings))
+        total = squared_errors + self._penalty(embedded, len(batch.ratings))
         return total * (self.trainer.world_size / batch.whole_size)
 
-    def _penalty(self, rows: dict[str, tuple[Tensor, Tensor]], count: int) -> Tensor | float:
+    def _penalty(self, embedded: EmbeddedBatch, count: int) -> Tensor | float:
         """Weight decay that is on the rows a batch touches: decay / 2 * |row|^2 for each rating.
 
         The gradient on a row is decay * row times the share of the batch's ratings that touch it;
         the layers that every rating touches are decayed as by the form `gradient`.
         """
         penalty: Tensor | float = 0.0
+        touched = self.model.touched_squares(embedded) if self._row_decay else {}
         for name, decay in self._row_decay.items():
-            if name in rows:
-                squares = torch.stack([each.square().sum() for each in rows[name]]).sum()
+            if name in touched:
+                squares = touched[name]
             else:
                 parameters = self.model.parameter_groups()[name]
                 squares = torch.stack([each.square().sum() for each in parameters]).sum() * count

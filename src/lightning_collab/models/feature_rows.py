@@ -1,0 +1,182 @@
+"""The features of users or items inside a model, and rows mapped from them."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack, vstack
+from torch import Tensor, nn
+
+from lightning_collab.data.features import FeatureBlock
+
+WHOLE_BELOW = 1.5
+"""All rows are mapped where they have at most this many times the entries of the batch's."""
+
+
+class FeatureRows(nn.Module):
+    """The feature blocks of one side, side by side, as buffers, so that a checkpoint has them.
+
+    The row of unknown users or items is the mean of the known rows: what is mapped from it is the
+    mean of what is mapped from them.
+
+    Args:
+        blocks: of one side; their own unknown row is not looked at.
+
+    Attributes:
+        indptr: [rows + 1], where the entries of each row begin (CSR).
+        indices: [entries], column of each entry.
+        values: float32 [entries].
+        width: number of columns.
+    """
+
+    indptr: Tensor
+    indices: Tensor
+    values: Tensor
+
+    def __init__(self, blocks: Sequence[FeatureBlock]) -> None:
+        super().__init__()
+        known = csr_array(hstack([block.matrix[1:] for block in blocks], format="csr"))
+        mean = csr_array(known.mean(axis=0, dtype=np.float64)[None, :])
+        whole = csr_array(vstack([mean, known], format="csr"), dtype=np.float32)
+        whole.sort_indices()
+        self.register_buffer("indptr", torch.from_numpy(whole.indptr))
+        self.register_buffer("indices", torch.from_numpy(whole.indices))
+        self.register_buffer("values", torch.from_numpy(whole.data))
+        self.register_buffer("width_", torch.tensor(whole.shape[1]))
+        self.width: int = whole.shape[1]
+        self._view: tuple[Any, csr_array] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the view of the buffers' memory, which a copy has elsewhere."""
+        return {**self.__dict__, "_view": None}
+
+    def matrix(self) -> csr_array:
+        """The features as a sparse matrix, [rows, width], without a copy; on the processor."""
+        key = (self.values.data_ptr(), self.values.dtype)
+        if self._view is None or self._view[0] != key:
+            parts = (_array(self.values), _array(self.indices), _array(self.indptr))
+            shape = (len(self.indptr) - 1, self.width)
+            self._view = (key, csr_array(parts, shape=shape, copy=False))
+        return self._view[1]
+
+    def select(self, rows: Tensor) -> "SelectedRows":
+        """The features of a batch's users or items.
+
+        Args:
+            rows: int [B].
+        """
+        if self.values.device.type != "cpu":
+            return SelectedRows(self, rows)
+        distinct, position = torch.unique(rows, return_inverse=True)
+        whole = self.matrix()
+        chosen = distinct.numpy()
+        entries = int(np.sum(whole.indptr[chosen + 1] - whole.indptr[chosen], dtype=np.int64))
+        if whole.nnz <= WHOLE_BELOW * entries:
+            return SelectedRows(whole, rows)
+        return SelectedRows(whole[chosen], position)
+
+    def map_all(self, table: Tensor) -> Tensor:
+        """What each row of the vocabulary is mapped to.
+
+        Args:
+            table: float [width, k].
+
+        Returns:
+            float [rows, k].
+        """
+        if table.device.type == "cpu":
+            mapped: Tensor = Mapping.apply(table, self.matrix())  # type: ignore[no-untyped-call]
+            return mapped
+        return nn.functional.embedding_bag(
+            self.indices, table, self.indptr[:-1], mode="sum", per_sample_weights=self.values
+        )
+
+    def uses(self, rows: Tensor) -> Tensor:
+        """How much each column is used by some rows, float [width]: the sum of squared values.
+
+        Args:
+            rows: int [B].
+        """
+        counts = torch.bincount(rows, minlength=len(self.indptr) - 1)
+        each = counts.repeat_interleave(self.indptr.diff(), output_size=len(self.values))
+        used = self.values.new_zeros(self.width)
+        return used.index_add_(0, self.indices, each * self.values.square())
+
+
+class SelectedRows(NamedTuple):
+    """The features of the users or items of a batch of B ratings.
+
+    Attributes:
+        features: on the processor a sparse matrix [n, width] with the features of those that
+            occur; elsewhere those of all, which cost less there than choosing.
+        position: int [B], the row of each rating's user or item in `features`.
+    """
+
+    features: csr_array | FeatureRows
+    position: Tensor
+
+    def map(self, table: Tensor) -> Tensor:
+        """What the features of each rating's user or item are mapped to.
+
+        Args:
+            table: float [width, k].
+
+        Returns:
+            float [B, k].
+        """
+        if isinstance(self.features, FeatureRows):
+            mapped = self.features.map_all(table)
+        else:
+            mapped = Mapping.apply(table, self.features)  # type: ignore[no-untyped-call]
+        return nn.functional.embedding(self.position, mapped)
+
+    def weighted_squares(self, tables: Sequence[Tensor]) -> Tensor:
+        """Squared entries of the tables' rows, by how much the ratings use them.
+
+        A rating uses row c with weight x^2, where x is the feature's value. These weights sum to
+        1 for each block, so that a block weighs as much as the row of an embedding, however many
+        features there are in it.
+
+        Args:
+            tables: float [width, k] each.
+
+        Returns:
+            Scalar: sum over ratings and features of x^2 * |row|^2.
+        """
+        if isinstance(self.features, FeatureRows):
+            used = self.features.uses(self.position)
+        else:
+            matrix = self.features
+            counts = np.bincount(self.position.numpy(), minlength=matrix.shape[0])
+            parts = (matrix.data**2, matrix.indices, matrix.indptr)
+            squares = csr_array(parts, shape=matrix.shape, copy=False)
+            used = torch.from_numpy(squares.T @ counts.astype(matrix.dtype))
+        return torch.stack([used @ table.square().sum(1) for table in tables]).sum()
+
+
+class Mapping(torch.autograd.Function):
+    """Sparse features times a dense table on the processor, with the exact gradient of the table.
+
+    scipy's products are several times as fast here as torch's `embedding_bag` and its gradient,
+    and need no transposed copy of the features.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, matrix: csr_array) -> Tensor:
+        """Float [n, k] of a table [width, k] and features [n, width]."""
+        ctx.matrix = matrix
+        product: NDArray[Any] = matrix @ table.detach().numpy()
+        return torch.from_numpy(product)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Float [width, k]."""
+        product: NDArray[Any] = ctx.matrix.T @ gradient.numpy()
+        return torch.from_numpy(product), None
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array

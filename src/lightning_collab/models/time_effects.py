@@ -1,0 +1,71 @@
+"""Effects of time inside a model: one number for each user (item) and period."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.data.features import TimeEffect
+from lightning_collab.data.vocabulary import UNKNOWN_ROW
+
+
+class TimeEffects(nn.ModuleList):
+    """What each rating's day adds, beside the biases.
+
+    Koren (2009), "Collaborative filtering with temporal dynamics", section 3: biases that differ
+    from day to day. A pair of user and period that the training part does not have adds 0.
+
+    Args:
+        effects: which; each begins at 0.
+    """
+
+    def __init__(self, effects: Sequence[TimeEffect] = ()) -> None:
+        super().__init__(PeriodEffect(effect) for effect in effects)
+
+    def forward(self, batch: RatingBatch) -> Tensor | None:
+        """What each effect adds to each rating, float [B, effects]; None: nothing, or no days."""
+        if not len(self) or batch.day is None:
+            return None
+        return torch.cat([effect(batch) for effect in self], dim=1)
+
+
+class PeriodEffect(nn.Module):
+    """One effect: of a user or an item in a period.
+
+    Args:
+        effect: the pairs that training ratings have.
+    """
+
+    keys: Tensor
+    shape_: Tensor
+
+    def __init__(self, effect: TimeEffect) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.from_numpy(effect.keys))
+        shape = (int(effect.of == "items"), effect.days, effect.first_day, effect.periods)
+        self.register_buffer("shape_", torch.tensor(shape))
+        self.of, self.days = effect.of, effect.days
+        self.first_day, self.periods = effect.first_day, effect.periods
+        self.table = nn.Embedding(len(effect.keys) + 1, 1, padding_idx=UNKNOWN_ROW)
+        nn.init.zeros_(self.table.weight)
+
+    def forward(self, batch: RatingBatch) -> Tensor:
+        """Float [B, 1]."""
+        effect: Tensor = self.table(self.pairs(batch))
+        return effect
+
+    def pairs(self, batch: RatingBatch) -> Tensor:
+        """Which known pair each rating is of, counted from 1, int64 [B]; 0: not a known one."""
+        assert batch.day is not None
+        rows = (batch.users if self.of == "users" else batch.items).long()
+        period = (batch.day.long() - self.first_day).div(self.days, rounding_mode="floor")
+        keys = rows * self.periods + period
+        inside = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
+        known = (
+            (self.keys[inside] == keys)
+            & (period >= 0)
+            & (period < self.periods)
+            & (rows != UNKNOWN_ROW)
+        )
+        return torch.where(known, inside + 1, UNKNOWN_ROW)
