@@ -105,13 +105,14 @@ class History:
             ) from error
         except (OSError, pl.exceptions.PolarsError) as error:
             raise CheckpointError(f"{path}: not readable: {error}") from error
-        users = table["user"].to_numpy() if table.schema == SCHEMA else np.empty(0)
-        items = table["item"].to_numpy() if table.schema == SCHEMA else np.empty(0)
+        if table.schema != SCHEMA or table.is_empty():
+            raise CheckpointError(f"{path}: not the history of a run")
+        users, items = table["user"].to_numpy(), table["item"].to_numpy()
         # The kernels that it goes into check no bounds.
-        if not len(users) or users[-1] >= user_rows or items.max() >= item_rows:
-            raise CheckpointError(f"{path}: not of the users and items of the checkpoint")
         if users[0] < 1 or items.min() < 1 or (np.diff(users) < 0).any():
             raise CheckpointError(f"{path}: not sorted by user")
+        if users[-1] >= user_rows or items.max() >= item_rows:
+            raise CheckpointError(f"{path}: not of the users and items of the checkpoint")
         return cls(
             np.searchsorted(users, np.arange(user_rows + 1)).astype(np.int64),
             items,

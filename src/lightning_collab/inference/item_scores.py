@@ -64,9 +64,7 @@ class DotProductScores(ItemScores):
     def __init__(self, model: RatingModel, tables: Tables) -> None:
         super().__init__(model, tables)
         one = tables["embeddings"]["users"].new_ones
-        users, items = [], []
-        for side, columns in (("users", users), ("items", items)):
-            columns.append(tables["embeddings"][side])
+        users, items = [tables["embeddings"]["users"]], [tables["embeddings"]["items"]]
         if "biases" in tables:
             user_bias, item_bias = tables["biases"]["users"], tables["biases"]["items"]
             users += [user_bias, one(len(user_bias), 1)]
@@ -138,7 +136,7 @@ def item_scores(model: RatingModel) -> ItemScores:
     Args:
         model: a trained one, in evaluation mode.
     """
-    tables = model_tables(model)
+    tables = model.effective_tables()
     if isinstance(model, EmbeddingDotBias | MatrixProduct):
         return DotProductScores(model, tables)
     return PairwiseScores(model, tables)
@@ -153,20 +151,6 @@ def rate_rows(model: RatingModel, rows: dict[str, tuple[Tensor, Tensor]]) -> Ten
     """
     nobody = torch.zeros(len(rows["embeddings"][0]), dtype=torch.int32)
     return model.rate(rows, RatingBatch(nobody, nobody, nobody.float()))
-
-
-def model_tables(model: RatingModel) -> Tables:
-    """The tables of a model as they are used, whatever they are made of.
-
-    Args:
-        model: a trained one.
-    """
-    if hasattr(model, "effective_tables"):
-        return model.effective_tables()
-    return {
-        group: {side: table.weight.detach() for side, table in tables.items()}
-        for group, tables in model.lookup_tables().items()
-    }
 
 
 def no_seen(count: int) -> tuple[np.ndarray, Ints]:

@@ -81,7 +81,7 @@ def _on_threads(work: Callable[[int], None], starts: range) -> None:
 _ANY_ORDER: Any = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_ANY_ORDER)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
 def _pair_products(
     user_vectors: Floats, item_vectors: Floats, users: Ints, items: Ints, products: Floats
 ) -> None:
@@ -93,7 +93,7 @@ def _pair_products(
         products[n] = total
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _best_unseen(
     scores: Floats, starts: NDArray[np.int64], seen: Ints, columns: Ints, highest: Floats
 ) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_collab.errors import NotFoundError
 from lightning_collab.inference.item_scores import ItemScores, UserRows, rate_rows
 
+if TYPE_CHECKING:
+    from lightning_collab.inference.trained_run import TrainedRun
+
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-6
+MEASURED_ON = 100_000
+"""About how many ratings the error is measured on."""
 LEAST_VARIANCE = 1e-3
 """Of a direction in which the trained users do not differ, as a share of the mean variance."""
 
@@ -87,7 +94,7 @@ class TrainedUsers:
         of_items = [scores.tables[group]["items"][items] for group in self.groups]
 
         def rows_of(z: Tensor) -> UserRows:
-            parts = (mean + factor @ z).split(self.widths)
+            parts = torch.split(mean + factor @ z, list(self.widths))
             return dict(zip(self.groups, (part[None] for part in parts), strict=True))
 
         optimizer = torch.optim.LBFGS(
@@ -107,9 +114,31 @@ class TrainedUsers:
             }
             errors = rate_rows(scores.model, pairs) - ratings
             loss = errors.square().sum() + error_variance * z.square().sum()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         with torch.enable_grad():
-            optimizer.step(objective)
+            optimizer.step(objective)  # type: ignore[no-untyped-call]
         return rows_of(z.detach())
+
+
+def error_variance(run: TrainedRun) -> float:
+    """The mean squared error of a run on ratings that it was not trained on.
+
+    Args:
+        run: the trained run.
+
+    Returns:
+        On the held-out ratings of known users and items; where there are none, on the training
+        ratings, which is too little.
+
+    Raises:
+        CheckpointError: the run does not know what its users have rated.
+    """
+    history = run.history
+    chosen = np.flatnonzero(history.held_out) if history.held_out.any() else np.arange(len(history))
+    chosen = chosen[:: max(1, len(chosen) // MEASURED_ON)]
+    users = np.searchsorted(history.starts, chosen, side="right") - 1
+    ids = run.user_vocabulary.decode(users), run.item_vocabulary.decode(history.items[chosen])
+    errors = run.predict(*ids)["prediction"].to_numpy() - history.ratings[chosen]
+    return float(np.mean(errors**2))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.data.vocabulary import UNKNOWN_ROW, Vocabulary
 from lightning_collab.inference.item_scores import DotProductScores
 from lightning_collab.models import RatingModel
 
@@ -42,8 +42,8 @@ def predict(
     Raises:
         ValueError: the columns are not of one length.
     """
-    user_rows = run.user_vocabulary.encode(users)
-    item_rows = run.item_vocabulary.encode(items)
+    user_rows = _encoded(run.user_vocabulary, users)
+    item_rows = _encoded(run.item_vocabulary, items)
     if len(user_rows) != len(item_rows):
         raise ValueError(f"{len(user_rows)} users, but {len(item_rows)} items")
     days = None
@@ -59,6 +59,13 @@ def predict(
         known_user=pl.Series(user_rows != UNKNOWN_ROW),
         known_item=pl.Series(item_rows != UNKNOWN_ROW),
     )
+
+
+def _encoded(vocabulary: Vocabulary, raw_ids: RawIds) -> NDArray[np.int32]:
+    """Rows of ids that may be of several types."""
+    if not isinstance(raw_ids, pl.Series):
+        raw_ids = pl.Series(list(raw_ids), dtype=vocabulary.ids.dtype, strict=False)
+    return vocabulary.encode(raw_ids)
 
 
 def has_time_effects(run: TrainedRun) -> bool:

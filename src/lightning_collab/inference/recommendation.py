@@ -130,7 +130,7 @@ def _recommended(run: TrainedRun, person: Person, top_k: int) -> pl.DataFrame:
     rows = columns[0, chosen] + 1
     ratings = run.item_scores.ratings(torch.from_numpy(scores[0, chosen]))
     shown = [name for name in ("item", "title", "genres") if name in run.items.columns]
-    table = run.items[(rows - 1).tolist()].select(shown)
+    table: pl.DataFrame = run.items[(rows - 1).tolist()].select(shown)
     return table.with_columns(
         pl.Series("prediction", ratings.clamp(*run.rating_range).numpy()),
         _reasons(run, rows, person),
@@ -141,7 +141,7 @@ def _recommended(run: TrainedRun, person: Person, top_k: int) -> pl.DataFrame:
 def _reasons(run: TrainedRun, rows: NDArray[np.int32], person: Person) -> pl.Series:
     """For each recommended item the most similar ones that the person rated well."""
     shown = [name for name in ("item", "title") if name in run.items.columns]
-    kinds = {name: run.items.schema[name] for name in shown}
+    kinds: dict[str, Any] = {name: run.items.schema[name] for name in shown}
     kind = pl.List(pl.Struct({**kinds, "rating": pl.Float32(), "similarity": pl.Float32()}))
     liked = person.ratings >= person.ratings.mean() if len(person.ratings) else person.ratings > 0
     items, ratings = person.items[liked], person.ratings[liked]
@@ -154,16 +154,14 @@ def _reasons(run: TrainedRun, rows: NDArray[np.int32], person: Person) -> pl.Ser
     ]
     nearest = (directions[0] @ directions[1].T).topk(min(REASONS, len(items)), dim=1)
     places = nearest.indices.flatten().numpy()
-    named = run.items[(items[places] - 1).tolist()].select(shown)
-    reasons = named.with_columns(
-        pl.Series("rating", ratings[places]),
-        pl.Series("similarity", nearest.values.flatten().numpy()),
-    ).to_struct("because_of")
-    # A list for each recommended item, without what points the other way.
-    alike = nearest.values.flatten().numpy() > 0
-    of_item = pl.Series("of", np.repeat(np.arange(len(rows)), nearest.indices.shape[1]))
-    kept = pl.DataFrame([of_item, reasons]).filter(pl.Series(alike))
-    lists = kept.group_by("of", maintain_order=True).agg("because_of")
-    everyone = pl.DataFrame({"of": np.arange(len(rows))})
-    joined = everyone.join(lists, on="of", how="left", maintain_order="left")["because_of"]
-    return joined.fill_null(pl.lit([], dtype=kind)) if joined.null_count() else joined
+    columns = [run.items[name].gather(items[places] - 1).to_list() for name in shown]
+    columns += [ratings[places].tolist(), nearest.values.flatten().tolist()]
+    names = [*shown, "rating", "similarity"]
+    reasons = [dict(zip(names, each, strict=True)) for each in zip(*columns, strict=True)]
+    count = nearest.indices.shape[1]
+    # What points the other way is no reason.
+    alike = [
+        [each for each in reasons[start : start + count] if each["similarity"] > 0]
+        for start in range(0, len(reasons), count)
+    ]
+    return pl.Series("because_of", alike, dtype=kind)
