@@ -42,7 +42,9 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
     trainer = config.trainer
     if config.model.name not in FUSED_MODELS:
         return f"there are no fused kernels for model={config.model.name}"
-    if trainer.strategy == "ddp":
+    if config.features:
+        return "there are no fused kernels for features"
+    if trainer.strategy == "ddp" or trainer.num_nodes > 1 or trainer.devices not in (1, "auto"):
         return f"fused steps are of one process, and trainer={trainer.name} has several"
     if trainer.accelerator == "gpu":
         return f"fused steps are of the processor, and trainer={trainer.name} is not"

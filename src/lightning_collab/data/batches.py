@@ -1,12 +1,15 @@
 """Ratings as tensors that are already where they are needed, cut into batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+StretchEnd = Callable[[int, int], int]
+"""From an epoch and the number of a batch in it to the batch before which a stretch ends."""
 
 
 class RatingBatch(NamedTuple):
@@ -49,6 +52,8 @@ class RatingBatches:
         rank: of this process.
         world_size: number of ranks.
         device: where the tensors are kept; batches are slices of them.
+        stretch_end: given, several whole batches are yielded as one, for whoever cuts them up
+            itself; for one rank alone.
     """
 
     def __init__(
@@ -64,7 +69,10 @@ class RatingBatches:
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
+        stretch_end: StretchEnd | None = None,
     ) -> None:
+        assert stretch_end is None or world_size == 1
+        self._stretch_end = stretch_end
         self.users = users.to(device)
         self.items = items.to(device)
         self.ratings = ratings.to(device)
@@ -123,13 +131,16 @@ class RatingBatches:
         draw_seed = _mixed(self.seed + 1, self.epoch)
         while self._next < len(self):
             first = self._next * self.batch_size
-            whole_size = min(self.batch_size, self.rows - first)
+            end_batch = self._next + 1
+            if self._stretch_end is not None:
+                end_batch = max(end_batch, self._stretch_end(self.epoch, self._next))
+            whole_size = min(end_batch * self.batch_size, self.rows) - first
             start = self.rank * whole_size // self.world_size
             end = (self.rank + 1) * whole_size // self.world_size
             mine: Any = slice(first + start, first + end)
             if order is not None:
                 mine = order[mine]
-            self._next += 1
+            self._next = end_batch
             yield RatingBatch(
                 self.users[mine],
                 self.items[mine],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lightning_collab.config.data import DataSource
 from lightning_collab.config.features import FeaturesConfig
 from lightning_collab.config.split import Split
-from lightning_collab.data.batches import RatingBatch, RatingBatches
+from lightning_collab.data.batches import RatingBatch, RatingBatches, StretchEnd
 from lightning_collab.data.features.build import FeatureSet, TrainingRows, build_features
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, split_rows
@@ -61,6 +61,7 @@ class RatingDataModule(pl.LightningDataModule):
 
     Attributes:
         features: blocks and effects, made of the training rows and the side tables alone.
+        stretch_end: set by an engine that takes several training batches at a time.
 
     Raises:
         DataError: the split leaves a part without rows, or a feature cannot be had.
@@ -87,6 +88,7 @@ class RatingDataModule(pl.LightningDataModule):
             table.items[train]
         )
         self.mean_rating = float(table.ratings[train].mean(dtype=np.float64))
+        self.stretch_end: StretchEnd | None = None
         self._wants_day = features is not None and bool(features.time)
         self.features = self._features(features) if features else FeatureSet()
 
@@ -174,6 +176,7 @@ class RatingDataModule(pl.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             device=trainer.strategy.root_device if trainer else "cpu",
+            stretch_end=self.stretch_end if shuffle else None,
         )
 
     def whole_batches(self, rows: Rows) -> RatingBatches:

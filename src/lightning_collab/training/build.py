@@ -10,7 +10,7 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.models import RatingFacts, build_model
-from lightning_collab.training.gradient_module import GradientModule
+from lightning_collab.training.engines.choice import gradient_module
 from lightning_collab.training.least_squares_module import LeastSquaresModule
 from lightning_collab.training.rating_module import RatingModule
 from lightning_collab.training.schedules import Schedule
@@ -39,7 +39,7 @@ def build_module(
     Args:
         config: of the run.
         data: whose vocabularies give the tables their sizes.
-        schedule: of the learning rate, in place of the config's.
+        schedule: of the learning rate, in place of the config's; each step is then seen by itself.
     """
     torch.manual_seed(config.seed)
     facts = RatingFacts(
@@ -59,4 +59,4 @@ def build_module(
     if isinstance(config.model, LeastSquaresFactorsConfig):
         return LeastSquaresModule(model, config, **measured)
     steps = data.steps_per_epoch(config.trainer.limit_train_batches)
-    return GradientModule(model, config, steps_per_epoch=steps, schedule=schedule, **measured)
+    return gradient_module(model, config, steps_per_epoch=steps, schedule=schedule, **measured)

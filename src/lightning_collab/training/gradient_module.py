@@ -40,6 +40,7 @@ class GradientModule(RatingModule):
         schedule: Schedule | None = None,
     ) -> None:
         super().__init__(model, config, rating_range=rating_range, vocabularies=vocabularies)
+        self.steps_per_epoch = steps_per_epoch
         self.schedule = schedule or build_schedule(
             config.scheduler,
             lr=config.optimizer.lr,

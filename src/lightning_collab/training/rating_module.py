@@ -14,6 +14,7 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import CheckpointError, TrainingError
 from lightning_collab.models import RatingModel
+from lightning_collab.training.engines.step_counts import carry_over_steps
 from lightning_collab.training.rating_metrics import RatingMetrics
 
 EXPLODED = 100
@@ -167,6 +168,7 @@ class RatingModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the sums of the epoch under way and the state of torch's random numbers."""
         self._check_vocabularies(checkpoint)
+        carry_over_steps(checkpoint)
         self._squared_errors = checkpoint["epoch_sums"]["squared_errors"].to(torch.float64)
         self._rows_seen = checkpoint["epoch_sums"]["rows_seen"]
         _set_rng_state(checkpoint["rng_state"])

@@ -14,6 +14,7 @@ from lightning_collab.config.scheduler import WarmRestartsConfig
 from lightning_collab.training.cycles import CycleCheckpoints, warn_of_unfinished_cycle
 from lightning_collab.training.devices import check_devices
 from lightning_collab.training.interrupt import SaveOnInterrupt
+from lightning_collab.training.engines.choice import by_autograd
 from lightning_collab.training.progress import TrainingProgress
 from lightning_collab.training.run_directory import RunDirectory
 from lightning_collab.training.safe_checkpoint_io import SafeCheckpointIO
@@ -110,7 +111,8 @@ def _devices(config: RunConfig) -> dict[str, Any]:
         "num_nodes": settings.num_nodes,
         "strategy": _strategy(config),
         "precision": settings.precision,
-        "gradient_clip_val": settings.gradient_clip_val,
+        # Fused steps clip on their own: Lightning does not where the optimisation is manual.
+        "gradient_clip_val": settings.gradient_clip_val if by_autograd(config) else None,
         # Our batches are shared out to the ranks already, and begin with no need of a rehearsal.
         "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
@@ -124,7 +126,8 @@ def _callbacks(
     callbacks: list[pl.Callback] = [SaveOnInterrupt(run.last_checkpoint), *further]
     if config.callbacks.progress_bar:
         callbacks.append(TrainingProgress())
-    if config.logger.name != "none" and config.model.by_gradient:
+    # Fused steps log their own rates, since Lightning sees only the first of each stretch.
+    if config.logger.name != "none" and by_autograd(config):
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     if isinstance(config.scheduler, WarmRestartsConfig) and config.model.by_gradient:
         warn_of_unfinished_cycle(config.scheduler, config.trainer.max_epochs)

@@ -2,13 +2,16 @@
 
 import shutil
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.training import Engine, obstacle
 from lightning_collab.errors import ConfigError
+from lightning_collab.models import RatingModel
+from lightning_collab.training.gradient_module import GradientModule
+from lightning_collab.training.schedules import Schedule
 
 
 class EngineChoice(NamedTuple):
@@ -44,11 +47,44 @@ def choose_engine(config: RunConfig) -> EngineChoice:
     return EngineChoice(asked, "as the config says")
 
 
+def by_autograd(config: RunConfig) -> bool:
+    """Whether Lightning itself steps an optimiser with autograd's gradients.
+
+    Args:
+        config: of any run.
+    """
+    return config.model.by_gradient and choose_engine(config).engine != "fused"
+
+
+def gradient_module(
+    model: RatingModel, config: RunConfig, *, schedule: Schedule | None, **built_with: Any
+) -> GradientModule:
+    """The module of the engine that a config asks for.
+
+    Args:
+        model: what is trained.
+        config: of the run.
+        schedule: in place of the config's; each step is then seen by itself.
+        built_with: see `GradientModule`.
+
+    Raises:
+        ConfigError: this machine lacks what the engine that is asked for needs.
+    """
+    if choose_engine(config).engine != "fused":
+        return GradientModule(model, config, schedule=schedule, **built_with)
+    # numba takes a while to import.
+    from lightning_collab.training.engines.fused_module import FusedModule
+
+    module = FusedModule(model, config, schedule=schedule, **built_with)
+    module.one_by_one = schedule is not None
+    return module
+
+
 def _fastest(config: RunConfig) -> EngineChoice:
     reason = obstacle("fused", config) or _lacking("fused", config)
-    if reason is not None:
-        return EngineChoice("eager", reason)
-    return EngineChoice("eager", "the reference")
+    if reason is None:
+        return EngineChoice("fused", "the fastest for this model on a processor")
+    return EngineChoice("eager", reason)
 
 
 def _lacking(engine: Engine, config: RunConfig) -> str | None:

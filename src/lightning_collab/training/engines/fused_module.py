@@ -1,0 +1,148 @@
+"""Training by fused kernels: a stretch of batches at each of Lightning's steps."""
+
+from bisect import bisect_right
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+
+from lightning_collab.config.scheduler import WarmRestartsConfig
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.training.engines.fused_optimizer import FusedSteps, Stretch
+from lightning_collab.training.engines.step_counts import count_further_steps
+from lightning_collab.training.gradient_module import GradientModule
+from lightning_collab.training.parameter_groups import parameter_groups
+
+STRETCH_RATINGS = 1 << 18
+"""Ratings in a stretch: a tenth of a second or so, after which Ctrl-C is heard."""
+
+
+class FusedModule(GradientModule):
+    """The steps of `GradientModule`, many at a time and without autograd.
+
+    `training_step` gets the ratings of several batches; what it does is what as many steps of
+    `GradientModule` would do, to float rounding. Lightning's counts are moved on by as many steps.
+
+    Attributes:
+        one_by_one: whether each of Lightning's steps is one batch, for whoever looks at each loss.
+    """
+
+    automatic_optimization = False
+    one_by_one = False
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser over the named groups; its rates are set at the end of each stretch."""
+        optimizer = FusedSteps(
+            parameter_groups(self.model, self.config.optimizer),
+            self.config.optimizer,
+            self.model,
+            lazy=self.config.training.untouched_rows == "lazy",
+            clip=self.config.trainer.gradient_clip_val,
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
+
+    def setup(self, stage: str) -> None:
+        """Ask the data for several batches at a time."""
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and data is not None:
+            data.stretch_end = self.stretch_end
+
+    def teardown(self, stage: str) -> None:
+        """Leave the data as it was."""
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and data is not None:
+            data.stretch_end = None
+
+    def stretch_end(self, epoch: int, batch: int) -> int:
+        """Where a stretch ends that begins with a batch of an epoch.
+
+        It ends with the epoch, with a cycle of the schedule (whose checkpoint is of that step) and
+        after so many ratings that catching up all rows costs little beside it.
+
+        Args:
+            epoch: counted from 0.
+            batch: the first of the stretch, counted from 0.
+
+        Returns:
+            The batch before which it ends.
+        """
+        if self.one_by_one:
+            return batch + 1
+        size, per_epoch = self.config.batch_size, self.steps_per_epoch
+        if size == "full":
+            return per_epoch
+        rows = sum(len(table.weight) for table in self._tables())
+        end = min(per_epoch, batch + max(1, max(STRETCH_RATINGS, 2 * rows) // size))
+        start = epoch * per_epoch
+        following = bisect_right(self._cycle_ends, start + batch)
+        if following < len(self._cycle_ends):
+            end = min(end, self._cycle_ends[following] - start)
+        return end
+
+    def _tables(self) -> list[torch.nn.Embedding]:
+        return list(self.model.lookup_tables()["embeddings"].values())
+
+    @property
+    def _cycle_ends(self) -> list[int]:
+        """Optimiser steps at which a cycle of the schedule ends, ascending."""
+        scheduler = self.config.scheduler
+        if not isinstance(scheduler, WarmRestartsConfig):
+            return []
+        ends = scheduler.cycle_ends(self.config.trainer.max_epochs)
+        return [round(end * self.steps_per_epoch) for end in ends]
+
+    def training_step(self, batch: RatingBatch, batch_idx: int) -> dict[str, Any]:  # type: ignore[override]
+        """Take the steps of a stretch.
+
+        Returns:
+            `loss` of the last step, with its penalty.
+        """
+        size = self.config.batch_size
+        batch_size = len(batch.ratings) if size == "full" else size
+        steps = -(-len(batch.ratings) // batch_size)
+        scheduler: Any = self.lr_schedulers()
+        first = scheduler.last_epoch
+        factors = np.array([self.schedule(step) for step in range(first, first + steps)])
+        stretch = Stretch(
+            batch.users, batch.items, batch.ratings, batch_size, factors, self.one_by_one
+        )
+
+        def take() -> Stretch:
+            return stretch
+
+        optimizer: Any = self.optimizers()
+        optimizer.step(closure=take)
+        losses = optimizer.losses
+        self._squared_errors += losses.squared_errors.sum()
+        self._rows_seen += len(batch.ratings)
+        if losses.taken < steps and self.stops_on_divergence:
+            count_further_steps(self.trainer, losses.taken)
+            self._stop("the training loss is no longer a number")
+        scheduler.last_epoch = first + steps - 1
+        scheduler._step_count += steps - 1
+        scheduler.step()
+        count_further_steps(self.trainer, steps - 1)
+        self._log_rates(first, factors)
+        last = len(batch.ratings) - (steps - 1) * batch_size
+        loss = losses.squared_errors[-1] / last + losses.penalties[-1:].sum()
+        return {"loss": torch.tensor(loss)}
+
+    def on_train_batch_end(self, outputs: Any, batch: RatingBatch, batch_idx: int) -> None:
+        """Look whether the loss explodes; the kernels have seen whether it is a number."""
+        self._stop_if_diverged()
+
+    def _log_rates(self, first: int, factors: np.ndarray[Any, Any]) -> None:
+        """The points of the learning-rate curves that Lightning's monitor would log one by one."""
+        if not self.trainer.loggers:
+            return
+        optimizer: Any = self.optimizers()
+        every = self.config.trainer.log_every_n_steps
+        for step in range(first + (-first - 1) % every, first + len(factors), every):
+            rates = {
+                f"lr-{optimizer.name}/{group['name']}": group["initial_lr"] * factors[step - first]
+                for group in optimizer.param_groups
+            }
+            for logger in self.trainer.loggers:
+                logger.log_metrics(rates, step=step)

@@ -1,0 +1,240 @@
+"""Many optimiser steps of a factor model as one step of a torch optimiser."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightning_collab.config.optimizer import AdamConfig, Optimizer, SGDConfig
+from lightning_collab.models import RatingModel
+from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
+from lightning_collab.training.engines.adam_rule import adam_rule
+from lightning_collab.training.engines.kernel import Output, Side, Table, train_stretch
+from lightning_collab.training.engines.sgd_rule import sgd_rule
+from lightning_collab.training.engines.update_rule import UpdateRule, frozen_rule
+from lightning_collab.training.optimizers import build_optimizer
+
+SIDES = ("users", "items")
+Array = NDArray[Any]
+
+
+class Stretch(NamedTuple):
+    """Batches that are taken in one go.
+
+    Attributes:
+        users: int32 [n].
+        items: int32 [n].
+        ratings: float [n].
+        batch_size: ratings in a step; the last may have fewer.
+        factors: float64 [steps], the schedule's factor on every group's learning rate.
+        with_penalties: whether the penalty of each step is wanted.
+    """
+
+    users: Tensor
+    items: Tensor
+    ratings: Tensor
+    batch_size: int
+    factors: NDArray[np.float64]
+    with_penalties: bool = False
+
+
+class StretchLosses(NamedTuple):
+    """What the steps of a stretch saw.
+
+    Attributes:
+        squared_errors: float64 [steps], their sum over each batch, before the step.
+        penalties: float64 [steps], the penalty on touched rows over the batch's size; [0] where it
+            was not asked for.
+        taken: steps taken; fewer than there are where a loss was no number.
+    """
+
+    squared_errors: NDArray[np.float64]
+    penalties: NDArray[np.float64]
+    taken: int
+
+
+class FusedSteps(torch.optim.Optimizer):
+    """SGD or Adam on the tables of a factor model, a whole stretch of batches at each `step`.
+
+    Parameters, groups and state are those of torch's optimisers, by the same names, so that a
+    checkpoint of one engine is one of the other. The kernels work on the tensors' own memory.
+
+    Args:
+        groups: from `parameter_groups`.
+        config: the `optimizer` section.
+        model: whose tables are trained, on the processor, in float32 or float64.
+        lazy: rows that a batch does not touch stay as they are.
+        clip: norm to which gradients are clipped; None: not.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        config: Optimizer,
+        model: RatingModel,
+        *,
+        lazy: bool,
+        clip: float | None,
+    ) -> None:
+        alike = build_optimizer(groups, config)
+        super().__init__(alike.param_groups, alike.defaults)
+        self.name = type(alike).__name__
+        # torch's optimiser has none where the penalty is a part of the loss; the kernels need it.
+        self._decays = {group["name"]: group["weight_decay"] for group in groups}
+        self._config = config
+        self._model = model
+        self._lazy = lazy
+        self._clip = clip or 0.0
+        self._work: dict[str, _Workspace] = {}
+        self.losses = StretchLosses(np.zeros(0), np.zeros(0), 0)
+        """Of the last stretch."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of torch's optimiser or of another of these."""
+        super().load_state_dict(state_dict)
+        self._work.clear()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Take the steps of a stretch; `losses` then says what they saw.
+
+        Args:
+            closure: gives the `Stretch`.
+        """
+        assert closure is not None
+        stretch: Stretch = closure()
+        steps = len(stretch.factors)
+        rules = {group["name"]: self._rule(group, stretch.factors) for group in self.param_groups}
+        ratings = stretch.ratings.numpy()
+        squared_errors = np.zeros(steps)
+        penalties = np.zeros(steps if stretch.with_penalties else 0)
+        taken = train_stretch(
+            self._side("users", stretch.users.numpy(), stretch.batch_size),
+            self._side("items", stretch.items.numpy(), stretch.batch_size),
+            rules["embeddings"],
+            rules.get("biases") or frozen_rule(),
+            ratings,
+            self._output(),
+            stretch.batch_size,
+            self._lazy,
+            self._clip,
+            squared_errors,
+            penalties,
+        )
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if "step" in self.state.get(parameter, {}):
+                    self.state[parameter]["step"] += taken
+        self.losses = StretchLosses(squared_errors, penalties, taken)
+
+    def _rule(self, group: dict[str, Any], factors: NDArray[np.float64]) -> UpdateRule:
+        if not any(parameter.requires_grad for parameter in group["params"]):
+            on_rows = self._config.decay == "touched_rows"
+            return frozen_rule(self._decays[group["name"]] if on_rows else 0.0)
+        rates = group.get("initial_lr", group["lr"]) * factors
+        decay = self._decays[group["name"]]
+        match self._config:
+            case SGDConfig():
+                return sgd_rule(self._config, rates, decay)
+            case AdamConfig():
+                state = self._state(group["params"][0])
+                return adam_rule(self._config, rates, decay, int(state["step"]))
+
+    def _state(self, parameter: nn.Parameter) -> dict[str, Any]:
+        """What torch's optimiser would remember of a parameter, zeros at first."""
+        state: dict[str, Any] = self.state[parameter]
+        if isinstance(self._config, AdamConfig):
+            if not state:
+                state["step"] = torch.tensor(0.0)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        elif self._config.momentum and state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        return state
+
+    def _output(self) -> Output:
+        if isinstance(self._model, EmbeddingDotBias):
+            output = self._model.output
+            if output.kind == "sigmoid":
+                return Output(True, float(output.low), float(output.span))
+            return Output(False, float(output.mean_rating), 1.0)
+        return Output(False, 0.0, 1.0)
+
+    def _side(self, side: str, ids: Array, batch_size: int) -> Side:
+        tables = self._model.lookup_tables()
+        factors = self._table(tables["embeddings"][side].weight)
+        rows = len(factors.weight)
+        if "biases" in tables:
+            bias = self._table(tables["biases"][side].weight)
+        else:
+            zeros = np.zeros((rows, 1), factors.weight.dtype)
+            bias = Table(zeros, zeros, zeros[:0])
+        work = self._work.get(side)
+        if work is None or work.batch_size != batch_size:
+            work = self._work[side] = _Workspace.of(factors, bias, batch_size)
+        work.done[:] = 0
+        return Side(
+            ids.astype(np.int32, copy=False),
+            factors,
+            bias,
+            work.done,
+            work.moving,
+            work.slot,
+            work.all_rows,
+            work.rows,
+            work.counts,
+            work.factor_gradients,
+            work.bias_gradients,
+        )
+
+    def _table(self, parameter: Tensor) -> Table:
+        weight = parameter.detach().numpy()
+        nothing = weight[:0]
+        if not parameter.requires_grad:
+            return Table(weight, nothing, nothing)
+        assert isinstance(parameter, nn.Parameter)
+        state = self._state(parameter)
+        if isinstance(self._config, AdamConfig):
+            return Table(weight, state["exp_avg"].numpy(), state["exp_avg_sq"].numpy())
+        if self._config.momentum:
+            return Table(weight, state["momentum_buffer"].numpy(), nothing)
+        # The kernels write a momentum that is multiplied by 0 before it is read.
+        return Table(weight, np.zeros_like(weight), nothing)
+
+
+class _Workspace(NamedTuple):
+    """What a side needs beside its tables; see `Side`."""
+
+    batch_size: int
+    done: Array
+    moving: Array
+    slot: Array
+    all_rows: Array
+    rows: Array
+    counts: Array
+    factor_gradients: Array
+    bias_gradients: Array
+
+    @classmethod
+    def of(cls, factors: Table, bias: Table, batch_size: int) -> "_Workspace":
+        weight = factors.weight
+        rows = len(weight)
+        moving = np.zeros(rows, np.bool_)
+        for table in (factors, bias):
+            if len(table.first):
+                moving |= np.any(table.first, axis=1)
+        places = min(rows, batch_size)
+        return cls(
+            batch_size=batch_size,
+            done=np.zeros(rows, np.int64),
+            moving=moving,
+            slot=np.full(rows, -1, np.int32),
+            all_rows=np.arange(rows, dtype=np.int32),
+            rows=np.zeros(places, np.int32),
+            counts=np.zeros(places, np.int32),
+            factor_gradients=np.zeros((places, weight.shape[1]), weight.dtype),
+            bias_gradients=np.zeros((places, 1), weight.dtype),
+        )

@@ -1,0 +1,58 @@
+"""What the kernels know of an optimiser for one group of parameters: numbers for each step."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+# Places in `UpdateRule.numbers`.
+KIND, ROW_DECAY, RESTING, BETA1, BETA2, EPS, DECAY, WINDOW, SERIES = range(9)
+FROZEN, SGD, ADAM = 0.0, 1.0, 2.0
+
+# Rows of `UpdateRule.steps`: SGD has the first, Adam the others.
+GAIN = 0
+RATE, ROOT, SHRINK, SHRINK_AFTER, POWER1, POWER2, STRETCHED, SUMS = range(8)
+SERIES_TERMS = 8
+"""Terms of the series in eps / sqrt(v) by which Adam's missed steps are summed."""
+
+
+class UpdateRule(NamedTuple):
+    """The optimiser of one group over the steps of a stretch; see `sgd_rule` and `adam_rule`.
+
+    Three arrays for either optimiser, so that one kernel is compiled.
+
+    Attributes:
+        numbers: float64 [9]. KIND: one of FROZEN, SGD, ADAM. ROW_DECAY: of the penalty on the rows
+            that a batch touches. RESTING: 1 where a row whose moments are zero stays as it is while
+            no batch touches it. Of Adam: BETA1, BETA2, EPS; DECAY: weight decay that is added to
+            the gradient; WINDOW: missed steps after which a first moment no longer moves a weight;
+            SERIES: 1 where missed steps can be summed.
+        steps: float64 [rows, steps + 1]. SGD's GAIN: what a gradient is multiplied with on its way
+            to the weight. Adam's RATE: learning rate with both bias corrections in it; ROOT: square
+            root of the second bias correction; SHRINK: factor of decoupled decay; SHRINK_AFTER:
+            product of these from a step on; POWER1, POWER2: powers of beta1 and beta2; STRETCHED:
+            powers of 1 / sqrt(beta2); SUMS: SERIES_TERMS rows, sums over the steps from one on.
+        chain: float64 [levels, steps, 4], SGD: step t of an untouched row is the 2 x 2 matrix
+            `chain[0, t]` on (weight, momentum); `chain[k, j]` is the product of the steps
+            j * 2^k to (j + 1) * 2^k.
+    """
+
+    numbers: Numbers
+    steps: Numbers
+    chain: Numbers
+
+
+NO_CHAIN = np.zeros((0, 0, 4))
+
+
+def frozen_rule(row_decay: float = 0.0) -> UpdateRule:
+    """The rule of a group that is not trained, or that the model does not have.
+
+    Args:
+        row_decay: of the penalty, which counts in the loss all the same.
+    """
+    numbers = np.zeros(9)
+    numbers[ROW_DECAY] = row_decay
+    return UpdateRule(numbers, np.zeros((0, 0)), NO_CHAIN)
