@@ -30,23 +30,20 @@ def category_block(key: str, name: str, column: pl.Series) -> FeatureBlock:
     Raises:
         DataError: all have the same value.
     """
-    lists = column.to_frame("value").with_row_index("row")
+    entries = column.to_frame("value").with_row_index("row")
     if isinstance(column.dtype, pl.List | pl.Array):
-        lists = lists.explode("value")
-    lists = lists.with_columns(pl.col("value").cast(pl.String)).unique(maintain_order=True)
-    # A null beside other values of the same list says nothing.
-    lists = lists.filter(pl.col("value").is_not_null() | (pl.len().over("row") == 1))
-    present = lists["value"].drop_nulls().unique().sort()
-    missing = lists["value"].null_count()
-    _report_missing(key, missing, len(column))
-    labels = pl.concat([present, pl.Series([MISSING])]) if missing else present
+        entries = entries.explode("value")
+    entries = entries.with_columns(pl.col("value").cast(pl.String)).drop_nulls()
+    entries = entries.unique(maintain_order=True)
+    values = entries["value"].unique().sort()
+    without = np.setdiff1d(np.arange(len(column)), entries["row"].to_numpy())
+    labels = pl.concat([values, pl.Series([MISSING])]) if len(without) else values
+    _report_missing(key, len(without), len(column))
     _check_several(key, labels, len(column))
-    position = present.search_sorted(lists["value"].fill_null(present[0] if len(present) else ""))
-    columns = np.where(lists["value"].is_null().to_numpy(), len(present), position.to_numpy())
-    rows = lists["row"].to_numpy().astype(np.int32) + 1
-    return FeatureBlock.of_pairs(
-        name, rows, columns.astype(np.int32), labels.rename("label"), len(column) + 1
-    )
+    positions = values.search_sorted(entries["value"]).to_numpy() if len(values) else np.empty(0)
+    rows = np.concatenate([entries["row"].to_numpy(), without]).astype(np.int32) + 1
+    columns = np.concatenate([positions, np.full(len(without), len(values))]).astype(np.int32)
+    return FeatureBlock.of_pairs(name, rows, columns, labels.rename("label"), len(column) + 1)
 
 
 def binned_block(key: str, name: str, column: pl.Series, bins: int) -> FeatureBlock:
@@ -76,7 +73,7 @@ def binned_block(key: str, name: str, column: pl.Series, bins: int) -> FeatureBl
     _report_missing(key, missing, len(column))
     edges = np.empty(0)
     if len(numbers):
-        cuts = np.quantile(numbers, np.arange(1, bins) / bins, method="nearest")
+        cuts = np.quantile(numbers, np.arange(1, bins) / bins, method="higher")
         edges = np.unique(cuts[cuts > numbers.min()])
     labels = pl.Series("label", _bin_names(numbers, edges), dtype=pl.String)
     labels = pl.concat([labels, pl.Series("label", [MISSING])]) if missing else labels
