@@ -18,6 +18,8 @@ class ModelConfig(Section):
     """Whether it is trained by gradient descent, so that optimiser, schedule and batches matter."""
     takes_features: ClassVar[bool] = False
     """Whether it can be told more than ids."""
+    keeps_samples: ClassVar[bool] = False
+    """Whether it is made of many samples, so that its checkpoints are large."""
 
     factors: Annotated[int, Field(ge=1)]
     """Length of the embedding of a user and of an item."""
@@ -98,6 +100,7 @@ class BayesianFactorsConfig(ModelConfig):
 
     by_gradient: ClassVar[bool] = False
     takes_features: ClassVar[bool] = True
+    keeps_samples: ClassVar[bool] = True
 
     name: Literal["bayesian_factors"]
     burn_in: Annotated[int, Field(ge=0)]

@@ -1,12 +1,14 @@
 """Models that turn a batch into ratings; no training code."""
 
 from lightning_collab.config.model import (
+    BayesianFactorsConfig,
     EmbeddingDotBiasConfig,
     EmbeddingNetConfig,
     LeastSquaresFactorsConfig,
     MatrixProductConfig,
     Model,
 )
+from lightning_collab.models.bayesian_factors import BayesianFactors
 from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
 from lightning_collab.models.embedding_net import EmbeddingNet
 from lightning_collab.models.least_squares_factors import LeastSquaresFactors
@@ -31,9 +33,12 @@ def build_model(config: Model, facts: RatingFacts) -> RatingModel:
             return MatrixProduct(config, facts)
         case LeastSquaresFactorsConfig():
             return LeastSquaresFactors(config, facts)
+        case BayesianFactorsConfig():
+            return BayesianFactors(config, facts)
 
 
 __all__ = [
+    "BayesianFactors",
     "EmbeddingDotBias",
     "EmbeddingNet",
     "LeastSquaresFactors",

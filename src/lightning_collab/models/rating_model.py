@@ -50,6 +50,18 @@ class RatingModel(nn.Module, ABC):
         embedded = self.embed(batch)
         return self.rate(embedded.rows, batch, embedded.effects)
 
+    def predict_with_deviation(self, batch: RatingBatch) -> tuple[Tensor, Tensor | None]:
+        """Predicted ratings and how far ratings are likely to be from them.
+
+        Args:
+            batch: B users and items.
+
+        Returns:
+            float [B], as `forward`; float [B], standard deviations in rating units, or None where
+            the model does not know them.
+        """
+        return self(batch), None
+
     def embed(self, batch: RatingBatch) -> EmbeddedBatch:
         """What the tables and the features say of the batch's users and items.
 

@@ -1,5 +1,6 @@
 """From a config to its ratings and to the module that trains its model."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from lightning_collab.config.model import LeastSquaresFactorsConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
-from lightning_collab.models import RatingFacts, build_model
+from lightning_collab.models import BayesianFactors, RatingFacts, build_model
+from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.engines.choice import gradient_module
 from lightning_collab.training.least_squares_module import LeastSquaresModule
 from lightning_collab.training.rating_module import RatingModule
@@ -32,7 +34,11 @@ def load_data(config: RunConfig, table: RatingTable | None = None) -> RatingData
 
 
 def build_module(
-    config: RunConfig, data: RatingDataModule, *, schedule: Schedule | None = None
+    config: RunConfig,
+    data: RatingDataModule,
+    *,
+    schedule: Schedule | None = None,
+    to_shard: bool = False,
 ) -> RatingModule:
     """The model for a table's users and items, in the module that trains it.
 
@@ -40,6 +46,7 @@ def build_module(
         config: of the run.
         data: whose vocabularies give the tables their sizes.
         schedule: of the learning rate, in place of the config's; each step is then seen by itself.
+        to_shard: the tables hold nothing yet, since a trainer will split them over ranks.
     """
     torch.manual_seed(config.seed)
     facts = RatingFacts(
@@ -51,11 +58,17 @@ def build_module(
         item_features=data.features.items,
         time_effects=data.features.time,
     )
-    model = build_model(config.model, facts)
+    with tables_drawn_later() if to_shard else nullcontext():
+        model = build_model(config.model, facts)
     measured: dict[str, Any] = {
         "rating_range": data.table.rating_range,
         "vocabularies": {"users": data.user_vocabulary, "items": data.item_vocabulary},
     }
+    if isinstance(model, BayesianFactors):
+        # Its kernels take a while to import.
+        from lightning_collab.training.bayesian_module import BayesianModule
+
+        return BayesianModule(model, config, features=data.features, **measured)
     if isinstance(config.model, LeastSquaresFactorsConfig):
         return LeastSquaresModule(model, config, **measured)
     steps = data.steps_per_epoch(config.trainer.limit_train_batches)

@@ -1,5 +1,6 @@
 """Lightning's Trainer as the config describes it, writing into a run directory."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.scheduler import WarmRestartsConfig
 from lightning_collab.training.cycles import CycleCheckpoints, warn_of_unfinished_cycle
 from lightning_collab.training.devices import check_devices
-from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.engines.choice import by_autograd
+from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.progress import TrainingProgress
 from lightning_collab.training.run_directory import RunDirectory
 from lightning_collab.training.safe_checkpoint_io import SafeCheckpointIO
@@ -41,6 +42,30 @@ class RunCheckpoint(ModelCheckpoint):
                 "last_model_path": moved(state_dict["last_model_path"]),
             }
         )
+
+
+class SpacedCheckpoint(RunCheckpoint):
+    """A checkpoint at most every few seconds, and at the end.
+
+    For a model whose epochs are short and whose checkpoints are large, so that writing one after
+    each epoch would take longer than the training.
+    """
+
+    SECONDS = 20.0
+
+    _due = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Wait for the first."""
+        super().on_train_start(trainer, pl_module)
+        self._due = time.monotonic() + self.SECONDS
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save where the time has come."""
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if last or time.monotonic() >= self._due:
+            super().on_train_epoch_end(trainer, pl_module)
+            self._due = time.monotonic() + self.SECONDS
 
 
 def build_trainer(
@@ -140,14 +165,17 @@ def _callbacks(
                     config.monitor, patience=stopping.patience, min_delta=stopping.min_delta
                 )
             )
-        callbacks.append(_checkpoint(run, "best", monitor=config.monitor))
+        callbacks.append(_checkpoint(config, run, "best", monitor=config.monitor))
     # Last in the list, so that last.ckpt knows what the others have seen of its epoch.
-    callbacks.append(_checkpoint(run, "last", monitor=None))
+    callbacks.append(_checkpoint(config, run, "last", monitor=None))
     return callbacks
 
 
-def _checkpoint(run: RunDirectory, name: str, monitor: str | None) -> RunCheckpoint:
-    return RunCheckpoint(
+def _checkpoint(
+    config: RunConfig, run: RunDirectory, name: str, monitor: str | None
+) -> RunCheckpoint:
+    kind = SpacedCheckpoint if config.model.keeps_samples else RunCheckpoint
+    return kind(
         run.checkpoints,
         filename=name,
         monitor=monitor,

@@ -1,0 +1,321 @@
+"""Factors, biases and effects of time as samples of their posterior distribution."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightning_collab.config.model import BayesianFactorsConfig
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.models.embedded_batch import Rows
+from lightning_collab.models.embedding_table import EmbeddingTable
+from lightning_collab.models.rating_facts import RatingFacts
+from lightning_collab.models.rating_model import RatingModel
+from lightning_collab.models.time_effects import PeriodEffect
+
+SAMPLED = (
+    "user_samples",
+    "item_samples",
+    "effect_samples",
+    "user_prior_samples",
+    "item_prior_samples",
+)
+"""Buffers that hold samples, one after the other."""
+
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Sample(NamedTuple):
+    """One draw of all that a prediction depends on, in rating units.
+
+    Attributes:
+        users: [user rows, 1 + factors], bias first; row 0 is the mean of the prior.
+        items: [item rows, 1 + factors], likewise.
+        effects: [known pairs], of all effects of time one after the other.
+        user_covariance: [1 + factors, 1 + factors], of a user about the mean of the prior.
+        item_covariance: [1 + factors, 1 + factors], likewise.
+        noise_variance: of a rating of a typical user and item.
+        user_noise: [user rows], multiples of the noise variance.
+        item_noise: [item rows], multiples of the noise variance.
+    """
+
+    users: Floats
+    items: Floats
+    effects: Floats
+    user_covariance: Floats
+    item_covariance: Floats
+    noise_variance: float
+    user_noise: Floats
+    item_noise: Floats
+
+
+class BayesianFactors(RatingModel):
+    """rating = mean + b_u + b_i + <p_u, q_i> + effects of time, averaged over samples.
+
+    Salakhutdinov and Mnih (2008), "Bayesian probabilistic matrix factorization using Markov chain
+    Monte Carlo", equation 10: the prediction is the mean of the predictions of samples, not the
+    prediction of mean factors. So the samples are part of the model. At most `samples` of them are
+    kept, in float32; when there is no more room, every second one is dropped, and from then on half
+    as many are taken: they are always spread evenly over the sweeps since the burn-in.
+
+    The tables hold the means of the kept samples, for inspection; until there is one, the latest
+    state of the chain, which then is the prediction too.
+
+    Args:
+        config: the `model` section.
+        facts: sizes, mean and effects of time of the training ratings.
+    """
+
+    user_samples: Tensor
+    item_samples: Tensor
+    effect_samples: Tensor
+    user_prior_samples: Tensor
+    item_prior_samples: Tensor
+    user_noise: Tensor
+    item_noise: Tensor
+    noise_variance: Tensor
+    mean_rating: Tensor
+    kept: Tensor
+    stride: Tensor
+
+    def __init__(self, config: BayesianFactorsConfig, facts: RatingFacts) -> None:
+        # Features have done their part when a row has been drawn; effects of time are looked up.
+        super().__init__(facts._replace(user_features=(), item_features=()))
+        self.config = config
+        users, items, factors = facts.user_rows, facts.item_rows, config.factors
+        self.user_factors = EmbeddingTable(users, factors, 0.0)
+        self.item_factors = EmbeddingTable(items, factors, 0.0)
+        self.user_bias = EmbeddingTable(users, 1, 0.0)
+        self.item_bias = EmbeddingTable(items, 1, 0.0)
+        pairs = sum(len(effect.keys) for effect in facts.time_effects)
+        samples, width = config.samples, 1 + factors
+        for name, shape in {
+            "user_samples": (samples, users, width),
+            "item_samples": (samples, items, width),
+            "effect_samples": (samples, 1 + pairs),
+            "user_prior_samples": (samples, width, width),
+            "item_prior_samples": (samples, width, width),
+            "user_noise": (users,),
+            "item_noise": (items,),
+            "noise_variance": (),
+        }.items():
+            self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer("mean_rating", torch.tensor(facts.mean_rating))
+        self.register_buffer("kept", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("stride", torch.ones((), dtype=torch.int64))
+
+    def forward(self, batch: RatingBatch) -> Tensor:
+        """Predicted ratings: means over the kept samples.
+
+        Args:
+            batch: B users and items, with `day` where there are effects of time.
+
+        Returns:
+            float [B], in rating units, not clamped to the scale.
+        """
+        count = int(self.kept)
+        if count == 0:
+            return super().forward(batch)
+        return self.mean_of(self.sum_of_samples(batch, 0, count), count)
+
+    def sum_of_samples(self, batch: RatingBatch, first: int, last: int) -> Tensor:
+        """Predictions of some samples, less the mean rating, added up.
+
+        Args:
+            batch: B users and items.
+            first: sample to begin with.
+            last: sample to end before.
+
+        Returns:
+            float64 [B].
+        """
+        pairs = self._pairs(batch)
+        total = torch.zeros(len(batch.users), dtype=torch.float64, device=batch.users.device)
+        for number in range(first, last):
+            total += self._of_sample(number, batch, pairs)
+        return total
+
+    def mean_of(self, total: Tensor, count: int) -> Tensor:
+        """Predicted ratings from a sum over samples.
+
+        Args:
+            total: float64 [B], from `sum_of_samples`.
+            count: samples in it.
+
+        Returns:
+            float [B], in rating units.
+        """
+        return (total / count + self.mean_rating).to(self.user_samples.dtype)
+
+    @property
+    def _effects(self) -> list[PeriodEffect]:
+        return [effect for effect in self.time_effects if isinstance(effect, PeriodEffect)]
+
+    def _pairs(self, batch: RatingBatch) -> list[Tensor]:
+        """For each effect of time, the column of `effect_samples` of each rating, int64 [B]."""
+        if batch.day is None:
+            return []
+        found, first = [], 0
+        for effect in self._effects:
+            pairs = effect.pairs(batch)
+            found.append(torch.where(pairs == UNKNOWN_ROW, 0, pairs + first))
+            first += len(effect.keys)
+        return found
+
+    def _of_sample(self, number: int, batch: RatingBatch, pairs: list[Tensor]) -> Tensor:
+        """Prediction of one sample less the mean rating, float [B]."""
+        users = self.user_samples[number].index_select(0, batch.users)
+        items = self.item_samples[number].index_select(0, batch.items)
+        # The bias of either side stands beside a 1 of the other.
+        raw = (users[:, 1:] * items[:, 1:]).sum(1) + users[:, 0] + items[:, 0]
+        for rows in pairs:
+            raw = raw + self.effect_samples[number][rows]
+        return raw
+
+    def predict_with_deviation(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
+        """Predicted ratings and how far a rating is likely to be from them.
+
+        The variance is that of the samples' predictions, plus the noise of a rating of this user
+        and this item, plus, for a user or an item without training ratings, that of the prior.
+
+        Args:
+            batch: B users and items.
+
+        Returns:
+            float [B], as `forward`; float [B], standard deviations in rating units.
+        """
+        count = int(self.kept)
+        noise = self.noise_variance * self.user_noise[batch.users] * self.item_noise[batch.items]
+        if count == 0:
+            return self(batch), noise.sqrt()
+        pairs = self._pairs(batch)
+        total = torch.zeros(len(batch.users), dtype=torch.float64, device=batch.users.device)
+        squares = torch.zeros_like(total)
+        for number in range(count):
+            raw = self._of_sample(number, batch, pairs)
+            total += raw
+            squares += raw.double() ** 2 + self._of_unknown(number, batch)
+        variance = (squares / count - (total / count) ** 2).clamp(min=0) + noise
+        return self.mean_of(total, count), variance.sqrt().to(noise.dtype)
+
+    def _of_unknown(self, number: int, batch: RatingBatch) -> Tensor:
+        """Variance of the prediction where the user or the item is not known, float [B]."""
+        variance = torch.zeros(len(batch.users), device=batch.users.device)
+        sides = (
+            (batch.users, self.user_prior_samples, batch.items, self.item_samples),
+            (batch.items, self.item_prior_samples, batch.users, self.user_samples),
+        )
+        for own, priors, other, samples in sides:
+            unknown = (own == UNKNOWN_ROW).nonzero()[:, 0]
+            if len(unknown):
+                regressors = samples[number][other[unknown]].clone()
+                regressors[:, 0] = 1.0
+                spread = ((regressors @ priors[number]) * regressors).sum(1)
+                variance[unknown] += spread
+        return variance
+
+    def due(self, sweep: int) -> bool:
+        """Whether a sample of this sweep is to be kept.
+
+        Args:
+            sweep: counted from 0.
+        """
+        after = sweep - self.config.burn_in
+        return after >= 0 and after % int(self.stride) == 0
+
+    @torch.no_grad()
+    def take(self, sample: Sample, sweep: int) -> None:
+        """Keep a sample if its sweep is due, else only show it while there is no other.
+
+        Args:
+            sample: of the chain.
+            sweep: after which it was drawn, counted from 0.
+        """
+        count, room = int(self.kept), len(self.user_samples)
+        if self.due(sweep) and count == room:
+            self._drop_every_second()
+            count = int(self.kept)
+        if not self.due(sweep) and count:
+            return
+        if self.due(sweep):
+            self.user_samples[count] = torch.from_numpy(sample.users)
+            self.item_samples[count] = torch.from_numpy(sample.items)
+            self.effect_samples[count, 1:] = torch.from_numpy(sample.effects)
+            self.user_prior_samples[count] = torch.from_numpy(sample.user_covariance)
+            self.item_prior_samples[count] = torch.from_numpy(sample.item_covariance)
+            self.kept += 1
+        share = 1.0 / (count + 1)
+        effects, first = torch.from_numpy(sample.effects).to(self.mean_rating), 0
+        for effect in self._effects:
+            values = effects[first : first + len(effect.keys)]
+            effect.table.weight[1:, 0].lerp_(values, share)
+            first += len(values)
+        for mean, value in (
+            (self.user_factors.weight, sample.users[:, 1:]),
+            (self.item_factors.weight, sample.items[:, 1:]),
+            (self.user_bias.weight, sample.users[:, :1]),
+            (self.item_bias.weight, sample.items[:, :1]),
+            (self.user_noise, sample.user_noise),
+            (self.item_noise, sample.item_noise),
+            (self.noise_variance, np.array(sample.noise_variance)),
+        ):
+            mean.lerp_(torch.from_numpy(value).to(mean), share)
+
+    def _drop_every_second(self) -> None:
+        """Make room. Means of factors are those of the samples left; others go on as they were."""
+        room = len(self.user_samples)
+        left = -(-room // 2)
+        for name in SAMPLED:
+            samples = getattr(self, name)
+            for number in range(left):
+                samples[number] = samples[2 * number]
+        self.kept.fill_(left)
+        self.stride.mul_(2)
+        for samples, factors, bias in (
+            (self.user_samples, self.user_factors, self.user_bias),
+            (self.item_samples, self.item_factors, self.item_bias),
+        ):
+            mean = samples[:left].mean(0)
+            factors.weight.copy_(mean[:, 1:])
+            bias.weight.copy_(mean[:, :1])
+
+    def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
+        """Predicted ratings of mean factors, for rows that are not the model's own.
+
+        Args:
+            rows: from `embed`, or of `effective_tables`.
+            batch: the batch they are of.
+            effects: from `embed`; None: the days are not known.
+
+        Returns:
+            float [B], in rating units; close to `forward`, which averages predictions instead.
+        """
+        users, items = rows["embeddings"]
+        user_bias, item_bias = rows["biases"]
+        raw = self.mean_rating + (users * items).sum(1) + (user_bias + item_bias).squeeze(1)
+        return raw if effects is None else raw + effects.sum(1)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """`embeddings` and `biases`: means of the kept samples."""
+        return {
+            "embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()],
+            "biases": [
+                *self.user_bias.parameters(),
+                *self.item_bias.parameters(),
+                *self.time_effects.parameters(),
+            ],
+        }
+
+    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
+        """Mean factors and biases of users and items."""
+        return {
+            "embeddings": {"users": self.user_factors, "items": self.item_factors},
+            "biases": {"users": self.user_bias, "items": self.item_bias},
+        }
+
+    def fill_unknown_rows(self) -> None:
+        """Nothing: the unknown row of each sample is the mean of its prior."""
