@@ -47,8 +47,9 @@ class PeriodEffect(nn.Module):
         self.register_buffer("shape_", torch.tensor(shape))
         self.of, self.days = effect.of, effect.days
         self.first_day, self.periods = effect.first_day, effect.periods
-        self.table = nn.Embedding(len(effect.keys) + 1, 1, padding_idx=UNKNOWN_ROW)
-        nn.init.zeros_(self.table.weight)
+        self.table = nn.Embedding.from_pretrained(
+            torch.zeros(len(effect.keys) + 1, 1), freeze=False, padding_idx=UNKNOWN_ROW
+        )
 
     def forward(self, batch: RatingBatch) -> Tensor:
         """Float [B, 1]."""
