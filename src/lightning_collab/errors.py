@@ -1,7 +1,12 @@
 """The one exception that a person is meant to read."""
 
+import errno
 from pathlib import Path
 from typing import Self
+
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+DISK_IS_FULL = ("(os error 28)", "[Errno 28]")
+"""What libraries in other languages make of it."""
 
 
 class LightningCollabError(Exception):
@@ -28,19 +33,34 @@ class StorageError(LightningCollabError):
     """A file that cannot be written: a full disk, a folder without permission."""
 
     @classmethod
-    def of(cls, error: OSError | RuntimeError, path: Path) -> Self:
+    def of(cls, error: Exception, path: Path | None) -> Self:
         """Say which file, why, and that what was there before is still whole.
 
         Args:
-            error: of the system, or of torch, which has errors of its own.
-            path: that was being written.
+            error: of the system, or of a library that has errors of its own for this.
+            path: that was being written; None: not known.
         """
         reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
         return cls(
-            f"cannot write {path}: {reason}. Nothing is half written: files that were there before "
-            "are as they were. Make room or give permission, and start the same command again (a "
-            "run goes on with resume=<its directory>)"
+            f"cannot write {path or 'a file'}: {reason}. Nothing is half written: files that were "
+            "there before are as they were. Make room or give permission, and start the same "
+            "command again (a run goes on with resume=<its directory>)"
         )
+
+    @classmethod
+    def behind(cls, error: BaseException | None) -> Self | None:
+        """The full or unwritable disk that an error of any library comes from; None: another cause.
+
+        Args:
+            error: with those that it came from.
+        """
+        while error is not None:
+            if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+                return cls.of(error, Path(error.filename) if error.filename else None)
+            if isinstance(error, Exception) and any(text in str(error) for text in DISK_IS_FULL):
+                return cls.of(error, None)
+            error = error.__cause__ or error.__context__
+        return None
 
 
 class TrainingError(LightningCollabError):

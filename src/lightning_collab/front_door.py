@@ -7,6 +7,7 @@ import functools
 import logging
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from lightning_collab.config import RunConfig, validated
-from lightning_collab.errors import ConfigError, LightningCollabError
+from lightning_collab.errors import ConfigError, LightningCollabError, StorageError
 from lightning_collab.launch import launched, run_directory_of_all, with_launched_ranks
 from lightning_collab.tuning.sweep_directory import register_sweep_directory
 
@@ -44,6 +45,7 @@ def front_door(task: Task) -> Task:
 
     @functools.wraps(task)
     def opened(config: DictConfig) -> Any:
+        threading.excepthook = _unless_disk_full
         try:
             return task(config)
         except LightningCollabError as error:
@@ -52,6 +54,13 @@ def front_door(task: Task) -> Task:
                 raise
             logging.getLogger("lightning_collab").debug("", exc_info=error)
             sys.exit(_message(error))
+        except Exception as error:
+            full = StorageError.behind(error)
+            if full is None:
+                raise
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise full from error
+            sys.exit(_message(full))
 
     return opened
 
@@ -139,6 +148,12 @@ def _remove_unstarted(directory: Path) -> None:
     if directory.is_dir() and {path.name for path in directory.iterdir()} <= {"train.log"}:
         (directory / "train.log").unlink(missing_ok=True)
         directory.rmdir()
+
+
+def _unless_disk_full(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread; a full disk is said once, by the main one."""
+    if StorageError.behind(failure.exc_value) is None:
+        threading.__excepthook__(failure)
 
 
 def _message(error: LightningCollabError) -> str:

@@ -102,11 +102,17 @@ def test_killed_in_the_middle_of_a_checkpoint(name, checkpoint, whole, tmp_path)
 @pytest.mark.parametrize(
     "moment",
     [
+        when_written("checkpoints/best.ckpt", 1),  # there is no last.ckpt
         when_written("checkpoints/best.ckpt", 2),  # last.ckpt is one epoch behind
         when_written("checkpoints/last.ckpt", 6),  # trained to the end, and not measured
         when_written("config.yaml", 1),  # no checkpoint yet
     ],
-    ids=["between both checkpoints", "before the metrics", "before the first checkpoint"],
+    ids=[
+        "before the first last.ckpt",
+        "between both checkpoints",
+        "before the metrics",
+        "before the first checkpoint",
+    ],
 )
 def test_killed_where_the_files_of_a_run_disagree(moment, whole, tmp_path):
     name = "dot product, eager"

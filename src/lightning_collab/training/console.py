@@ -1,9 +1,10 @@
 """What a run says, to the terminal and to its log file."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +24,20 @@ NOISE = (
 )
 
 
+class RunLogFile(logging.FileHandler):
+    """A log file that never fails a run: on a full disk its lines are on the terminal alone."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave out what cannot be written; any other fault is shown."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close, though the last lines may find no room."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False) -> Iterator[None]:
     """Send log records to the terminal and to a file while a job runs.
@@ -40,7 +55,7 @@ def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False)
     terminal.setLevel(logging.WARNING if quiet else logging.INFO)
     handlers: list[logging.Handler] = [] if silent else [terminal]
     if log_file is not None:
-        file = logging.FileHandler(log_file)
+        file = RunLogFile(log_file)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers.append(file)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

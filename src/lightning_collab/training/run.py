@@ -15,7 +15,12 @@ import torch
 
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.errors import CheckpointError, TrainingError
+from lightning_collab.errors import (
+    CheckpointError,
+    LightningCollabError,
+    StorageError,
+    TrainingError,
+)
 from lightning_collab.launch import is_first_rank
 from lightning_collab.training.baselines import baseline_metrics
 from lightning_collab.training.build import build_module, load_data
@@ -64,7 +69,16 @@ def train(
         InterruptedRunError: Ctrl-C; last.ckpt then holds the step reached.
     """
     with run_held(run.path) if is_first_rank() else nullcontext():
-        return _train(config, run, callbacks, data, resume=resume, test=test)
+        try:
+            return _train(config, run, callbacks, data, resume=resume, test=test)
+        except LightningCollabError:
+            raise
+        except Exception as error:
+            # Of TensorBoard, polars or torch.
+            full = StorageError.behind(error)
+            if full is None:
+                raise
+            raise StorageError(f"{full}{_last_good(run)}") from error
 
 
 def _train(
@@ -165,7 +179,7 @@ def _fit(
             f"stopped at step {trainer.global_step} of epoch {trainer.current_epoch + 1} ({what})\n"
             f"To go on: scripts/train.py resume={run.path}"
         ) from None
-    except TrainingError as error:
+    except (TrainingError, StorageError) as error:
         raise type(error)(f"{error}{_last_good(run)}") from error
     return first_epoch
 
@@ -190,12 +204,13 @@ def _checkpoint_to_go_on_from(config: RunConfig, run: RunDirectory) -> Path | No
     Raises:
         CheckpointError: the run has ended as its config says, or the checkpoint cannot be read.
     """
-    if run.config_file.is_file() and not any(run.checkpoints.glob("*.ckpt")):
-        log.warning("%s was stopped before its first checkpoint; it begins anew", run.path)
+    ended = run.metrics_file.is_file()
+    if run.config_file.is_file() and not run.last_checkpoint.is_file() and not ended:
+        log.warning("%s was stopped before its first epoch ended; it begins anew", run.path)
         return None
     done = _epochs_done(read_checkpoint(run.last_checkpoint))
     if done >= config.trainer.max_epochs:
-        if run.metrics_file.is_file() and run.read_metrics().get("epochs") == done:
+        if ended and run.read_metrics().get("epochs") == done:
             raise CheckpointError(
                 f"{run.path} has been trained for {done} epochs already; to go on, say "
                 f"trainer.max_epochs=<more than {done}> (a total)"
