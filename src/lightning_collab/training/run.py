@@ -94,7 +94,7 @@ def _train(
     data = data or load_data(config)
     if config.find_lr:
         config = with_found_rate(config, data, run)
-    module = build_module(config, data)
+    module = build_module(config, data, to_shard=config.model.sharded)
     trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
     if config.model.by_gradient:
