@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.vocabulary import UNKNOWN_ROW, Vocabulary
+from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.inference.item_scores import DotProductScores
+from lightning_collab.inference.raw_ids import RawIds, rows_of_ids
 from lightning_collab.models import RatingModel
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ PAIRS_AT_A_TIME = 1 << 17
 SECONDS_A_DAY = 86_400
 UNKNOWN_DAY = -1_000_000
 """Before any rating, so that no effect of time is known of it."""
-
-RawIds = pl.Series | Iterable[Any]
 
 
 def predict(
@@ -42,8 +40,8 @@ def predict(
     Raises:
         ValueError: the columns are not of one length.
     """
-    user_rows = _encoded(run.user_vocabulary, users)
-    item_rows = _encoded(run.item_vocabulary, items)
+    user_rows = rows_of_ids(run.user_vocabulary, users)
+    item_rows = rows_of_ids(run.item_vocabulary, items)
     if len(user_rows) != len(item_rows):
         raise ValueError(f"{len(user_rows)} users, but {len(item_rows)} items")
     days = None
@@ -59,13 +57,6 @@ def predict(
         known_user=pl.Series(user_rows != UNKNOWN_ROW),
         known_item=pl.Series(item_rows != UNKNOWN_ROW),
     )
-
-
-def _encoded(vocabulary: Vocabulary, raw_ids: RawIds) -> NDArray[np.int32]:
-    """Rows of ids that may be of several types."""
-    if not isinstance(raw_ids, pl.Series):
-        raw_ids = pl.Series(list(raw_ids), dtype=vocabulary.ids.dtype, strict=False)
-    return vocabulary.encode(raw_ids)
 
 
 def has_time_effects(run: TrainedRun) -> bool:

@@ -9,10 +9,13 @@ import polars as pl
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import NotFoundError
 from lightning_collab.inference.catalogue import ID_COLUMN, Side
+from lightning_collab.inference.plain_text import printable
+from lightning_collab.inference.raw_ids import rows_of_ids
 from lightning_collab.inference.trained_run import TrainedRun
 
 SHOWN = 10
 """How many titles an error message lists."""
+COMPARED = 1000
 
 _YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 _ARTICLE = re.compile(r"^(?P<rest>.*), (?P<article>the|a|an|les|la|le|l'|il|das|der|die|el)$")
@@ -49,7 +52,8 @@ def row_of_title(run: TrainedRun, title: str) -> int:
         raise NotFoundError(f"no title matches {title!r}{_suggestions(everything, title)}")
     shown = found.sort("ratings", descending=True).head(SHOWN)
     lines = [
-        f"  movie_id={item}  {name}  ({ratings} ratings)" for item, name, ratings in shown.rows()
+        f"  movie_id={printable(item)}  {printable(name)}  ({ratings} ratings)"
+        for item, name, ratings in shown.rows()
     ]
     more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     raise NotFoundError(
@@ -69,23 +73,38 @@ def row_of_id(run: TrainedRun, side: Side, raw_id: Any) -> int:
         NotFoundError: the run does not know the id.
     """
     vocabulary = run.user_vocabulary if side == "users" else run.item_vocabulary
-    row = int(vocabulary.encode([raw_id])[0])
+    row = int(rows_of_ids(vocabulary, [raw_id])[0])
     if row != UNKNOWN_ROW:
         return row
     unseen = run.unseen_users if side == "users" else run.unseen_items
     named = ID_COLUMN[side]
     described = unseen.filter(pl.col(named).cast(pl.String) == str(raw_id))
     if not described.is_empty():
-        title = described["title"][0] if "title" in described.columns else ""
+        title = printable(described["title"][0] or "") if "title" in described.columns else ""
         raise NotFoundError(
-            f"{named} {raw_id} {title}".rstrip()
+            f"{named} {printable(raw_id)} {title}".rstrip()
             + " has no training ratings, so the model knows nothing of it"
         )
     ids = vocabulary.ids
     raise NotFoundError(
-        f"there is no {named} {raw_id}; the run knows {len(ids):,} {side}, "
-        f"with ids from {ids[0]} to {ids[-1]}"
+        f"there is no {named} {printable(raw_id)}; the run knows {len(ids):,} {side}, "
+        f"with ids from {printable(ids[0])} to {printable(ids[-1])}{_close_ids(ids, raw_id)}"
     )
+
+
+def _close_ids(ids: pl.Series, raw_id: Any) -> str:
+    """The known ids that somebody may have meant."""
+    if ids.dtype == pl.String:
+        # Spelling is compared among those that stand near in the alphabet, which any number has.
+        place = int(ids.search_sorted(str(raw_id)))
+        near = ids.slice(max(0, place - COMPARED), 2 * COMPARED).to_list()
+        close = get_close_matches(str(raw_id), near, n=3, cutoff=0.5)
+    elif re.fullmatch(r"-?[0-9]{1,18}", str(raw_id)):
+        place = int(ids.search_sorted(int(raw_id)))
+        close = ids.slice(max(0, place - 1), 2).to_list()
+    else:
+        return "; its ids are numbers"
+    return f"; the closest: {', '.join(map(printable, close))}" if close else ""
 
 
 def normalised(title: str) -> str:
@@ -124,4 +143,5 @@ def _suggestions(items: pl.DataFrame, title: str) -> str:
     close = get_close_matches(normalised(title), list(names), n=5, cutoff=0.5)
     if not close:
         return ""
-    return "; the closest by spelling:\n" + "\n".join(f"  {names[name]}" for name in close)
+    lines = "\n".join(f"  {printable(names[name])}" for name in close)
+    return f"; the closest by spelling:\n{lines}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lightning_collab.inference.history import History
     from lightning_collab.inference.item_scores import ItemScores
     from lightning_collab.inference.new_person import TrainedUsers
-    from lightning_collab.inference.prediction import RawIds
+    from lightning_collab.inference.raw_ids import RawIds
 
 MODEL_PREFIX = "model."
 """What Lightning puts before the names of the model's own parameters in a checkpoint."""

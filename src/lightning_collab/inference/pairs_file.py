@@ -1,0 +1,184 @@
+"""A file of pairs of a user and an item, read some rows at a time."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lightning_collab.data.text_columns import READ_ERRORS
+from lightning_collab.errors import ConfigError, DataError
+
+ROWS_AT_A_TIME = 1 << 18
+USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
+    "user": ("user", "userid"),
+    "item": ("item", "itemid", "movie", "movieid", "film", "filmid"),
+    "timestamp": ("timestamp",),
+}
+"""By which a column is found, in lower case and without underscores."""
+NEEDED = ("user", "item")
+INTEGER = r"^-?(0|[1-9]\d{0,17})$"
+"""Text such as 007 would lose its zeros as a number."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairsFile:
+    """Pairs of raw ids in a CSV or Parquet file, and whatever else stands in it.
+
+    Attributes:
+        path: of the file.
+        columns: `user`, `item` and, where it is asked for, `timestamp` -> their names in the file.
+        rows: how many there are.
+        schema: of the blocks.
+        delimiter: one character between two values of text.
+    """
+
+    path: Path
+    columns: Mapping[str, str]
+    rows: int
+    schema: Mapping[str, Any]
+    delimiter: str
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        columns: Mapping[str, str | None],
+        *,
+        delimiter: str = ",",
+        as_text: bool = False,
+        further_names: Mapping[str, str] | None = None,
+    ) -> "PairsFile":
+        """Look into a file, once through it.
+
+        Args:
+            path: text with a first line of names, or Parquet (by the end of its name).
+            columns: our name -> the column's name in the file, or None where it is to be found.
+            delimiter: one character between two values of text.
+            as_text: keep the columns of text as they stand; else those in which every value is a
+                number become numbers.
+            further_names: our name -> a name by which the column may be found as well.
+
+        Raises:
+            ConfigError: a column that is named is not there, or it cannot be told which is meant.
+            DataError: the file is missing, empty or cannot be read.
+        """
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file")
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty")
+        try:
+            scanned = _scanned(path, delimiter)
+            names = scanned.collect_schema().names()
+            usual = further_names or {}
+            found = {
+                ours: name
+                for ours, theirs in columns.items()
+                if (name := _column(path, ours, theirs, names, usual.get(ours), delimiter))
+            }
+            schema = dict(scanned.collect_schema())
+            text = [] if as_text or _is_parquet(path) else list(schema)
+            kinds = (
+                scanned.select(
+                    pl.len().alias(""),
+                    *(
+                        pl.col(name).str.contains(INTEGER).all().name.prefix("whole ")
+                        for name in text
+                    ),
+                    *(
+                        pl.col(name)
+                        .cast(pl.Float64, strict=False)
+                        .is_not_null()
+                        .eq(pl.col(name).is_not_null())
+                        .all()
+                        .name.prefix("number ")
+                        for name in text
+                    ),
+                    *(pl.col(name).is_not_null().any().name.prefix("any ") for name in text),
+                )
+                .collect(engine="streaming")
+                .row(0, named=True)
+            )
+        except READ_ERRORS as error:
+            raise _unreadable(path, error) from error
+        if kinds[""] == 0:
+            raise DataError(f"{path}: no rows" + ("" if _is_parquet(path) else " below the header"))
+        for name in text:
+            if kinds[f"any {name}"] and kinds[f"whole {name}"]:
+                schema[name] = pl.Int64()
+            elif kinds[f"any {name}"] and kinds[f"number {name}"] and name not in found.values():
+                schema[name] = pl.Float64()
+        return cls(path, found, kinds[""], schema, delimiter)
+
+    def blocks(self) -> Iterator[pl.DataFrame]:
+        """The rows in their order, some at a time.
+
+        Raises:
+            DataError: the file cannot be read to its end.
+        """
+        try:
+            yield from (
+                _scanned(self.path, self.delimiter)
+                .cast(pl.Schema(self.schema))
+                .collect_batches(chunk_size=ROWS_AT_A_TIME, maintain_order=True)
+            )
+        except READ_ERRORS as error:
+            raise _unreadable(self.path, error) from error
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def _scanned(path: Path, delimiter: str) -> pl.LazyFrame:
+    # `glob`: a name with brackets in it is the name of one file.
+    if _is_parquet(path):
+        return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    return pl.scan_csv(path, separator=delimiter, infer_schema=False, glob=False)
+
+
+def _column(
+    path: Path,
+    ours: str,
+    theirs: str | None,
+    names: list[str],
+    usual: str | None,
+    delimiter: str,
+) -> str | None:
+    """The column's name in the file; None where there is none and it is not needed."""
+    listed = ", ".join(map(repr, names))
+    if theirs is not None:
+        if theirs in names:
+            return theirs
+        close = get_close_matches(theirs, names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"columns.{ours}: {path} has no column {theirs!r}; it has {listed}{hint}")
+    if usual in names:
+        return str(usual)
+    matching = [name for name in names if name.lower().replace("_", "") in USUAL_NAMES[ours]]
+    if len(matching) == 1:
+        return matching[0]
+    if ours in matching:
+        return ours
+    if matching:
+        raise ConfigError(
+            f"{path}: several columns may be the {ours}s: {', '.join(map(repr, matching))}; say "
+            f"which by columns.{ours}=<name>"
+        )
+    if ours not in NEEDED:
+        return None
+    others = [each for each in ",;\t|" if each != delimiter and each in names[0]]
+    delimited = f". Is the delimiter {others[0]!r}? Then say 'delimiter=\"{others[0]}\"'"
+    raise ConfigError(
+        f"{path}: no column for the {ours}s; it has {listed}. Say which by columns.{ours}=<name>"
+        + (delimited if len(names) == 1 and others else "")
+    )
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if "utf-8" in reason.lower() or "utf8" in reason.lower():
+        reason = "its text is not UTF-8; save it as UTF-8"
+    return DataError(f"{path}: cannot be read: {reason}")

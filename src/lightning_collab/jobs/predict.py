@@ -1,0 +1,72 @@
+"""scripts/predict.py: predictions for a file of pairs."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+
+from lightning_collab.config.inference import PredictConfig
+from lightning_collab.config.job import job_config
+from lightning_collab.inference.pairs_file import PairsFile
+from lightning_collab.inference.predicted_file import Predicted, predict_file, predicted_schema
+from lightning_collab.inference.prediction import has_time_effects
+from lightning_collab.inference.table_stream import check_output
+from lightning_collab.inference.trained_run import TrainedRun, load
+from lightning_collab.jobs.row_progress import row_progress
+
+
+def predict_job(config: DictConfig) -> Predicted:
+    """Predict the pairs that the config names, and say what became of them.
+
+    Args:
+        config: of conf/predict.yaml.
+
+    Raises:
+        ConfigError: a column is not found, or the output is there already or not of a known format.
+        DataError: the input is missing, empty or not readable.
+        StorageError: the output cannot be written.
+    """
+    asked = job_config(PredictConfig, config)
+    source, output = Path(asked.input), Path(asked.output)
+    check_output(output, overwrite=asked.overwrite, inputs=(source,))
+    run = load(asked.run, asked.checkpoint)
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    columns: dict[str, str | None] = {"user": asked.columns.user, "item": asked.columns.item}
+    if has_time_effects(run) or asked.columns.timestamp is not None:
+        columns["timestamp"] = asked.columns.timestamp
+    pairs = PairsFile.open(
+        source,
+        columns,
+        delimiter=asked.delimiter,
+        as_text=output.suffix.lower() == ".csv",
+        further_names=_names_of_the_data(run),
+    )
+    predicted_schema(run, pairs)  # what is wrong is said before the bar is there
+    began = time.perf_counter()
+    with row_progress("predicting", pairs.rows, "pairs") as progress:
+        done = predict_file(run, pairs, output, progress)
+    seconds = time.perf_counter() - began
+    unknown = [
+        f"{count:,} of unknown {side}"
+        for side, count in (("users", done.unknown_users), ("items", done.unknown_items))
+        if count
+    ]
+    Console().print(
+        f"{done.pairs:,} predictions{' (' + ', '.join(unknown) + ')' if unknown else ''} "
+        f"in {seconds:.1f} s: {os.path.relpath(output)}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    return done
+
+
+def _names_of_the_data(run: TrainedRun) -> dict[str, str]:
+    """What the run's own file calls its columns."""
+    columns: Any = (run.config.get("data") or {}).get("columns") or {}
+    return {ours: theirs for ours, theirs in columns.items() if isinstance(theirs, str)}
