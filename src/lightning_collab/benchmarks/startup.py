@@ -15,16 +15,13 @@ from lightning_collab.training.run_directory import RunDirectory
 CHECKOUT = Path(__file__).parents[3]
 TRAIN = str(CHECKOUT / "scripts" / "train.py")
 QUIET = ("callbacks.progress_bar=false", "callbacks.projector=null", "logger=none")
-# A callback's clock would start too late: the process prints when its first step is done.
+# Ends the process when any optimiser has taken its first step, whatever the engine.
 FIRST_STEP = """
 import os, runpy, sys
-from lightning_collab.training.rating_module import RatingModule
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-def stop(*_):
-    os._exit(0)
-
-RatingModule.on_train_batch_end = stop
-sys.argv = [sys.argv[1], *sys.argv[2:]]
+register_optimizer_step_post_hook(lambda *_: os._exit(0))
+sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 os._exit(1)
 """

@@ -1,0 +1,88 @@
+"""Our own fit by the protocol of the other packages, in a process of its own.
+
+Run as `python -m lightning_collab.benchmarks.peers.ours <input.npz> <settings.json> <output.json>`;
+`settings["config"]` holds the config of the run.
+"""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from lightning_collab.benchmarks.peers.runner import Fit, Ratings, Settings, measured, read_ratings
+from lightning_collab.config import RunConfig, validated
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.training.build import build_module, load_data
+
+
+def our_fit(config: RunConfig, val: Ratings) -> Any:
+    """From epochs to a `Fit`: a fresh module, and Lightning's Trainer without loggers or files.
+
+    Args:
+        config: of the run, but for its number of epochs.
+        val: what is predicted; users and items numbered from 0.
+    """
+    data = load_data(config)
+    pairs = RatingBatch(
+        users=torch.from_numpy(val.users + np.int32(1)),
+        items=torch.from_numpy(val.items + np.int32(1)),
+        ratings=torch.from_numpy(val.ratings),
+    )
+
+    def fit(epochs: int) -> Fit:
+        run = for_epochs(config, epochs)
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=epochs,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        started = time.perf_counter()
+        module = build_module(run, data)
+        trainer.fit(module, datamodule=data)
+        seconds = time.perf_counter() - started
+        with torch.no_grad():
+            return Fit(seconds, module.model.eval()(pairs).numpy())
+
+    return fit
+
+
+def for_epochs(config: RunConfig, epochs: int) -> RunConfig:
+    """The config with one cycle of its schedule over so many epochs.
+
+    Args:
+        config: with warm restarts.
+        epochs: of the run.
+    """
+    return config.model_copy(
+        update={
+            "trainer": config.trainer.model_copy(update={"max_epochs": epochs}),
+            "scheduler": config.scheduler.model_copy(update={"cycle_len": float(epochs)}),
+        }
+    )
+
+
+def main(ratings: str, settings_file: str, output: str) -> None:
+    """Measure our own fit; see the module."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    settings: Settings = json.loads(Path(settings_file).read_text())
+    torch.set_num_threads(settings["threads"])
+    train, val = read_ratings(Path(ratings))
+    fit = our_fit(validated(settings["config"]), val)
+    Path(output).write_text(json.dumps(measured(fit, train, val, settings)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,114 @@
+import sys
+
+import numpy as np
+import pytest
+
+from lightning_collab.benchmarks import peers
+from lightning_collab.benchmarks.peers import PACKAGES, compared, find_packages, runner
+from lightning_collab.benchmarks.peers.runner import Fit, Ratings
+from lightning_collab.config.benchmark import PeerConfig, PeersConfig
+
+
+def settings(**own: PeerConfig) -> PeersConfig:
+    rest = {name: PeerConfig(python=sys.executable) for name in PACKAGES if name != "dataloader"}
+    return PeersConfig(factors=4, epochs=2, target_rmse=0.93, **{**rest, **own})
+
+
+def test_a_package_that_is_not_there_is_said_to_be_absent_and_how_it_is_had(monkeypatch):
+    missing = PACKAGES["cornac"]._replace(module="no_such_package_anywhere")
+    there = PACKAGES["dataloader"]._replace(module="json")
+    monkeypatch.setattr(peers, "PACKAGES", {"cornac": missing, "dataloader": there})
+    found, absent = find_packages(settings())
+    assert list(found) == ["dataloader"]
+    assert list(absent) == ["peers/cornac/absent"]
+    words = absent["peers/cornac/absent"]
+    assert "no_such_package_anywhere" in words
+    assert "pip install cornac==3.0.1" in words
+    assert "peers.cornac.python=" in words
+
+
+def test_an_interpreter_that_does_not_start_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(peers, "PACKAGES", {"fastai": PACKAGES["fastai"]})
+    nowhere = str(tmp_path / "python")
+    found, absent = find_packages(settings(fastai=PeerConfig(python=nowhere)))
+    assert not found
+    assert nowhere in absent["peers/fastai/absent"]
+
+
+def test_rounds_are_interleaved_and_ratios_taken_within_each():
+    asked = []
+    # The machine was ten times slower in the second round.
+    clock = iter([1.0, 4.0, 10.0, 40.0, 1.0, 5.0])
+
+    def one_round(name, epochs):
+        asked.append((name, epochs))
+        seconds = next(clock)
+        return {
+            "seconds": seconds,
+            "epochs": 3 if name == "ours" else 7,
+            "val_rmse": 0.92,
+            "ratings_per_second": 100 / seconds,
+        }
+
+    result = compared(["ours", "cornac"], one_round, repeats=3, target=0.93)
+    assert asked == [("ours", None), ("cornac", None)] + 2 * [("ours", 3), ("cornac", 7)]
+    assert result["peers/cornac/seconds_over_ours"] == 4.0
+    assert result["peers/cornac/ratings_per_second_below_ours"] == 4.0
+    assert result["peers/ours/seconds"] == 1.0
+    assert result["peers/cornac/epochs"] == 7
+
+
+def test_a_target_that_is_not_reached_is_no_time():
+    fit = {"seconds": 2.0, "epochs": 30, "val_rmse": 0.95, "ratings_per_second": 1.0}
+    result = compared(["ours"], lambda name, epochs: fit, repeats=1, target=0.93)
+    assert result["peers/ours/seconds"] == "not reached in 2 s"
+
+
+def test_as_few_epochs_as_reach_the_target():
+    train = val = Ratings(
+        np.zeros(2, np.int32), np.zeros(2, np.int32), np.array([1, 5], np.float32)
+    )
+    asked = []
+
+    def fit(epochs):
+        asked.append(epochs)
+        return Fit(0.5, np.array([1.0, 5.0]) + 1 / epochs)
+
+    limits = {"rating_range": [0.0, 6.0], "target_rmse": 0.3, "epochs": 9}
+    result = runner.measured(fit, train, val, limits)
+    assert asked == [1, 1, 2, 3, 4]  # the first to warm up
+    assert result["epochs"] == 4
+    assert result["val_rmse"] == pytest.approx(0.25)
+    assert result["ratings_per_second"] == 4 * 2 / 0.5
+    assert runner.measured(fit, train, val, {**limits, "epochs_needed": 6})["epochs"] == 6
+
+
+def test_predictions_are_clamped_to_the_scale():
+    val = Ratings(np.zeros(2, np.int32), np.zeros(2, np.int32), np.array([1, 5], np.float32))
+    limits = {"rating_range": [1.0, 5.0], "target_rmse": 0.0, "epochs": 1}
+    result = runner.measured(lambda epochs: Fit(1.0, np.array([-9.0, 9.0])), val, val, limits)
+    assert result["val_rmse"] == 0.0
+
+
+def test_the_lectures_modules_under_a_dataloader_learn():
+    random = np.random.default_rng(0)
+    users, items = random.integers(0, 20, (2, 2000)).astype(np.int32)
+    bias = random.normal(size=20)
+    ratings = (3 + bias[users]).clip(1, 5).astype(np.float32)
+    train = Ratings(users, items, ratings)
+    fit = runner.dataloader(
+        train,
+        train,
+        {
+            "factors": 4,
+            "threads": 1,
+            "seed": 0,
+            "rating_range": [1.0, 5.0],
+            "batch_size": 64,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 0.0,
+        },
+    )
+    errors = fit(8).predictions - ratings
+    assert np.sqrt(np.square(errors).mean()) < 0.3 * ratings.std()
