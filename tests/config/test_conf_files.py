@@ -14,6 +14,7 @@ from lightning_collab.training.trainer import build_bare_trainer
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 GROUPS = (
+    "averaging",
     "callbacks",
     "features",
     "logger",

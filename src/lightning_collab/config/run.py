@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from lightning_collab.config.averaging import Averaging, NoAveragingConfig, SWAConfig
 from lightning_collab.config.callbacks import CallbacksConfig
 from lightning_collab.config.data import BatchSize, DataSource
 from lightning_collab.config.features import FeaturesConfig
@@ -34,6 +35,7 @@ class RunConfig(Section):
     scheduler: Scheduler
     trainer: TrainerConfig
     training: TrainingConfig = TrainingConfig()
+    averaging: Averaging = NoAveragingConfig()
     logger: LoggerConfig
     callbacks: CallbacksConfig
     lr_range_test: LRRangeTestConfig
@@ -132,6 +134,32 @@ class RunConfig(Section):
             raise ValueError(
                 f"model.burn_in: no sample is kept after {model.burn_in} sweeps in a run of "
                 f"trainer.max_epochs={self.trainer.max_epochs}; lower the one or raise the other"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _averaging_fits(self) -> Self:
+        averaging = self.averaging
+        if isinstance(averaging, NoAveragingConfig):
+            return self
+        name = f"averaging={averaging.name}"
+        if not self.model.by_gradient:
+            raise ValueError(
+                f"{name} is of gradient descent, and model={self.model.name} is trained without; "
+                "say averaging=none"
+            )
+        if self.model.sharded:
+            raise ValueError(f"{name} cannot average tables that are split: model.sharding=none")
+        if averaging.from_epoch >= self.trainer.max_epochs:
+            raise ValueError(
+                f"averaging.from_epoch={averaging.from_epoch} leaves nothing to average of the "
+                f"run of trainer.max_epochs={self.trainer.max_epochs}"
+            )
+        by_cycle = isinstance(averaging, SWAConfig) and averaging.every == "cycle"
+        if by_cycle and not isinstance(self.scheduler, WarmRestartsConfig):
+            raise ValueError(
+                f"averaging.every=cycle: scheduler={self.scheduler.name} has no cycles; say "
+                "scheduler=warm_restarts, or averaging.every=epoch"
             )
         return self
 

@@ -42,6 +42,8 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
     trainer = config.trainer
     if config.model.name not in FUSED_MODELS:
         return f"there are no fused kernels for model={config.model.name}"
+    if config.averaging.name == "ema":
+        return "fused steps come many at a time, and averaging=ema looks at each"
     if config.features:
         return "there are no fused kernels for features"
     if trainer.strategy == "ddp" or trainer.num_nodes > 1 or trainer.devices not in (1, "auto"):

@@ -47,9 +47,9 @@ class PeriodEffect(nn.Module):
         self.register_buffer("shape_", torch.tensor(shape))
         self.of, self.days = effect.of, effect.days
         self.first_day, self.periods = effect.first_day, effect.periods
-        self.table = nn.Embedding.from_pretrained(
-            torch.zeros(len(effect.keys) + 1, 1), freeze=False, padding_idx=UNKNOWN_ROW
-        )
+        zeros = torch.zeros(len(effect.keys) + 1, 1)
+        # Given, not drawn, so that the random numbers of the other tables are as without it.
+        self.table = nn.Embedding(len(zeros), 1, padding_idx=UNKNOWN_ROW, _weight=zeros)
 
     def forward(self, batch: RatingBatch) -> Tensor:
         """Float [B, 1]."""

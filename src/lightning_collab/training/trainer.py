@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.scheduler import WarmRestartsConfig
+from lightning_collab.training.averaging import RunAveraging
 from lightning_collab.training.cycles import CycleCheckpoints, warn_of_unfinished_cycle
 from lightning_collab.training.devices import check_devices
 from lightning_collab.training.engines.choice import by_autograd
@@ -151,6 +152,8 @@ def _callbacks(
     callbacks: list[pl.Callback] = [SaveOnInterrupt(run.last_checkpoint), *further]
     if config.callbacks.progress_bar:
         callbacks.append(TrainingProgress())
+    if config.averaging.name != "none":
+        callbacks.append(RunAveraging(config))
     # Fused steps log their own rates, since Lightning sees only the first of each stretch.
     if config.logger.name != "none" and by_autograd(config):
         callbacks.append(LearningRateMonitor(logging_interval="step"))
