@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.inference.kernels import Floats, Ints, pair_products
 from lightning_collab.models import EmbeddingDotBias, MatrixProduct, RatingModel
+from lightning_collab.models.bayesian_factors import BayesianFactors
 
 UserRows = dict[str, Tensor]
 """For each group of tables (`embeddings`, `biases`): float [b, width], the rows of b users."""
@@ -102,6 +103,36 @@ class DotProductScores(ItemScores):
         return self.ratings(torch.from_numpy(products))
 
 
+class SampleMeanScores(ItemScores):
+    """Of a model that averages the predictions of samples: a matrix product for each of them."""
+
+    def __init__(self, model: BayesianFactors, tables: Tables) -> None:
+        super().__init__(model, tables)
+        self._samples = model
+        self._of_means = DotProductScores(model, tables)
+
+    def of_users(self, users: slice) -> Tensor:
+        """Means over the samples, less the mean rating."""
+        count = int(self._samples.kept)
+        if count == 0:
+            return self._of_means.of_users(users)
+        # Biases are linear, so that the mean over samples is that in the tables.
+        of_users, of_items = (self.tables["biases"][side] for side in ("users", "items"))
+        scores = of_users[users] + of_items[1:].T
+        for number in range(count):
+            own = self._samples.user_samples[number, users, 1:]
+            scores.addmm_(own, self._samples.item_samples[number, 1:, 1:].T, alpha=1 / count)
+        return scores
+
+    def of_rows(self, rows: UserRows) -> Tensor:
+        """Of the mean factors, less the mean rating: samples know nothing of other users."""
+        return self._of_means.of_rows(rows)
+
+    def ratings(self, scores: Tensor) -> Tensor:
+        """With the mean rating."""
+        return scores + self._samples.mean_rating
+
+
 class PairwiseScores(ItemScores):
     """Of any other model: every pair goes through it, some at a time."""
 
@@ -137,6 +168,8 @@ def item_scores(model: RatingModel) -> ItemScores:
         model: a trained one, in evaluation mode.
     """
     tables = model.effective_tables()
+    if isinstance(model, BayesianFactors):
+        return SampleMeanScores(model, tables)
     if isinstance(model, EmbeddingDotBias | MatrixProduct):
         return DotProductScores(model, tables)
     return PairwiseScores(model, tables)

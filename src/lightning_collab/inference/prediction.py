@@ -14,7 +14,6 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.inference.item_scores import DotProductScores
 from lightning_collab.inference.raw_ids import RawIds, rows_of_ids
-from lightning_collab.models import RatingModel
 
 if TYPE_CHECKING:
     from lightning_collab.inference.trained_run import TrainedRun
@@ -86,13 +85,8 @@ def _of_rows(
             ratings[part],
             None if day is None else torch.from_numpy(day[part]),
         )
-        ratings[part], deviation = _rated(run.model, batch)
+        ratings[part], deviation = run.model.predict_with_deviation(batch)
         if deviation is not None:
             deviations = torch.empty(len(users)) if deviations is None else deviations
             deviations[part] = deviation
     return ratings, deviations
-
-
-def _rated(model: RatingModel, batch: RatingBatch) -> tuple[Tensor, Tensor | None]:
-    rated = getattr(model, "predict_with_deviation", None)
-    return (model(batch), None) if rated is None else rated(batch)
