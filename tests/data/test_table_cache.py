@@ -1,5 +1,9 @@
+import hashlib
+import json
 import logging
 import os
+import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -80,6 +84,53 @@ def test_whatever_changes_the_table_parses_it_again(
     assert parse.asked == 2
     # An entry that nothing will ask for again is not kept.
     assert len(entries(cache)) == (2 if changed == "settings" else 1)
+
+
+@pytest.mark.parametrize(
+    "facts", ["[]", "3", "null", "{}", '{"sha256": []}', '{"sha256": {"../../x": "0"}}']
+)
+def test_facts_that_are_not_what_was_written_are_damage(cache, source, small_table, facts, caplog):
+    parse = Parser(small_table)
+    cached_table({}, [source], parse)
+    (entries(cache)[0] / "table.json").write_text(facts)
+    assert_same(cached_table({}, [source], parse), small_table)
+    assert "is damaged" in caplog.text
+
+
+def test_a_file_in_the_place_of_an_entry_is_replaced(cache, source, small_table):
+    parse = Parser(small_table)
+    cached_table({}, [source], parse)
+    entry = entries(cache)[0]
+    shutil.rmtree(entry)
+    entry.write_text("no folder")
+    for _ in range(2):
+        assert_same(cached_table({}, [source], parse), small_table)
+    assert parse.asked == 2
+
+
+class Payload:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+def test_a_planted_entry_runs_nothing(cache, source, small_table, tmp_path, caplog):
+    """Its sums are right, so that only the reader itself stands between it and its code."""
+    cached_table({}, [source], Parser(small_table))
+    entry = entries(cache)[0]
+    planted = pickle.dumps(Payload(tmp_path / "owned"))
+    facts = json.loads((entry / "table.json").read_text())
+    for name in facts["sha256"]:
+        (entry / f"{name}.arrow").write_bytes(planted)
+        facts["sha256"][name] = hashlib.sha256(planted).hexdigest()
+    (entry / "table.json").write_text(json.dumps(facts))
+    assert_same(cached_table({}, [source], Parser(small_table)), small_table)
+    assert "is damaged" in caplog.text
+    assert not (tmp_path / "owned").exists()
+    pickle.loads(planted)
+    assert (tmp_path / "owned").exists(), "the payload would have run"
 
 
 @pytest.mark.parametrize("damage", ["cut", "other bytes", "gone", "no facts"])

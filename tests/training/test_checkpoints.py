@@ -1,5 +1,7 @@
+import io
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -8,7 +10,12 @@ from lightning_collab.errors import CheckpointError, StorageError
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.safe_checkpoint_io import SafeCheckpointIO
 
-CONTENT = {"state_dict": {"w": torch.arange(1000.0)}, "epoch": 3}
+CONTENT = {
+    "state_dict": {"w": torch.arange(1000.0)},
+    "vocabularies": {},
+    "config": {},
+    "epoch": 3,
+}
 
 
 @pytest.fixture
@@ -52,13 +59,44 @@ class Malicious:
         return os.mkdir, (str(self.target),)
 
 
-@pytest.mark.parametrize("writer", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))])
-def test_a_checkpoint_cannot_run_code(tmp_path, writer):
+WRITERS = {
+    "as torch writes": torch.save,
+    "as torch once wrote": lambda o, p: torch.save(o, p, _use_new_zipfile_serialization=False),
+    "pickle": lambda o, p: p.write_bytes(pickle.dumps(o, protocol=2)),
+    "newer pickle": lambda o, p: p.write_bytes(pickle.dumps(o)),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_planted_checkpoint_runs_nothing_and_that_is_said(tmp_path, writer):
     path, target = tmp_path / "planted.ckpt", tmp_path / "owned"
-    writer({"state_dict": {}, "x": Malicious(target)}, path)
-    with pytest.raises(CheckpointError):
+    WRITERS[writer]({**CONTENT, "x": Malicious(target)}, path)
+    with pytest.raises(CheckpointError, match="Nothing of it was run") as raised:
         read_checkpoint(path)
+    assert "weights_only" not in str(raised.value), "torch advises to run it"
+    if writer.startswith("as torch"):
+        assert "planted.ckpt: refused: beside tensors and plain values it holds posix.mkdir" in str(
+            raised.value
+        )
     assert not target.exists()
+    pickle.loads(pickle.dumps(Malicious(target)))
+    assert target.exists(), "the payload would have run"
+
+
+def test_a_packed_checkpoint_is_refused_before_it_fills_the_memory(saved):
+    content = saved.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as plain, zipfile.ZipFile(saved, "w") as packed:
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member), zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match="refused: it would unpack to more than its"):
+        read_checkpoint(saved)
+
+
+@pytest.mark.parametrize("key", CONTENT.keys() - {"epoch"})
+def test_a_checkpoint_of_another_program_is_named(tmp_path, key):
+    torch.save({k: v for k, v in CONTENT.items() if k != key}, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=f"without a model of ours in it .it has no {key}"):
+        read_checkpoint(tmp_path / "other.ckpt")
 
 
 def test_a_failed_save_leaves_the_file_before_it(saved, monkeypatch):

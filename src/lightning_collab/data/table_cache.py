@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "LIGHTNING_COLLAB_CACHE"
 FACTS = "table.json"
+DAMAGE = (*READ_ERRORS, ValueError, LookupError, TypeError, AttributeError)
+"""What bytes that are not what was written can raise."""
 LONG_WORK = 100_000_000
 """From so many bytes on, a person is told what is being waited for."""
 
@@ -83,8 +85,12 @@ def _digest(*texts: str) -> str:
 
 
 def _opened(entry: Path) -> RatingTable | None:
-    """The table of an entry; None where there is none, or a damaged one."""
+    """The table of an entry; None where there is none, or a damaged one.
+
+    Arrow files are columns of values: nothing in them is ever run.
+    """
     if not entry.is_dir():
+        entry.unlink(missing_ok=True)
         return None
     try:
         facts = json.loads((entry / FACTS).read_text())
@@ -95,7 +101,7 @@ def _opened(entry: Path) -> RatingTable | None:
                 raise ValueError(f"{name}.arrow is not what was written")
             frames[name] = pl.read_ipc(io.BytesIO(content)).rechunk()
         return _table(facts, frames)
-    except (*READ_ERRORS, ValueError, KeyError) as error:
+    except DAMAGE as error:
         log.warning("the parsed table in %s is damaged (%s); parsing again", entry, error)
         shutil.rmtree(entry, ignore_errors=True)
         return None
