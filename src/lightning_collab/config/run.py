@@ -113,6 +113,11 @@ class RunConfig(Section):
                 "trainer.gradient_clip_val: no rank has the whole gradient of split tables to "
                 "measure; set it to null"
             )
+        if self.averaging.name != "none":
+            raise ValueError(
+                f"averaging={self.averaging.name}: no rank has whole tables to average while they "
+                "are split; say averaging=none"
+            )
         return self
 
     @model_validator(mode="after")

@@ -66,4 +66,7 @@ def inspection_callbacks(config: RunConfig) -> list[Callback]:
     Args:
         config: of the run.
     """
-    return [] if config.callbacks.projector is None else [LogEmbeddings(config)]
+    # No rank has whole tables to show while they are split; the checkpoint is shown afterwards.
+    if config.callbacks.projector is None or config.model.sharded:
+        return []
+    return [LogEmbeddings(config)]

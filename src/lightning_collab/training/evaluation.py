@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.rating_module import RatingModule
+from lightning_collab.training.sharding.shard_tables import is_sharded
 
 
 def evaluate_checkpoint(
@@ -33,7 +34,9 @@ def evaluate_checkpoint(
     Raises:
         CheckpointError: the checkpoint is of another model or of other data.
     """
-    module.load_trained(read_checkpoint(checkpoint), checkpoint)
+    # A rank that has some rows of each table reads no more than those.
+    content = read_checkpoint(checkpoint, mapped=is_sharded(module.model))
+    module.load_trained(content, checkpoint)
     metrics: dict[str, float] = {}
     loggers, trainer.loggers = trainer.loggers, []
     if len(data.rows.val):

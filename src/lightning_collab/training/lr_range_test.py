@@ -85,7 +85,7 @@ def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
             settings.end_lr / config.optimizer.lr,
             settings.steps,
         )
-        module = build_module(config, data, schedule=schedule)
+        module = build_module(config, data, schedule=schedule, to_shard=config.model.sharded)
         module.stops_on_divergence = False
         trainer = build_bare_trainer(config, callbacks=[watch], max_steps=settings.steps)
         trainer.fit(module, datamodule=data)

@@ -30,6 +30,7 @@ from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.found_rate import with_found_rate
 from lightning_collab.training.hyperparameters import log_hyperparameters
 from lightning_collab.training.interrupt import SaveOnInterrupt
+from lightning_collab.training.rank_watch import RankWatch
 from lightning_collab.training.rating_module import RatingModule
 from lightning_collab.training.run_directory import RunDirectory
 from lightning_collab.training.run_lock import run_held
@@ -173,6 +174,8 @@ def _fit(
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except SystemExit:
         # Lightning has turned Ctrl-C into this.
+        if not trainer.is_global_zero:
+            raise
         saved = any(isinstance(c, SaveOnInterrupt) and c.saved for c in trainer.callbacks)  # type: ignore[attr-defined]
         what = "saved" if saved else "not saved; its last checkpoint is of an earlier epoch"
         raise InterruptedRunError(
@@ -181,6 +184,11 @@ def _fit(
         ) from None
     except (TrainingError, StorageError) as error:
         raise type(error)(f"{error}{_last_good(run)}") from error
+    except Exception as error:
+        watch: Any = next(c for c in trainer.callbacks if isinstance(c, RankWatch))  # type: ignore[attr-defined]
+        if watch.cause is None:
+            raise
+        raise TrainingError(f"{watch.cause}{_last_good(run)}") from error
     return first_epoch
 
 

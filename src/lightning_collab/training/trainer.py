@@ -18,6 +18,7 @@ from lightning_collab.training.devices import check_devices
 from lightning_collab.training.engines.choice import by_autograd
 from lightning_collab.training.interrupt import SaveOnInterrupt
 from lightning_collab.training.progress import TrainingProgress
+from lightning_collab.training.rank_watch import RankWatch
 from lightning_collab.training.run_directory import RunDirectory
 from lightning_collab.training.safe_checkpoint_io import SafeCheckpointIO
 from lightning_collab.training.sharding.strategy import RowShardingStrategy
@@ -149,7 +150,11 @@ def _devices(config: RunConfig) -> dict[str, Any]:
 def _callbacks(
     config: RunConfig, run: RunDirectory, further: Sequence[pl.Callback]
 ) -> list[pl.Callback]:
-    callbacks: list[pl.Callback] = [SaveOnInterrupt(run.last_checkpoint), *further]
+    callbacks: list[pl.Callback] = [
+        RankWatch(),
+        SaveOnInterrupt(run.last_checkpoint),
+        *further,
+    ]
     if config.callbacks.progress_bar:
         callbacks.append(TrainingProgress())
     if config.averaging.name != "none":

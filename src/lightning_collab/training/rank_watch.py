@@ -1,0 +1,73 @@
+"""What rank zero does about the ranks that Lightning has started for it when something fails."""
+
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightning_collab.errors import LightningCollabError, TrainingError
+
+PATIENCE = 3.0
+"""Seconds for a rank that has failed to say why before all are ended."""
+
+
+class RankWatch(pl.Callback):
+    """Ends the ranks of this machine at an error, and tells which of them began it.
+
+    Lightning looks after them every five seconds, and then kills rank zero too, so that neither a
+    traceback nor the advice how to go on after Ctrl-C is sure to be read. At an error of rank zero
+    it leaves the others to find out for themselves.
+
+    Attributes:
+        cause: an error that names the rank which failed first; None where it was rank zero.
+    """
+
+    def __init__(self) -> None:
+        self.cause: TrainingError | None = None
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Wait for what the others say, then end them."""
+        processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+        if not processes:
+            return
+        _leave_alone(processes)
+        if isinstance(exception, KeyboardInterrupt):
+            return  # Lightning ends them
+        if not isinstance(exception, LightningCollabError):
+            self.cause = _first_failure(processes)
+        for process in processes:
+            process.kill()
+
+
+def _leave_alone(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Tell Lightning's observer that there is nothing left to observe."""
+    for thread in threading.enumerate():
+        watched: Any = getattr(thread, "_child_processes", None)
+        if watched is processes:
+            thread._child_processes = []  # type: ignore[attr-defined]
+
+
+def _first_failure(processes: list[subprocess.Popen[bytes]]) -> TrainingError | None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        codes = [process.poll() for process in processes]
+        for rank, code in enumerate(codes, 1):
+            if code:
+                return TrainingError(f"rank {rank} of this machine {_how_it_ended(code)}")
+        if all(code == 0 for code in codes):
+            return None
+        time.sleep(0.05)
+    return None
+
+
+def _how_it_ended(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; did the machine run out of memory?" if name == "SIGKILL" else ""
+        return f"was killed by {name}{hint}"
+    return f"has failed (exit code {code}); what it says is above"
