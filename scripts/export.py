@@ -1,0 +1,20 @@
+#!/usr/bin/env python
+"""A trained model for use elsewhere, with a model card."""
+
+import hydra
+from omegaconf import DictConfig
+
+from lightning_collab.front_door import front_door
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="export")
+@front_door
+def main(config: DictConfig) -> None:
+    """Hand the composed config to the job; see --help."""
+    from lightning_collab.jobs.export import export_job
+
+    export_job(config)
+
+
+if __name__ == "__main__":
+    main()

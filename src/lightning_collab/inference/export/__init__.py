@@ -1,0 +1,1 @@
+"""A trained model in formats that others read, with its vocabularies and a model card."""

@@ -1,0 +1,126 @@
+"""ONNX: a graph that any of its runtimes computes, compared with the model before it is kept."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lightning_collab.errors import LightningCollabError
+from lightning_collab.inference.export.exported_model import ExportedModel
+
+if TYPE_CHECKING:
+    from lightning_collab.inference.trained_run import TrainedRun
+
+INPUTS = ("user_row", "item_row")
+OUTPUT = "rating"
+COMPARED = 10_000
+"""Pairs on which the graph is compared with the model."""
+TOLERANCE = 1e-4
+"""In rating units."""
+MOST_BYTES = 2_000_000_000
+"""Of tables: a graph with its weights must stay below 2 GiB."""
+
+
+class ExportError(LightningCollabError):
+    """A model that cannot be exported as asked."""
+
+
+def onnx_bytes(run: TrainedRun) -> bytes:
+    """The model as an ONNX graph.
+
+    Inputs `user_row` and `item_row`, int64 [pairs], rows of the vocabularies, 0 for unknown ids;
+    output `rating`, float32 [pairs], clamped to the scale. The number of pairs is free.
+
+    Args:
+        run: the trained run.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        ExportError: a package is missing, the tables are too large for the format, or the graph
+            does not compute what the model does.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ExportError(
+            f"format=onnx needs {error.name}: pip install 'lightning-collab[export]'"
+        ) from error
+    model = ExportedModel(run).eval()
+    size = sum(
+        table.numel() * table.element_size()
+        for sides in model.tables.values()
+        for table in sides.values()
+    )
+    if size > MOST_BYTES:
+        raise ExportError(
+            f"the tables take {size / 2**30:.1f} GiB, and an ONNX file holds less than 2 GiB; say "
+            "format=safetensors"
+        )
+    content = _exported(model)
+    _check(run, content)
+    return content
+
+
+def _exported(model: ExportedModel) -> bytes:
+    # Two tensors: of one that is given twice, the graph would have one input.
+    users, items = torch.zeros(3, dtype=torch.int64), torch.ones(3, dtype=torch.int64)
+    pairs = torch.export.Dim("pairs", min=1)
+    with _quiet():
+        program = torch.onnx.export(
+            model,
+            (users, items),
+            input_names=list(INPUTS),
+            output_names=[OUTPUT],
+            dynamic_shapes={name: {0: pairs} for name in INPUTS},
+            dynamo=True,
+            verbose=False,
+        )
+        if program is None:
+            raise ExportError("torch made no graph of the model")
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def _check(run: TrainedRun, content: bytes) -> None:
+    """Compare the graph with the run's own predictions, unknown rows and a single pair too."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(0)
+    users = random.integers(0, len(run.user_vocabulary), COMPARED)
+    items = random.integers(0, len(run.item_vocabulary), COMPARED)
+    users[0] = items[1] = 0
+    ids = run.user_vocabulary.decode(users), run.item_vocabulary.decode(items)
+    expected = run.predict(*ids)["prediction"].to_numpy()
+    found = session.run(None, dict(zip(INPUTS, (users, items), strict=True)))[0]
+    single = session.run(None, dict(zip(INPUTS, (users[:1], items[:1]), strict=True)))[0]
+    difference = max(float(np.abs(found - expected).max()), float(abs(single[0] - expected[0])))
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"the graph does not compute what the model does (they differ by {difference:.2g}); "
+            "nothing is written"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's notes on packages that this model has no need of."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
