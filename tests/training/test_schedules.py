@@ -9,7 +9,7 @@ from lightning_collab.config.scheduler import (
     StepsConfig,
     WarmRestartsConfig,
 )
-from lightning_collab.training.schedules import build_schedule, exponential
+from lightning_collab.training.schedules import build_schedule, exponential, factors
 
 
 def torch_rates(make, steps, lr):
@@ -107,3 +107,24 @@ def test_steps_are_those_of_torch(milestones, steps_per_epoch, gamma):
 def test_exponential_goes_from_one_to_the_other_in_equal_ratios():
     factors = [exponential(0.01, 100.0, 5)(step) for step in range(5)]
     assert factors == pytest.approx([0.01, 0.1, 1, 10, 100])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ConstantConfig(name="constant"),
+        StepsConfig(name="steps", milestones=[2, 5], gamma=0.1),
+        OneCycleConfig(name="one_cycle", warm_up=0.25, start_div=25.0, end_div=1e4),
+        WarmRestartsConfig(name="warm_restarts", cycle_len=0.5, cycle_mult=1, eta_min=1e-3),
+        WarmRestartsConfig(name="warm_restarts", cycle_len=1, cycle_mult=2, eta_min=0.0),
+    ],
+    ids=["constant", "steps", "one cycle", "restarts", "longer restarts"],
+)
+def test_many_steps_at_once_are_the_steps_one_by_one(config):
+    schedule = build_schedule(config, lr=0.1, steps_per_epoch=10, max_epochs=8)
+    many = factors(schedule, 3, 77)
+    assert many.tolist() == pytest.approx([schedule(step) for step in range(3, 80)], rel=1e-14)
+
+
+def test_a_schedule_of_any_kind_can_be_asked_for_many_steps():
+    assert factors(lambda step: 1 / (step + 1), 1, 3).tolist() == [1 / 2, 1 / 3, 1 / 4]

@@ -1,8 +1,12 @@
 """Learning-rate schedules in closed form: the factor on the rate at any optimiser step."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lightning_collab.config.scheduler import (
     ConstantConfig,
@@ -14,6 +18,43 @@ from lightning_collab.config.scheduler import (
 
 Schedule = Callable[[int], float]
 """From the number of optimiser steps done to the factor on every group's rate."""
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A schedule that can be asked for one step or for many at once.
+
+    Attributes:
+        at: from steps done, float64 [n], to factors, float64 [n].
+    """
+
+    at: Callable[[Numbers], Numbers]
+
+    def __call__(self, step: int) -> float:
+        """The factor at one step.
+
+        Args:
+            step: optimiser steps done.
+        """
+        return float(self.at(np.array([step], np.float64))[0])
+
+
+def factors(schedule: Schedule, first: int, steps: int) -> Numbers:
+    """The factors at consecutive steps.
+
+    Args:
+        schedule: whose.
+        first: optimiser steps done before the first of them.
+        steps: how many.
+
+    Returns:
+        float64 [steps].
+    """
+    if isinstance(schedule, ClosedForm):
+        return schedule.at(np.arange(first, first + steps, dtype=np.float64))
+    return np.array([schedule(step) for step in range(first, first + steps)], np.float64)
 
 
 def build_schedule(
@@ -32,17 +73,23 @@ def build_schedule(
     """
     match config:
         case ConstantConfig():
-            return lambda step: 1.0
+            return ClosedForm(np.ones_like)
         case WarmRestartsConfig():
             first = config.cycle_len * steps_per_epoch
             floor = config.eta_min / lr
-            return lambda step: _between(1.0, floor, _cycle_share(step, first, config.cycle_mult))
+            return ClosedForm(
+                lambda step: _between(1.0, floor, _cycle_share(step, first, config.cycle_mult))
+            )
         case OneCycleConfig():
             last = steps_per_epoch * max_epochs - 1
-            return lambda step: _one_cycle(step, last, config)
+            return ClosedForm(lambda step: _one_cycle(step, last, config))
         case StepsConfig():
             milestones = [epoch * steps_per_epoch for epoch in config.milestones]
-            return lambda step: math.pow(config.gamma, bisect_right(milestones, step))
+            return ClosedForm(
+                lambda step: np.power(
+                    config.gamma, np.searchsorted(milestones, step, side="right").astype(np.float64)
+                )
+            )
 
 
 def exponential(start: float, end: float, steps: int) -> Schedule:
@@ -56,7 +103,7 @@ def exponential(start: float, end: float, steps: int) -> Schedule:
     return lambda step: start * math.pow(end / start, step / (steps - 1))
 
 
-def _cycle_share(step: int, first: float, mult: int) -> float:
+def _cycle_share(step: Numbers, first: float, mult: int) -> Numbers:
     """How far a step is into its cycle, from 0 to 1.
 
     Args:
@@ -65,25 +112,28 @@ def _cycle_share(step: int, first: float, mult: int) -> float:
         mult: each cycle is this many times as long as the one before.
     """
     if mult == 1:
-        return math.fmod(step, first) / first
+        return np.fmod(step, first) / first
     # The first n cycles take first * (mult^n - 1) / (mult - 1) steps.
-    cycle = int(math.log(step / first * (mult - 1) + 1, mult) + 1e-9)
-    start = first * (math.pow(mult, cycle) - 1) / (mult - 1)
-    return (step - start) / (first * math.pow(mult, cycle))
+    cycle = np.floor(np.log(step / first * (mult - 1) + 1) / math.log(mult) + 1e-9)
+    length = first * np.power(float(mult), cycle)
+    share: Numbers = (step - (length - first) / (mult - 1)) / length
+    return share
 
 
-def _between(high: float, low: float, share: float) -> float:
+def _between(high: float, low: float, share: Any) -> Any:
     """From high to low along half a cosine.
 
     Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", eq. 5.
     """
-    return low + (high - low) * (1 + math.cos(math.pi * share)) / 2
+    return low + (high - low) * (1 + np.cos(math.pi * share)) / 2
 
 
-def _one_cycle(step: int, last: int, config: OneCycleConfig) -> float:
+def _one_cycle(step: Numbers, last: int, config: OneCycleConfig) -> Numbers:
     """Smith and Topin (2018), "Super-convergence", with cosines for both ways as fastai has it."""
     start = 1 / config.start_div
     peak = config.warm_up * (last + 1) - 1
-    if step <= peak:
-        return _between(start, 1.0, step / peak)
-    return _between(1.0, start / config.end_div, min(1.0, (step - peak) / (last - peak)))
+    rising = step <= peak
+    up = _between(start, 1.0, np.where(rising, step, 0.0) / (peak if peak > 0 else 1.0))
+    down = np.clip((step - peak) / (last - peak), 0.0, 1.0)
+    factor: Numbers = np.where(rising, up, _between(1.0, start / config.end_div, down))
+    return factor
