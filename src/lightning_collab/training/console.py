@@ -53,7 +53,8 @@ def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False)
         console=Console(stderr=True), show_path=False, show_time=False, markup=False
     )
     terminal.setLevel(logging.WARNING if quiet else logging.INFO)
-    handlers: list[logging.Handler] = [] if silent else [terminal]
+    # With no handler at all, logging would print warnings by itself.
+    handlers: list[logging.Handler] = [logging.NullHandler() if silent else terminal]
     if log_file is not None:
         file = RunLogFile(log_file)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
