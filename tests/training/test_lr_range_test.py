@@ -52,7 +52,7 @@ def test_the_loss_is_that_of_training_with_those_rates(small_table, run_config, 
     """An independent loop with plain torch, two groups of their own rates."""
     overrides = ("optimizer=sgd", "optimizer.groups.biases.lr_scale=0.5")
     found = tried(*overrides, "lr_range_test.steps=20", "lr_range_test.end_lr=1.0")
-    config = run_config(*QUICK, *overrides)
+    config = run_config(*QUICK, *overrides, "training.engine=eager")
     data = data_of(small_table, config)
     module = build_module(config, data)
     optimizer = module.configure_optimizers()["optimizer"]

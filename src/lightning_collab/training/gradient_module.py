@@ -62,7 +62,8 @@ class GradientModule(RatingModule):
         """The optimiser over the named groups, its rates following the schedule at each step."""
         groups = parameter_groups(self.model, self.config.optimizer)
         optimizer = build_optimizer(groups, self.config.optimizer)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
+        # A plain function: LambdaLR would keep anything else in the checkpoint.
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -1,10 +1,12 @@
 """Training by fused kernels: a stretch of batches at each of Lightning's steps."""
 
+import logging
 from bisect import bisect_right
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
 from lightning_collab.config.scheduler import WarmRestartsConfig
@@ -13,6 +15,9 @@ from lightning_collab.training.engines.fused_optimizer import FusedSteps, Stretc
 from lightning_collab.training.engines.step_counts import count_further_steps
 from lightning_collab.training.gradient_module import GradientModule
 from lightning_collab.training.parameter_groups import parameter_groups
+from lightning_collab.training.schedules import factors
+
+log = logging.getLogger(__name__)
 
 STRETCH_RATINGS = 1 << 18
 """Ratings in a stretch: a tenth of a second or so, after which Ctrl-C is heard."""
@@ -33,14 +38,23 @@ class FusedModule(GradientModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over the named groups; its rates are set at the end of each stretch."""
+        threads = self.config.training.hogwild_threads
+        if threads > 1:
+            log.warning(
+                "training.hogwild_threads=%d: steps are taken at once without locks, so that a run "
+                "with the same seed gives other numbers each time",
+                threads,
+            )
         optimizer = FusedSteps(
             parameter_groups(self.model, self.config.optimizer),
             self.config.optimizer,
             self.model,
             lazy=self.config.training.untouched_rows == "lazy",
             clip=self.config.trainer.gradient_clip_val,
+            threads=threads,
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
+        # A plain function: LambdaLR would keep anything else in the checkpoint.
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def setup(self, stage: str) -> None:
@@ -104,9 +118,9 @@ class FusedModule(GradientModule):
         steps = -(-len(batch.ratings) // batch_size)
         scheduler: Any = self.lr_schedulers()
         first = scheduler.last_epoch
-        factors = np.array([self.schedule(step) for step in range(first, first + steps)])
+        following = factors(self.schedule, first, steps)
         stretch = Stretch(
-            batch.users, batch.items, batch.ratings, batch_size, factors, self.one_by_one
+            batch.users, batch.items, batch.ratings, batch_size, following, self.one_by_one
         )
 
         def take() -> Stretch:
@@ -124,7 +138,7 @@ class FusedModule(GradientModule):
         scheduler._step_count += steps - 1
         scheduler.step()
         count_further_steps(self.trainer, steps - 1)
-        self._log_rates(first, factors)
+        self._log_rates(first, following)
         last = len(batch.ratings) - (steps - 1) * batch_size
         loss = losses.squared_errors[-1] / last + losses.penalties[-1:].sum()
         return {"loss": torch.tensor(loss)}
@@ -133,15 +147,16 @@ class FusedModule(GradientModule):
         """Look whether the loss explodes; the kernels have seen whether it is a number."""
         self._stop_if_diverged()
 
-    def _log_rates(self, first: int, factors: np.ndarray[Any, Any]) -> None:
+    def _log_rates(self, first: int, following: NDArray[np.float64]) -> None:
         """The points of the learning-rate curves that Lightning's monitor would log one by one."""
         if not self.trainer.loggers:
             return
         optimizer: Any = self.optimizers()
         every = self.config.trainer.log_every_n_steps
-        for step in range(first + (-first - 1) % every, first + len(factors), every):
+        for step in range(first + (-first - 1) % every, first + len(following), every):
             rates = {
-                f"lr-{optimizer.name}/{group['name']}": group["initial_lr"] * factors[step - first]
+                f"lr-{optimizer.name}/{group['name']}": group["initial_lr"]
+                * following[step - first]
                 for group in optimizer.param_groups
             }
             for logger in self.trainer.loggers:

@@ -13,6 +13,13 @@ from lightning_collab.models import RatingModel
 from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
 from lightning_collab.training.engines.adam_rule import adam_rule
 from lightning_collab.training.engines.kernel import Output, Side, Table, train_stretch
+from lightning_collab.training.engines.per_sample import (
+    Rates,
+    Samples,
+    Weights,
+    per_sample_sgd,
+    takes_single_ratings,
+)
 from lightning_collab.training.engines.sgd_rule import sgd_rule
 from lightning_collab.training.engines.update_rule import UpdateRule, frozen_rule
 from lightning_collab.training.optimizers import build_optimizer
@@ -68,6 +75,7 @@ class FusedSteps(torch.optim.Optimizer):
         model: whose tables are trained, on the processor, in float32 or float64.
         lazy: rows that a batch does not touch stay as they are.
         clip: norm to which gradients are clipped; None: not.
+        threads: that take steps on single ratings at the same time; see `per_sample_sgd`.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class FusedSteps(torch.optim.Optimizer):
         *,
         lazy: bool,
         clip: float | None,
+        threads: int = 1,
     ) -> None:
         alike = build_optimizer(groups, config)
         super().__init__(alike.param_groups, alike.defaults)
@@ -88,6 +97,8 @@ class FusedSteps(torch.optim.Optimizer):
         self._model = model
         self._lazy = lazy
         self._clip = clip or 0.0
+        self._threads = threads
+        self._plain = takes_single_ratings(config, lazy=lazy, clip=self._clip)
         self._work: dict[str, _Workspace] = {}
         self.losses = StretchLosses(np.zeros(0), np.zeros(0), 0)
         """Of the last stretch."""
@@ -107,16 +118,26 @@ class FusedSteps(torch.optim.Optimizer):
         assert closure is not None
         stretch: Stretch = closure()
         steps = len(stretch.factors)
-        rules = {group["name"]: self._rule(group, stretch.factors) for group in self.param_groups}
-        ratings = stretch.ratings.numpy()
         squared_errors = np.zeros(steps)
         penalties = np.zeros(steps if stretch.with_penalties else 0)
-        taken = train_stretch(
+        if stretch.batch_size == 1 and not stretch.with_penalties and self._plain:
+            taken = self._take_single_ratings(stretch, squared_errors)
+        else:
+            taken = self._take_batches(stretch, squared_errors, penalties)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if "step" in self.state.get(parameter, {}):
+                    self.state[parameter]["step"] += taken
+        self.losses = StretchLosses(squared_errors, penalties, taken)
+
+    def _take_batches(self, stretch: Stretch, squared_errors: Array, penalties: Array) -> int:
+        rules = {group["name"]: self._rule(group, stretch.factors) for group in self.param_groups}
+        taken: int = train_stretch(
             self._side("users", stretch.users.numpy(), stretch.batch_size),
             self._side("items", stretch.items.numpy(), stretch.batch_size),
             rules["embeddings"],
             rules.get("biases") or frozen_rule(),
-            ratings,
+            stretch.ratings.numpy(),
             self._output(),
             stretch.batch_size,
             self._lazy,
@@ -124,11 +145,34 @@ class FusedSteps(torch.optim.Optimizer):
             squared_errors,
             penalties,
         )
+        return taken
+
+    def _take_single_ratings(self, stretch: Stretch, squared_errors: Array) -> int:
+        rates = {"embeddings": (0.0, 0.0), "biases": (0.0, 0.0)}
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if "step" in self.state.get(parameter, {}):
-                    self.state[parameter]["step"] += taken
-        self.losses = StretchLosses(squared_errors, penalties, taken)
+            if any(parameter.requires_grad for parameter in group["params"]):
+                name = group["name"]
+                rates[name] = (group.get("initial_lr", group["lr"]), self._decays[name])
+        tables = self._model.lookup_tables()
+        weights = {
+            name: [tables[name][side].weight.detach().numpy() for side in SIDES] for name in tables
+        }
+        factors = weights["embeddings"]
+        none = np.zeros((0, 1), factors[0].dtype)
+        (rate, decay), (bias_rate, bias_decay) = rates["embeddings"], rates["biases"]
+        return per_sample_sgd(
+            Samples(
+                stretch.users.numpy().astype(np.int32, copy=False),
+                stretch.items.numpy().astype(np.int32, copy=False),
+                stretch.ratings.numpy(),
+                stretch.factors,
+            ),
+            Weights(*factors, *weights.get("biases", (none, none))),
+            Rates(rate, bias_rate, decay, bias_decay),
+            self._output(),
+            squared_errors,
+            self._threads,
+        )
 
     def _rule(self, group: dict[str, Any], factors: NDArray[np.float64]) -> UpdateRule:
         if not any(parameter.requires_grad for parameter in group["params"]):
@@ -148,10 +192,10 @@ class FusedSteps(torch.optim.Optimizer):
         state: dict[str, Any] = self.state[parameter]
         if isinstance(self._config, AdamConfig):
             if not state:
-                state["step"] = torch.tensor(0.0)
+                state["step"] = torch.tensor(0.0, dtype=torch.float32)
                 state["exp_avg"] = torch.zeros_like(parameter)
                 state["exp_avg_sq"] = torch.zeros_like(parameter)
-        elif self._config.momentum and state.get("momentum_buffer") is None:
+        elif state.get("momentum_buffer") is None:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         return state
 
@@ -196,11 +240,11 @@ class FusedSteps(torch.optim.Optimizer):
         if not parameter.requires_grad:
             return Table(weight, nothing, nothing)
         assert isinstance(parameter, nn.Parameter)
-        state = self._state(parameter)
         if isinstance(self._config, AdamConfig):
+            state = self._state(parameter)
             return Table(weight, state["exp_avg"].numpy(), state["exp_avg_sq"].numpy())
         if self._config.momentum:
-            return Table(weight, state["momentum_buffer"].numpy(), nothing)
+            return Table(weight, self._state(parameter)["momentum_buffer"].numpy(), nothing)
         # The kernels write a momentum that is multiplied by 0 before it is read.
         return Table(weight, np.zeros_like(weight), nothing)
 

@@ -1,0 +1,119 @@
+"""The same epoch by autograd and by fused kernels, from the same weights and in the same order."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from lightning_collab.config import RunConfig
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.models import RatingFacts, build_model
+from lightning_collab.training.engines.fused_optimizer import FusedSteps, Stretch
+from lightning_collab.training.gradient_module import GradientModule
+from lightning_collab.training.parameter_groups import parameter_groups
+
+USERS, ITEMS = 40, 90
+
+
+@dataclass
+class Epoch:
+    """What is left after an epoch."""
+
+    weights: dict[str, torch.Tensor]
+    optimizer: dict
+    losses: np.ndarray
+
+
+def made_up_ratings(count: int, seed: int = 0) -> RatingBatch:
+    """Skewed: a few users and items have most ratings, some have none."""
+    random = np.random.default_rng(seed)
+    users = 1 + (random.random(count) ** 3 * (USERS - 2)).astype(np.int32)
+    items = 1 + (random.random(count) ** 3 * (ITEMS - 2)).astype(np.int32)
+    ratings = random.integers(1, 6, count).astype(np.float32)
+    return RatingBatch(*map(torch.from_numpy, (users, items, ratings)))
+
+
+def module_of(config: RunConfig, steps: int, kind: torch.dtype) -> GradientModule:
+    torch.manual_seed(config.seed)
+    facts = RatingFacts(USERS, ITEMS, rating_range=(1.0, 5.0), mean_rating=3.2)
+    module = GradientModule(
+        build_model(config.model, facts),
+        config,
+        rating_range=(1.0, 5.0),
+        vocabularies={},
+        steps_per_epoch=steps,
+    ).to(kind)
+    module._trainer = SimpleNamespace(world_size=1)
+    return module
+
+
+def batches_of(ratings: RatingBatch, size: int, kind: torch.dtype) -> list[RatingBatch]:
+    parts = zip(*(torch.split(each, size) for each in ratings[:3]), strict=True)
+    return [RatingBatch(u, i, r.to(kind), None, 0, len(r)) for u, i, r in parts]
+
+
+def by_autograd(config, ratings, size, kind, state=None, first=0) -> Epoch:
+    batches = batches_of(ratings, size, kind)
+    module = module_of(config, len(batches), kind)
+    made = module.configure_optimizers()
+    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    if state is not None:
+        take(state, module, optimizer)
+    losses = []
+    for step, batch in enumerate(batches, start=first):
+        for group, base in zip(optimizer.param_groups, scheduler.base_lrs, strict=True):
+            group["lr"] = base * module.schedule(step)
+        before = module._squared_errors.item()
+        loss = module.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        if config.trainer.gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(module.parameters(), config.trainer.gradient_clip_val)
+        optimizer.step()
+        losses.append(module._squared_errors.item() - before)
+    return Epoch(module.model.state_dict(), optimizer.state_dict(), np.array(losses))
+
+
+def by_kernels(config, ratings, size, kind, state=None, first=0, stretches=1, lazy=False) -> Epoch:
+    steps = -(-len(ratings.ratings) // size)
+    module = module_of(config, steps, kind)
+    groups = parameter_groups(module.model, config.optimizer)
+    clip = config.trainer.gradient_clip_val
+    optimizer = FusedSteps(groups, config.optimizer, module.model, lazy=lazy, clip=clip)
+    if state is not None:
+        take(state, module, optimizer)
+    losses = []
+    per_stretch = -(-steps // stretches)
+    for start in range(0, steps, per_stretch):
+        mine = slice(start * size, (start + per_stretch) * size)
+        count = min(per_stretch, steps - start)
+        factors = np.array([module.schedule(first + start + k) for k in range(count)])
+        users, items, values = (each[mine] for each in ratings[:3])
+        stretch = Stretch(users, items, values.to(kind), size, factors)
+        optimizer.step(closure=lambda stretch=stretch: stretch)
+        assert optimizer.losses.taken == count
+        losses.extend(optimizer.losses.squared_errors)
+    return Epoch(module.model.state_dict(), optimizer.state_dict(), np.array(losses))
+
+
+def take(state: Epoch, module: GradientModule, optimizer: torch.optim.Optimizer) -> None:
+    with torch.no_grad():
+        module.model.load_state_dict(state.weights)
+    optimizer.load_state_dict(state.optimizer)
+
+
+def difference(one: Epoch, two: Epoch) -> float:
+    """The largest of any weight and of anything that the optimiser remembers."""
+    apart = [(one.weights[name] - two.weights[name]).abs().max() for name in one.weights]
+    assert one.optimizer["state"].keys() == two.optimizer["state"].keys()
+    for place, state in one.optimizer["state"].items():
+        other = two.optimizer["state"][place]
+        for name, value in state.items():
+            if value is None:
+                assert other.get(name) is None
+            else:
+                assert value.dtype == other[name].dtype
+                assert value.shape == other[name].shape
+                apart.append((value - other[name]).abs().max())
+    return max(each.item() for each in apart)
