@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lightning_collab.data.datamodule import RatingColumns, RatingDataModule
@@ -69,6 +70,7 @@ def ranking_of_part(
     return rank_catalogue(scores, users, items, _pairs(seen), top_k=top_k)
 
 
+@torch.no_grad()
 def rank_catalogue(
     scores: ItemScores,
     users: NDArray[np.int32],
