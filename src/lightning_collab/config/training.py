@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from lightning_collab.config.section import Section
 
@@ -22,6 +24,8 @@ class TrainingConfig(Section):
     """auto: the fastest that can do what the config asks."""
     untouched_rows: Literal["exact", "lazy"] = "exact"
     """Whether momentum and decay move rows without a rating in the batch; lazy: not."""
+    hogwild_threads: Annotated[int, Field(ge=1, le=127)] = 1
+    """Threads that step on single ratings at once without locks; above 1: not reproducible."""
 
 
 def obstacle(engine: Engine, config: RunConfig) -> str | None:
@@ -35,7 +39,12 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
         The reason, naming the key, or None.
     """
     lazy = config.training.untouched_rows == "lazy"
+    threads = config.training.hogwild_threads
     if engine != "fused":
+        if threads > 1:
+            return (
+                f"{engine} steps come in turn, and training.hogwild_threads={threads} in no order"
+            )
         if lazy:
             return f"{engine} steps move every row, and training.untouched_rows=lazy forbids that"
         return None
@@ -52,7 +61,29 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
         return f"fused steps are of the processor, and trainer={trainer.name} is not"
     if trainer.precision not in ("32-true", "64-true"):
         return f"there are no fused kernels for trainer.precision={trainer.precision}"
+    if threads > 1:
+        return _obstacle_to_hogwild(config)
     return None
+
+
+def _obstacle_to_hogwild(config: RunConfig) -> str | None:
+    """What is not plain SGD on single ratings, which alone needs no locks."""
+    optimizer = config.optimizer
+    decays = [optimizer.weight_decay, *(group.weight_decay for _, group in optimizer.groups)]
+    lazy = config.training.untouched_rows == "lazy"
+    wanted = {
+        "data.batch_size=1": config.batch_size == 1,
+        "optimizer=sgd": optimizer.name == "sgd",
+        "optimizer.momentum=0": getattr(optimizer, "momentum", 0) == 0,
+        "optimizer.decay=touched_rows": optimizer.decay == "touched_rows"
+        or lazy
+        or not any(decays),
+        "trainer.gradient_clip_val=null": config.trainer.gradient_clip_val is None,
+    }
+    missing = [key for key, there in wanted.items() if not there]
+    if not missing:
+        return None
+    return f"training.hogwild_threads takes plain steps on single ratings: say {' '.join(missing)}"
 
 
 def check_engine(config: RunConfig) -> None:
@@ -75,7 +106,9 @@ def check_engine(config: RunConfig) -> None:
     able = [engine for engine in order if obstacle(engine, config) is None]
     if asked == "auto":
         if not able:
-            raise ValueError(f"training.untouched_rows=lazy: {obstacle('fused', config)}")
+            key = "hogwild_threads" if config.training.hogwild_threads > 1 else "untouched_rows"
+            value = getattr(config.training, key)
+            raise ValueError(f"training.{key}={value}: {obstacle('fused', config)}")
         return
     reason = obstacle(asked, config)
     if reason is not None:

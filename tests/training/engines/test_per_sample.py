@@ -1,0 +1,223 @@
+import numpy as np
+import pytest
+import torch
+from support import composed
+
+from lightning_collab.config import validated
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.errors import ConfigError
+from lightning_collab.training.engines import choice
+from lightning_collab.training.engines.kernel import Output
+from lightning_collab.training.engines.per_sample import (
+    Rates,
+    Samples,
+    Weights,
+    owners,
+    per_sample_sgd,
+    takes_single_ratings,
+)
+from lightning_collab.training.run import train
+from lightning_collab.training.run_directory import RunDirectory
+
+SINGLE = (
+    "data.batch_size=1",
+    "optimizer=sgd",
+    "optimizer.momentum=0",
+    "optimizer.decay=touched_rows",
+    "optimizer.weight_decay=0.03",
+)
+QUIET = ("callbacks.progress_bar=false", "callbacks.projector=null", "logger=none")
+USERS, ITEMS, WIDTH = 7, 5, 3
+
+
+def drawn(kind, count=60, biased=True):
+    random = np.random.default_rng(0)
+    weights = Weights(
+        *(random.normal(size=(rows, WIDTH)).astype(kind) for rows in (USERS, ITEMS)),
+        *(random.normal(size=(rows if biased else 0, 1)).astype(kind) for rows in (USERS, ITEMS)),
+    )
+    samples = Samples(
+        random.integers(0, USERS, count).astype(np.int32),
+        random.integers(0, ITEMS, count).astype(np.int32),
+        random.integers(1, 6, count).astype(kind),
+        np.linspace(1.0, 0.1, count),
+    )
+    return samples, weights
+
+
+def by_autograd(samples, weights, rates, output):
+    """The same steps by torch: squared error plus decay / 2 times the squared rows."""
+    tables = [torch.tensor(each, requires_grad=True) for each in weights]
+    groups = [
+        {"params": tables[:2], "lr": rates.factors},
+        {"params": tables[2:], "lr": rates.biases},
+    ]
+    optimizer = torch.optim.SGD(groups)
+    base = [group["lr"] for group in groups]
+    losses = []
+    for user, item, rating, factor in zip(*samples, strict=True):
+        p, q, b, c = (
+            table[row] if len(table) else torch.zeros(1, dtype=table.dtype)
+            for table, row in zip(tables, (user, item, user, item), strict=True)
+        )
+        raw = (p * q).sum() + (b + c).sum()
+        predicted = output.low + (output.span * torch.sigmoid(raw) if output.sigmoid else raw)
+        squared_error = (predicted - float(rating)) ** 2
+        penalty = rates.factor_decay / 2 * (p.square().sum() + q.square().sum())
+        penalty = penalty + rates.bias_decay / 2 * (b.square().sum() + c.square().sum())
+        for group, rate in zip(optimizer.param_groups, base, strict=True):
+            group["lr"] = rate * factor
+        optimizer.zero_grad()
+        (squared_error + penalty).backward()
+        optimizer.step()
+        losses.append(squared_error.item())
+    return [table.detach().numpy() for table in tables], losses
+
+
+@pytest.mark.parametrize(
+    ("kind", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)], ids=["double", "single"]
+)
+@pytest.mark.parametrize("output", [Output(True, 0.5, 5.0), Output(False, 3.5, 1.0)])
+@pytest.mark.parametrize("biased", [True, False], ids=["biases", "factors alone"])
+def test_steps_are_those_of_autograd(kind, tolerance, output, biased):
+    rates = Rates(factors=0.05, biases=0.02, factor_decay=0.1, bias_decay=0.3)
+    samples, weights = drawn(kind, biased=biased)
+    expected, losses = by_autograd(samples, weights, rates, output)
+    squared_errors = np.zeros(len(samples.users))
+    taken = per_sample_sgd(samples, weights, rates, output, squared_errors)
+    assert taken == len(samples.users)
+    for mine, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(mine, other, atol=tolerance, rtol=0)
+    np.testing.assert_allclose(squared_errors, losses, atol=100 * tolerance, rtol=0)
+
+
+def test_it_stops_before_a_step_that_is_no_number():
+    samples, weights = drawn(np.float64)
+    samples.ratings[7] = np.nan
+    squared_errors = np.zeros(60)
+    before, *_ = by_autograd(
+        Samples(*(each[:7] for each in samples)), weights, Rates(0.1, 0.1, 0, 0), OUT
+    )
+    assert per_sample_sgd(samples, weights, Rates(0.1, 0.1, 0, 0), OUT, squared_errors) == 7
+    np.testing.assert_allclose(weights.user_factors, before[0], atol=1e-12)
+    assert np.isnan(squared_errors[7])
+
+
+OUT = Output(False, 3.5, 1.0)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_every_user_has_one_thread_and_threads_have_about_as_much_to_do(threads):
+    users = np.random.default_rng(0).zipf(1.5, 5000).clip(1, 400).astype(np.int32)
+    owner = owners(users, 401, threads)
+    loads = np.bincount(owner[users], minlength=threads)
+    assert set(owner.tolist()) == set(range(threads))
+    # Nobody can do better than to leave the heaviest user's ratings apart.
+    assert loads.max() - loads.min() <= np.bincount(users).max()
+
+
+def test_threads_without_users_in_common_are_one_thread():
+    # Two users of disjoint items: no thread ever meets the other.
+    random = np.random.default_rng(0)
+    users = random.integers(0, 2, 200).astype(np.int32)
+    items = (users * 2 + random.integers(0, 2, 200)).astype(np.int32)
+    ratings = random.integers(1, 6, 200).astype(np.float32)
+    samples = Samples(users, items, ratings, np.ones(200))
+    outcomes = []
+    for threads in (1, 2):
+        weights = Weights(*(each[:4].copy() for each in drawn(np.float32)[1]))
+        squared_errors = np.zeros(200)
+        per_sample_sgd(
+            samples, weights, Rates(0.05, 0.05, 0.01, 0.01), OUT, squared_errors, threads
+        )
+        outcomes.append([*weights, squared_errors])
+    for one, two in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_several_threads_learn_as_well_as_one(ml_100k, run_config, tmp_path):
+    rmse = {}
+    for threads in (1, 2, 4):
+        config = run_config(
+            *SINGLE,
+            *QUIET,
+            "model.factors=16",
+            "model.init_range=0.05",
+            "optimizer.lr=0.1",
+            "scheduler.cycle_len=2",
+            "trainer.max_epochs=2",
+            f"training.hogwild_threads={threads}",
+        )
+        data = RatingDataModule(ml_100k, config.data, config.split, config.seed)
+        (tmp_path / str(threads)).mkdir()
+        run = RunDirectory(tmp_path / str(threads))
+        rmse[threads] = train(config, run, data=data, test=False)["val/rmse"]
+    assert rmse[1] < 0.93
+    assert rmse[2] == pytest.approx(rmse[1], abs=0.004)
+    assert rmse[4] == pytest.approx(rmse[1], abs=0.004)
+
+
+def test_a_run_of_several_threads_says_that_it_is_not_reproducible(
+    small_table, run_config, tmp_path, caplog
+):
+    config = run_config(*SINGLE, *QUIET, "trainer.max_epochs=1", "training.hogwild_threads=2")
+    config = config.model_copy(
+        update={"scheduler": config.scheduler.model_copy(update={"cycle_len": 1.0})}
+    )
+    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    (tmp_path / "run").mkdir()
+    with caplog.at_level("WARNING"):
+        train(config, RunDirectory(tmp_path / "run"), data=data)
+    assert "gives other numbers each time" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("data.batch_size=64",), r"hogwild_threads.*say data\.batch_size=1"),
+        (("optimizer.momentum=0.9",), r"say optimizer\.momentum=0"),
+        (("optimizer=adam",), r"say optimizer=sgd"),
+        (("optimizer.decay=gradient",), r"say optimizer\.decay=touched_rows"),
+        (("trainer.gradient_clip_val=1",), r"say trainer\.gradient_clip_val=null"),
+        (("training.engine=eager",), r"training\.engine=eager: .*hogwild_threads=2"),
+        (("model=embedding_net",), r"hogwild_threads=2: .*model=embedding_net"),
+        (
+            ("training.hogwild_threads=0",),
+            r"training\.hogwild_threads: .*greater than or equal to 1",
+        ),
+    ],
+)
+def test_threads_that_would_do_something_else_are_refused(overrides, message):
+    optimizer = [each for each in SINGLE if not each.startswith("optimizer.momentum")]
+    base = optimizer if "optimizer=adam" in overrides else SINGLE
+    with pytest.raises(ConfigError, match=message):
+        validated(composed(*base, "training.hogwild_threads=2", *overrides))
+
+
+def test_without_numba_threads_are_refused(run_config, monkeypatch):
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"hogwild_threads: numba is not installed"):
+        choice.choose_engine(run_config(*SINGLE, "training.hogwild_threads=2"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "plain"),
+    [
+        ((), True),
+        (("optimizer.decay=gradient",), False),
+        (("optimizer.decay=gradient", "optimizer.weight_decay=0"), True),
+        (
+            (
+                "optimizer.decay=decoupled",
+                "optimizer.weight_decay=0",
+                "optimizer.groups.biases.weight_decay=0.1",
+            ),
+            False,
+        ),
+        (("optimizer.momentum=0.5",), False),
+    ],
+)
+def test_only_steps_that_remember_nothing_are_plain(run_config, overrides, plain):
+    optimizer = run_config(*SINGLE, *overrides).optimizer
+    assert takes_single_ratings(optimizer, lazy=False, clip=0) is plain
+    assert not takes_single_ratings(optimizer, lazy=False, clip=1.0)
