@@ -68,6 +68,29 @@ def test_an_official_fold_is_what_its_files_say(ml_100k, shared_data, run_config
     assert len(rows.val) == round(0.05 * (len(ml_100k) - len(rows.test)))
 
 
+@pytest.mark.parametrize(("fold", "val_fold"), [("u1", "u2"), ("u3", "u1"), ("ua", "ub")])
+def test_another_fold_validates_without_a_row_of_the_test_part(ml_100k, run_config, fold, val_fold):
+    overrides = (f"split.fold={fold}", "split.val=0", f"split.val_fold={val_fold}")
+    rows = split_rows(ml_100k, run_config("split=official_fold", *overrides).split)
+    test, other = (set(ml_100k.parts[name].tolist()) for name in (fold, val_fold))
+    assert set(rows.test.tolist()) == test
+    assert set(rows.val.tolist()) == other - test
+    assert set(rows.train.tolist()) == set(range(len(ml_100k))) - test - other
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["split.val_fold=u2"], "two validation parts"),
+        (["split.val=0", "split.val_fold=u1"], "the same fold"),
+        (["split.val=0", "split.val_fold=u9"], r"split\.val_fold"),
+    ],
+)
+def test_a_validation_fold_must_be_another_and_alone(overrides, message, run_config):
+    with pytest.raises(ConfigError, match=message):
+        run_config("split=official_fold", *overrides)
+
+
 def test_a_source_without_official_folds_is_refused_before_it_is_read(run_config):
     with pytest.raises(ConfigError, match=r"split\.fold=u1: .*MovieLens 100K"):
         run_config("data=ml_latest_small", "split=official_fold")

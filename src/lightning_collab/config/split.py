@@ -86,6 +86,24 @@ class OfficialFoldConfig(SplitConfig):
     name: Literal["official_fold"]
     fold: Fold
     """Which: u1 to u5 are five disjoint fifths; ua and ub have ten ratings of each user."""
+    val_fold: Fold | None = None
+    """Fold whose test part validates, as far as it is in the base; null: `val` is drawn."""
+
+    @property
+    def has_val(self) -> bool:
+        """Another fold, or a share."""
+        return self.val_fold is not None or self.val > 0
+
+    @model_validator(mode="after")
+    def _one_validation_part(self) -> Self:
+        if self.val_fold is not None and self.val > 0:
+            raise ValueError(
+                f"split.val={self.val} and split.val_fold={self.val_fold} are two validation "
+                "parts; set split.val=0 or split.val_fold=null"
+            )
+        if self.val_fold == self.fold:
+            raise ValueError("split.val_fold and split.fold are the same fold")
+        return self
 
     def check_source(self, data: DataConfig) -> None:
         """Only sources that come with folds."""

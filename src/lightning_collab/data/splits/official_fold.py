@@ -9,7 +9,7 @@ from lightning_collab.errors import DataError
 
 
 def split_by_official_fold(table: RatingTable, config: OfficialFoldConfig) -> SplitRows:
-    """Test is the official file; the validation part is drawn out of its base.
+    """Test is the official file; validation comes out of its base, by lot or as another fold.
 
     Args:
         table: all ratings.
@@ -18,16 +18,26 @@ def split_by_official_fold(table: RatingTable, config: OfficialFoldConfig) -> Sp
     Raises:
         DataError: the table has no such fold, or a part would have no rows.
     """
-    if config.fold not in table.parts:
-        known = f"has {', '.join(table.parts)}" if table.parts else "has none"
-        raise DataError(
-            f"split.fold={config.fold}: this copy of {table.name} {known}; the official folds are "
-            "files of the original archive of MovieLens 100K (u1.base, u1.test, ..., ub.test): "
-            "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
-        )
+    _check_fold(table, "fold", config.fold)
     test = table.parts[config.fold]
     in_base = np.ones(len(table), dtype=bool)
     in_base[test] = False
+    another = np.empty(0, dtype=test.dtype)
+    if config.val_fold is not None:
+        _check_fold(table, "val_fold", config.val_fold)
+        another = table.parts[config.val_fold]
+        another = another[in_base[another]]
+        in_base[another] = False
     base = np.flatnonzero(in_base).astype(test.dtype)
-    val, train = divided(base[permutation(len(base), config.seed)], config.val, "split.val")
-    return SplitRows(train, val, test)
+    drawn, train = divided(base[permutation(len(base), config.seed)], config.val, "split.val")
+    return SplitRows(train, another if len(another) else drawn, test)
+
+
+def _check_fold(table: RatingTable, key: str, fold: str) -> None:
+    if fold not in table.parts:
+        known = f"has {', '.join(table.parts)}" if table.parts else "has none"
+        raise DataError(
+            f"split.{key}={fold}: this copy of {table.name} {known}; the official folds are "
+            "files of the original archive of MovieLens 100K (u1.base, u1.test, ..., ub.test): "
+            "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+        )
