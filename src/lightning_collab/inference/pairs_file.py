@@ -69,48 +69,30 @@ class PairsFile:
             raise DataError(f"{path}: there is no such file")
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
+        usual = further_names or {}
         try:
             scanned = _scanned(path, delimiter)
-            names = scanned.collect_schema().names()
-            usual = further_names or {}
+            schema = dict(scanned.collect_schema())
             found = {
                 ours: name
                 for ours, theirs in columns.items()
-                if (name := _column(path, ours, theirs, names, usual.get(ours), delimiter))
+                if (name := _column(path, ours, theirs, list(schema), usual.get(ours), delimiter))
             }
-            schema = dict(scanned.collect_schema())
             text = [] if as_text or _is_parquet(path) else list(schema)
-            kinds = (
-                scanned.select(
-                    pl.len().alias(""),
-                    *(
-                        pl.col(name).str.contains(INTEGER).all().name.prefix("whole ")
-                        for name in text
-                    ),
-                    *(
-                        pl.col(name)
-                        .cast(pl.Float64, strict=False)
-                        .is_not_null()
-                        .eq(pl.col(name).is_not_null())
-                        .all()
-                        .name.prefix("number ")
-                        for name in text
-                    ),
-                    *(pl.col(name).is_not_null().any().name.prefix("any ") for name in text),
-                )
-                .collect(engine="streaming")
-                .row(0, named=True)
-            )
+            facts = _facts(scanned, text)
         except READ_ERRORS as error:
             raise _unreadable(path, error) from error
-        if kinds[""] == 0:
+        rows = facts.pop("")
+        if rows == 0:
             raise DataError(f"{path}: no rows" + ("" if _is_parquet(path) else " below the header"))
         for name in text:
-            if kinds[f"any {name}"] and kinds[f"whole {name}"]:
+            if not facts[f"any {name}"]:
+                continue  # a column without values is text
+            if facts[f"whole {name}"]:
                 schema[name] = pl.Int64()
-            elif kinds[f"any {name}"] and kinds[f"number {name}"] and name not in found.values():
+            elif facts[f"number {name}"] and name not in found.values():
                 schema[name] = pl.Float64()
-        return cls(path, found, kinds[""], schema, delimiter)
+        return cls(path, found, rows, schema, delimiter)
 
     def blocks(self) -> Iterator[pl.DataFrame]:
         """The rows in their order, some at a time.
@@ -126,6 +108,28 @@ class PairsFile:
             )
         except READ_ERRORS as error:
             raise _unreadable(self.path, error) from error
+
+
+def _facts(scanned: pl.LazyFrame, text: list[str]) -> dict[str, int]:
+    """The number of rows, and of columns of text what all of their values are.
+
+    Args:
+        scanned: the file.
+        text: names of the columns.
+
+    Returns:
+        Under the empty name the number of rows; under `any`, `whole` and `number` before a
+        column's name whether it has a value, and whether all of them are integers or numbers.
+    """
+    asked = [pl.len().alias("")]
+    for name in text:
+        number = pl.col(name).cast(pl.Float64, strict=False).is_not_null()
+        asked += [
+            pl.col(name).is_not_null().any().alias(f"any {name}"),
+            pl.col(name).str.contains(INTEGER).all().alias(f"whole {name}"),
+            (number | pl.col(name).is_null()).all().alias(f"number {name}"),
+        ]
+    return scanned.select(asked).collect(engine="streaming").row(0, named=True)
 
 
 def _is_parquet(path: Path) -> bool:
@@ -170,10 +174,12 @@ def _column(
     if ours not in NEEDED:
         return None
     others = [each for each in ",;\t|" if each != delimiter and each in names[0]]
-    delimited = f". Is the delimiter {others[0]!r}? Then say 'delimiter=\"{others[0]}\"'"
+    delimited = ""
+    if len(names) == 1 and others:
+        delimited = f". Is the delimiter {others[0]!r}? Then say 'delimiter=\"{others[0]}\"'"
     raise ConfigError(
         f"{path}: no column for the {ours}s; it has {listed}. Say which by columns.{ours}=<name>"
-        + (delimited if len(names) == 1 and others else "")
+        + delimited
     )
 
 

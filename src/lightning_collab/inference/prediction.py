@@ -74,7 +74,9 @@ def _of_rows(
     scores = run.item_scores
     if days is None and isinstance(scores, DotProductScores):
         return scores.of_pairs(users, items), None
-    day = None if days is None else days.fill_null(UNKNOWN_DAY).cast(pl.Int32).to_numpy()
+    day = (
+        None if days is None else days.fill_null(UNKNOWN_DAY).cast(pl.Int32).to_numpy(writable=True)
+    )
     ratings = torch.empty(len(users))
     deviations = None
     for start in range(0, len(users), PAIRS_AT_A_TIME):

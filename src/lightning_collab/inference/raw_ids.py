@@ -33,7 +33,9 @@ def rows_of_ids(vocabulary: Vocabulary, raw_ids: RawIds) -> NDArray[np.int32]:
         # Ids that a missing value has once turned into floats; 1.5 is no id.
         whole = raw_ids.cast(pl.Int64, strict=False)
         raw_ids = whole.set(raw_ids != whole.cast(pl.Float64), None)
-    elif raw_ids.dtype.is_nested() or raw_ids.dtype in (pl.Binary, pl.Object, pl.Boolean):
+    elif raw_ids.dtype in (pl.Categorical, pl.Enum):
+        raw_ids = raw_ids.cast(pl.String)
+    elif not (raw_ids.dtype.is_integer() or raw_ids.dtype == pl.String):
         return np.zeros(len(raw_ids), dtype=np.int32)
     return vocabulary.encode(raw_ids)
 

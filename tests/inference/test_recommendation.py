@@ -1,0 +1,110 @@
+import numpy as np
+import polars as pl
+import pytest
+from model_runs import MODELS, ratings_of_all_items
+
+from lightning_collab.errors import ConfigError, NotFoundError
+
+
+def expected(run, user_row, left_out, k):
+    """Item ids by the model's own ratings, sorted in full."""
+    scores = ratings_of_all_items(run, user_row)
+    scores[np.asarray(left_out, dtype=int) - 1] = -np.inf
+    order = [n for n in np.argsort(-scores, kind="stable") if scores[n] > -np.inf][:k]
+    return run.items["item"].gather(order).to_list(), scores[order].clip(*run.rating_range)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_best_unseen_items_of_each_user(run_of, name):
+    run = run_of(name)
+    together = run.recommend_all(top_k=4)
+    for row in (1, 30, 60):
+        user = run.users["user"][row - 1]
+        items, scores = expected(run, row, run.history.of(row)[0], 4)
+        found = run.recommend(user=user, top_k=4)
+        assert found["item"].to_list() == items
+        np.testing.assert_allclose(found["prediction"], scores, atol=2e-6)
+        own = together.filter(pl.col("user") == user)
+        assert own["item"].to_list() == items
+        assert own["rank"].to_list() == [1, 2, 3, 4]
+        np.testing.assert_allclose(own["prediction"], scores, atol=2e-6)
+    assert together["user"].unique().sort().equals(run.users["user"])
+
+
+@pytest.mark.parametrize("seen", ["all", "train", "none"])
+def test_what_is_left_out_is_a_choice(trained, seen):
+    row = 7
+    history = {"all": trained.history, "train": trained.history.trained()}.get(seen)
+    left_out = [] if history is None else history.of(row)[0]
+    items, _ = expected(trained, row, left_out, 45)
+    user = trained.users["user"][row - 1]
+    assert trained.recommend(user=user, top_k=45, seen=seen)["item"].to_list() == items
+    together = trained.recommend_all(top_k=45, seen=seen).filter(pl.col("user") == user)
+    assert together["item"].to_list() == items
+    counts = [len(trained.recommend(user=user, top_k=45, seen=s)) for s in ("all", "train", "none")]
+    assert counts[0] < counts[1] < counts[2] == 45
+
+
+def test_blocks_of_users_make_no_difference(trained, monkeypatch):
+    whole = trained.recommend_all(top_k=3)
+    monkeypatch.setattr(
+        "lightning_collab.inference.all_recommendations.SCORES_AT_A_TIME", 7 * len(trained.items)
+    )
+    parts = trained.recommend_all(top_k=3)
+    assert parts.drop("prediction").equals(whole.drop("prediction"))
+    np.testing.assert_allclose(parts["prediction"], whole["prediction"], atol=2e-6)
+
+
+def test_reasons_are_the_nearest_films_that_the_user_rated_well(trained):
+    user, row = 507, 8
+    found = trained.recommend(user=user, top_k=5)
+    items, ratings = trained.history.of(row)
+    vectors = trained.model.embedding_tables()["items"].numpy().astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    good = items[ratings >= ratings.mean()]
+    for item, reasons in zip(found["item"], found["because_of"], strict=True):
+        own = trained.item_vocabulary.encode([item])[0]
+        cosines = vectors[good - 1] @ vectors[own - 1]
+        best = np.argsort(-cosines)[:3]
+        rows = good[best][cosines[best] > 0]
+        assert [each["item"] for each in reasons] == trained.item_vocabulary.decode(rows).to_list()
+        similarities = [each["similarity"] for each in reasons]
+        np.testing.assert_allclose(similarities, cosines[best][: len(rows)], atol=1e-5)
+        titles = trained.items["title"].gather(rows - 1).to_list()
+        assert [each["title"] for each in reasons] == titles
+    # The made-up people like one genre, so what they liked explains what they will like.
+    assert found["because_of"].list.len().min() > 0
+
+
+def test_films_are_described(trained):
+    found = trained.recommend(user=500, top_k=2)
+    columns = ["item", "title", "genres", "prediction", "because_of", "ratings"]
+    assert found.columns == columns
+    described = trained.items.filter(pl.col("item") == found["item"][0])
+    assert described["title"][0] == found["title"][0]
+    assert described["ratings"][0] == found["ratings"][0]
+    assert trained.recommend_all(top_k=1).columns == ["user", "rank", "item", "title", "prediction"]
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 46, 10**9])
+def test_a_number_that_there_cannot_be(trained, top_k):
+    for ask in (
+        lambda: trained.recommend(user=500, top_k=top_k),
+        lambda: trained.recommend(ratings={10: 5}, top_k=top_k),
+        lambda: trained.recommend_all(top_k=top_k),
+    ):
+        with pytest.raises(ConfigError, match=rf"top_k: {top_k} is not from 1 to 45"):
+            ask()
+
+
+def test_an_unknown_user_gets_the_closest_known_ones(trained):
+    with pytest.raises(NotFoundError, match=r"no user 560; .* from 500 to 559; the closest: 559$"):
+        trained.recommend(user=560)
+    with pytest.raises(NotFoundError, match=r"its ids are numbers"):
+        trained.recommend(user="ann")
+
+
+def test_somebody_must_be_meant(trained):
+    for asked in ({}, {"user": 500, "ratings": {10: 5}}):
+        with pytest.raises(ConfigError, match="say one of user and ratings"):
+            trained.recommend(**asked)
