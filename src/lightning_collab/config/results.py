@@ -10,7 +10,7 @@ from lightning_collab.config.section import Section
 class ResultsConfig(Section):
     """What to measure and where to write it."""
 
-    table: Literal["lecture", "batch_sizes", "weight_decay", "all"]
+    table: Literal["lecture", "accuracy", "batch_sizes", "weight_decay", "all"]
     """Which part of the results."""
     seeds: Annotated[int, Field(ge=1)]
     """Runs of each row of a table."""
