@@ -47,14 +47,14 @@ def checkpoint(run, name="last"):
     return read_checkpoint(run.checkpoints / f"{name}.ckpt")
 
 
-def assert_alike(one, two):
+def assert_alike(one, two, atol=1e-9):
     """Two checkpoints, but for rounding and for what only one kind of loop has."""
     assert one["state_dict"].keys() == two["state_dict"].keys()
     for name, value in one["state_dict"].items():
-        torch.testing.assert_close(value, two["state_dict"][name], atol=1e-9, rtol=0)
+        torch.testing.assert_close(value, two["state_dict"][name], atol=atol, rtol=0)
     for mine, other in zip(one["optimizer_states"], two["optimizer_states"], strict=True):
         assert mine["param_groups"] == other["param_groups"]
-        torch.testing.assert_close(mine["state"], other["state"], atol=1e-9, rtol=0)
+        torch.testing.assert_close(mine["state"], other["state"], atol=atol, rtol=0)
     assert one["lr_schedulers"] == two["lr_schedulers"]
     for key in ("epoch", "global_step"):
         assert one[key] == two[key]
@@ -110,8 +110,9 @@ def test_a_run_is_resumed_in_mid_epoch_by_the_other_engine(trained, tmp_path, fi
     stopped = checkpoint(half)
     assert stopped["global_step"] % 30 != 0
     metrics, _ = trained(*options, f"training.engine={then}", resume=half)
-    assert_alike(checkpoint(whole), checkpoint(half))
-    assert_alike(checkpoint(whole, "best"), checkpoint(half, "best"))
+    # Lightning takes back the weights before it makes them double: they are rounded to single.
+    for name in ("last", "best"):
+        assert_alike(checkpoint(whole, name), checkpoint(half, name), atol=1e-6)
     expected = json.loads(whole.metrics_file.read_text())["val/rmse"]
     assert metrics["val/rmse"] == pytest.approx(expected, rel=1e-6)
 
