@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from torch import distributed
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.distributed.tensor import DTensor
 
+from lightning_collab.benchmarks.rank_process import random_batches, random_module
 from lightning_collab.config import RunConfig
 from lightning_collab.data.batches import RatingBatch, RatingBatches
 from lightning_collab.data.datamodule import RatingDataModule
@@ -19,6 +23,7 @@ from lightning_collab.training.console import run_log
 from lightning_collab.training.rating_metrics import RatingMetrics
 from lightning_collab.training.run import train
 from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.training.trainer import build_bare_trainer
 
 
 def measured(sizes: Sequence[tuple[int, int]], rank: int, ranks: int) -> list[dict[str, float]]:
@@ -92,6 +97,63 @@ def trained(
             for _, state in sorted(content["optimizer_states"][0]["state"].items())
         ],
     }
+
+
+class CountsBytes(pl.Callback):
+    """What this rank sends in a step, by what rings send for the collectives that it makes."""
+
+    def __init__(self) -> None:
+        self.sent: list[float] = []
+        self.resident = 0
+        self._now: float | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        ranks = trainer.world_size
+        if isinstance(trainer.strategy, DDPStrategy):
+            trainer.strategy.model.register_comm_hook(ranks, self._bucket)
+            return
+        for name, times in (
+            ("all_gather_into_tensor", lambda output, own: (ranks - 1) * own.nbytes),
+            ("reduce_scatter_tensor", lambda mine, whole: (ranks - 1) / ranks * whole.nbytes),
+            ("all_reduce", lambda whole: 2 * (ranks - 1) / ranks * whole.nbytes),
+        ):
+            setattr(distributed, name, self._counted(getattr(distributed, name), times))
+
+    def _counted(self, collective, times):
+        def call(*tensors, **options):
+            if self._now is not None:
+                self._now += times(*tensors)
+            return collective(*tensors, **options)
+
+        return call
+
+    def _bucket(self, ranks, bucket):
+        self._now += 2 * (ranks - 1) / ranks * bucket.buffer().nbytes
+        return allreduce_hook(None, bucket)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._now = 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        self.sent.append(self._now)
+        self._now = None
+        everything = [*pl_module.parameters(), *(each.grad for each in pl_module.parameters())]
+        for state in trainer.optimizers[0].state.values():
+            everything += [value for value in state.values() if value.ndim]
+        self.resident = sum(
+            (each.to_local() if isinstance(each, DTensor) else each).nbytes for each in everything
+        )
+
+
+def counted(config: RunConfig, users: int, items: int) -> tuple[list[float], int]:
+    """Bytes that this rank sends in each of three steps, and holds at the end."""
+    counts = CountsBytes()
+    with run_log(None, silent=True):
+        trainer = build_bare_trainer(config, [counts], 3)
+        request = {"users": users, "items": items, "steps": 3}
+        module = random_module(config, users, items)
+        trainer.fit(module, train_dataloaders=random_batches(config, request, trainer))
+    return counts.sent, counts.resident
 
 
 def several_trained(

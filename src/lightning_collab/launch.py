@@ -13,6 +13,18 @@ from typing import Any
 
 from lightning_collab.errors import ConfigError
 
+VARIABLES = (
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "SLURM_NTASKS",
+)
+"""What a process that is to have ranks of its own must not inherit from its own rank."""
+
 WAIT = timedelta(minutes=5)
 """How long a rank waits for rank zero to name the run directory."""
 

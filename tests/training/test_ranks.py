@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
-from rank_cases import measured, measured_on_ranks, several_trained, trained
+from rank_cases import measured, measured_on_ranks, several_trained
 from ranks import on_ranks
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 QUICK = (
     "callbacks.progress_bar=false",

@@ -8,15 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-RANK_VARIABLES = (
-    "LOCAL_RANK",
-    "NODE_RANK",
-    "RANK",
-    "GROUP_RANK",
-    "WORLD_SIZE",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)
+from lightning_collab.launch import VARIABLES
+
 OUTPUT_FILE = "output.log"
 """Where a run in processes of its own says what it would say on the terminal."""
 FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
@@ -51,7 +44,7 @@ def run_alone(
     Returns:
         Its exit code, and whether it was stopped by Ctrl-C.
     """
-    environment = {key: value for key, value in os.environ.items() if key not in RANK_VARIABLES}
+    environment = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     stopped = False
     with open(output or os.devnull, "wb") as file:  # noqa: PTH123 - os.devnull is no Path
         streams = {"stdout": file, "stderr": subprocess.STDOUT} if output else {}
