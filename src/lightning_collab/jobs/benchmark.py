@@ -41,7 +41,7 @@ def benchmark_job(config: DictConfig) -> None:
         )
     aims: dict[str, str] = getattr(module, "AIMS", {})
     table = Table(title=f"{settings.group}: medians of {settings.repeats} paired runs")
-    table.add_column("measure")
+    table.add_column("measure", overflow="fold")
     table.add_column("value", justify="right")
     if aims:
         table.add_column("aim", justify="right")
