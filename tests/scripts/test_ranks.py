@@ -216,29 +216,6 @@ def test_two_machines_as_two_network_namespaces(start, alone, tmp_path):
     check_one_run(only_run(tmp_path))
 
 
-def test_a_run_goes_on_with_other_ranks_and_with_whole_or_split_tables(start, tmp_path):
-    long = (*RUN, "trainer.max_epochs=6")
-    ended(start("whole", sys.executable, TRAIN, "hydra.run.dir=whole", *long))
-    ways = [
-        (
-            "hydra.run.dir=run",
-            *RUN,
-            "trainer=ddp_cpu",
-            "model.sharding=row",
-            "trainer.max_epochs=2",
-        ),
-        ("resume=run", "trainer=cpu", "model.sharding=none", "trainer.max_epochs=3"),
-        ("resume=run", "trainer=ddp_cpu", "model.sharding=none", "trainer.max_epochs=4"),
-        ("resume=run", "trainer.devices=3", "model.sharding=row", "trainer.max_epochs=6"),
-    ]
-    for k, way in enumerate(ways):
-        ended(start(f"part{k}", sys.executable, TRAIN, *way))
-    same_numbers(tmp_path / "whole", tmp_path / "run")
-    check_one_run(tmp_path / "run", epochs=6)
-    evaluated = start("evaluate", sys.executable, REPOSITORY / "scripts/evaluate.py", "run=run")
-    assert f"{numbers(tmp_path / 'run')['test/rmse']:.4f}" in ended(evaluated)
-
-
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_on_one_rank_ends_all_with_its_traceback(start, rank, tmp_path):
     script = Path(__file__).parent / "failing_run.py"

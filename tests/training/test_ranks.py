@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from rank_cases import measured, measured_on_ranks, several_trained
+from rank_cases import measured, measured_on_ranks, several_trained, trained
 from ranks import on_ranks
 
 QUICK = (
@@ -16,17 +16,28 @@ QUICK = (
 )
 # With 480 training ratings: the last batch is of another size, and of one row, so that one rank
 # has none.
-UNEQUAL, ONE_LEFT = "data.batch_size=37", "data.batch_size=479"
+UNEQUAL, ONE_LEFT = "data.batch_size=97", "data.batch_size=479"
 
 CASES = {
-    "restarts": (UNEQUAL, "scheduler=warm_restarts"),
-    "differential rates": (UNEQUAL, "optimizer.groups.embeddings.lr_scale=0.3"),
-    "an empty share": (ONE_LEFT,),
-    "the net": (UNEQUAL, "model=embedding_net", "optimizer.groups.output.lr_scale=2"),
-    "decay on touched rows": (UNEQUAL, "optimizer.decay=touched_rows"),
-    "decoupled decay": (UNEQUAL, "optimizer=adamw", "optimizer.weight_decay=0.1"),
-    "momentum": (UNEQUAL, "optimizer=sgd", "optimizer.decay=gradient"),
-    "the whole batch": ("data.batch_size=full", "optimizer=sgd"),
+    "restarts and differential rates": (
+        UNEQUAL,
+        "scheduler=warm_restarts",
+        "optimizer.groups.embeddings.lr_scale=0.3",
+    ),
+    "an empty share and decay on touched rows": (ONE_LEFT, "optimizer.decay=touched_rows"),
+    "the net and decoupled decay": (
+        UNEQUAL,
+        "model=embedding_net",
+        "optimizer.groups.output.lr_scale=2",
+        "optimizer=adamw",
+        "optimizer.weight_decay=0.1",
+    ),
+    "the whole batch and momentum": (
+        "data.batch_size=full",
+        "optimizer=sgd",
+        "optimizer.decay=gradient",
+    ),
+    "features": (UNEQUAL, "features=history"),
 }
 
 
@@ -79,3 +90,32 @@ def test_two_ranks_train_the_model_of_one_process(both, case, way):
         if name.startswith(("val/", "test/")):
             assert two["metrics"][name] == pytest.approx(value, abs=1e-5)
     assert two["metrics"]["parameters"] == one["metrics"]["parameters"]
+
+
+@pytest.mark.parametrize(
+    "model", ["embedding_net", pytest.param("embedding_dot_bias", marks=pytest.mark.slow)]
+)
+def test_a_run_goes_on_with_other_ranks_and_with_whole_or_split_tables(
+    model, small_table, run_config, tmp_path
+):
+    def config(*overrides):
+        return run_config(*QUICK, UNEQUAL, f"model={model}", *overrides)
+
+    def several(ranks, epochs, sharding):
+        settings = (f"trainer.devices={ranks}", f"trainer.max_epochs={epochs}")
+        split = config("trainer=ddp_cpu", *settings, f"model.sharding={sharding}")
+        arguments = (trained, split, small_table, tmp_path / "run", epochs > 1)
+        return on_ranks(*arguments, ranks=ranks)[0]
+
+    whole = trained(config("trainer.max_epochs=5"), small_table, tmp_path / "whole")
+    several(2, 1, "row")
+    several(3, 2, "row")
+    trained(config("trainer.max_epochs=3"), small_table, tmp_path / "run", resume=True)
+    several(2, 4, "row")
+    end = several(2, 5, "none")
+    assert end["metrics"]["test/rmse"] == pytest.approx(whole["metrics"]["test/rmse"], abs=1e-5)
+    for name, weights in whole["weights"].items():
+        np.testing.assert_allclose(end["weights"][name], weights, atol=1e-5, err_msg=name)
+    for one, other in zip(whole["optimizer"], end["optimizer"], strict=True):
+        for name, value in one.items():
+            np.testing.assert_allclose(other[name], value, atol=1e-5, err_msg=name)

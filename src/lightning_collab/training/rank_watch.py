@@ -10,8 +10,10 @@ import pytorch_lightning as pl
 
 from lightning_collab.errors import LightningCollabError, TrainingError
 
-PATIENCE = 3.0
-"""Seconds for a rank that has failed to say why before all are ended."""
+PATIENCE = 15.0
+"""Seconds for a rank that the others have lost to say why and to end."""
+LOST = ("gloo", "NCCL", "by peer", "c10d", "TCPStore")
+"""One of these is in what torch says when ranks cannot talk any more."""
 
 
 class RankWatch(pl.Callback):
@@ -39,7 +41,8 @@ class RankWatch(pl.Callback):
         if isinstance(exception, KeyboardInterrupt):
             return  # Lightning ends them
         if not isinstance(exception, LightningCollabError):
-            self.cause = _first_failure(processes)
+            lost = any(word in str(exception) for word in LOST)
+            self.cause = _first_failure(processes, PATIENCE if lost else 0.0)
         for process in processes:
             process.kill()
 
@@ -52,17 +55,18 @@ def _leave_alone(processes: list[subprocess.Popen[bytes]]) -> None:
             thread._child_processes = []  # type: ignore[attr-defined]
 
 
-def _first_failure(processes: list[subprocess.Popen[bytes]]) -> TrainingError | None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
+def _first_failure(
+    processes: list[subprocess.Popen[bytes]], patience: float
+) -> TrainingError | None:
+    end = time.monotonic() + patience
+    while True:
         codes = [process.poll() for process in processes]
         for rank, code in enumerate(codes, 1):
             if code:
                 return TrainingError(f"rank {rank} of this machine {_how_it_ended(code)}")
-        if all(code == 0 for code in codes):
+        if all(code == 0 for code in codes) or time.monotonic() >= end:
             return None
         time.sleep(0.05)
-    return None
 
 
 def _how_it_ended(code: int) -> str:
