@@ -4,7 +4,13 @@ import torch
 
 from lightning_collab.benchmarks.bandwidth import bytes_per_rating, bytes_per_second
 from lightning_collab.benchmarks.bare_loop import BareLoop
-from lightning_collab.benchmarks.engines import ML_100K, PER_SAMPLE, epoch_seconds, in_turn
+from lightning_collab.benchmarks.engines import (
+    ML_100K,
+    PER_SAMPLE,
+    StepClock,
+    epoch_seconds,
+    in_turn,
+)
 from lightning_collab.data.datamodule import RatingDataModule
 
 
@@ -54,8 +60,11 @@ def test_an_epoch_takes_time(data, run_config, by_dataloader):
     assert 0 < epoch_seconds(config, data, 3, by_dataloader=by_dataloader) < 60
 
 
-def test_an_epoch_of_single_ratings_takes_time(data, run_config):
-    assert 0 < epoch_seconds(run_config(*PER_SAMPLE), data, 3) < 60
+def test_the_steps_of_an_epoch_are_a_part_of_it(data, run_config):
+    clock = StepClock()
+    seconds = epoch_seconds(run_config(*PER_SAMPLE), data, 3, clock)
+    assert len(clock.seconds) == 3  # one stretch an epoch
+    assert 0 < min(clock.seconds) < seconds < 60
 
 
 def test_bytes_of_a_rating():
