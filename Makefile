@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help train test test-slow check tensorboard clean
+.PHONY: help train test test-slow check audit tensorboard clean
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -33,6 +33,21 @@ check: $(INSTALLED)  ## Lint, formatting and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tool has an environment of its own: its dependencies are not ours to answer for.
+$(VENV)/audit/.installed:
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7,<3'
+	@touch $@
+
+# Strict: a package that the database does not answer for is no package without vulnerabilities.
+audit: $(VENV)/audit/.installed  ## Look up known vulnerabilities of all pinned packages.
+	@$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
+		--requirement constraints.txt 2> $(VENV)/audit/messages || { \
+		tail -n 1 $(VENV)/audit/messages >&2; \
+		if grep -q 'could not be audited\|requests.exceptions' $(VENV)/audit/messages; then \
+			echo 'error: the advisories of https://pypi.org cannot be reached; nothing was audited' >&2; \
+		fi; exit 1; }
 
 tensorboard: $(INSTALLED)  ## Serve the curves of all runs on http://localhost:6006.
 	$(BIN)/tensorboard --logdir outputs --host localhost --port 6006
