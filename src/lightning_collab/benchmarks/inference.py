@@ -49,8 +49,10 @@ def run(repeats: int) -> dict[str, float]:
         the ten best of one user with titles and reasons, `one_user/first_seconds` for the first
         one asked; `all_users/<size>_seconds` for the ten best of everybody in a file,
         `all_users/20m_peak_bytes` beside `all_users/20m_matrix_bytes`, which the matrix of all
-        users by all items would take; `pairs/<size>_per_second` and, in turn with the model's
-        own `forward`, `pairs/over_forward`; `file/pairs_per_second` from CSV to Parquet;
+        users by all items would take, and `all_users/20m_imported_bytes`, the peak before the run
+        is loaded; `pairs/<size>_per_second` of pairs drawn at random, `pairs/<size>_by_user...` of
+        the same in the order of the users, and, in turn with the model's own `forward`,
+        `pairs/<size>_over_forward`; `file/pairs_per_second` from CSV to Parquet;
         `new_person/...`: see `new_person_errors`.
     """
     measured: dict[str, float] = {}
@@ -120,7 +122,10 @@ def _one_user(trained: TrainedRun) -> float:
 
 
 def _pairs(trained: TrainedRun, size: str, repeats: int) -> dict[str, float]:
-    """Pairs of rows drawn at random, each user and item alike: the worst for the caches."""
+    """Pairs of rows drawn at random, each user and item alike: the worst for the caches.
+
+    In the order of the users, as files mostly are, each user's row is read once.
+    """
     random = np.random.default_rng(0)
     users, items = (
         random.integers(1, len(vocabulary), PAIRS, dtype=np.int32)
@@ -138,13 +143,17 @@ def _pairs(trained: TrainedRun, size: str, repeats: int) -> dict[str, float]:
         )
         for start in range(0, PAIRS, step)
     ]
-    ours, forwards = [], []
+    order = users.argsort(kind="stable")
+    sorted_pairs = users[order], items[order]
+    ours, by_user, forwards = [], [], []
     for _ in range(repeats):
         ours.append(_seconds(lambda: scores.of_pairs(users, items)))
+        by_user.append(_seconds(lambda: scores.of_pairs(*sorted_pairs)))
         forwards.append(_seconds(lambda: [trained.model(batch) for batch in batches]))
     ratios = [theirs / own for own, theirs in zip(ours, forwards, strict=True)]
     return {
         f"pairs/{size}_per_second": PAIRS / statistics.median(ours),
+        f"pairs/{size}_by_user_per_second": PAIRS / statistics.median(by_user),
         f"pairs/{size}_over_forward": statistics.median(ratios),
     }
 

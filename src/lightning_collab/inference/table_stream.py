@@ -1,7 +1,9 @@
 """Tables that are too long for memory, written some rows at a time, whole or not at all."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import Full, Queue
 from typing import IO, Any
 
 import polars as pl
@@ -12,6 +14,8 @@ from lightning_collab.inference.plain_text import without_formulas
 from lightning_collab.training.whole_file import whole_file
 
 SUFFIXES = (".csv", ".parquet")
+QUEUED = 2
+"""Frames that wait to be written."""
 ROWS_OF_A_GROUP = 1 << 18
 """Of Parquet: what a reader must have in memory at a time."""
 
@@ -61,18 +65,43 @@ def write_stream(path: Path, frames: Iterator[pl.DataFrame], schema: Mapping[str
         frames = map(_as_text, frames)
         schema = pl.DataFrame(schema=schema).pipe(_as_text).schema
 
-    def source(
-        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None
-    ) -> Iterator[pl.DataFrame]:
-        # Nothing is asked of the stream but all of it.
-        return frames
+    queue: Queue[pl.DataFrame | BaseException | None] = Queue(maxsize=QUEUED)
+
+    def source(*_: Any) -> Iterator[pl.DataFrame]:
+        """All frames; polars asks for them from any of its threads."""
+        while (frame := queue.get()) is not None:
+            if isinstance(frame, BaseException):
+                raise frame
+            yield frame
 
     stream = register_io_source(source, schema=dict(schema))
-    with whole_file(path) as file:
+    with whole_file(path) as file, ThreadPoolExecutor(1) as pool:
+        sink = pool.submit(_sink, stream, file, text=text)
         try:
-            _sink(stream, file, text=text)
+            # The frames are made in this thread alone: made by those of polars, each thread would
+            # get sums on threads of its own and keep the memory of its largest block.
+            for frame in frames:
+                if not _put(queue, frame, sink):
+                    break
+            _put(queue, None, sink)
+        except BaseException as error:
+            _put(queue, error, sink)
+            raise
+        try:
+            sink.result()
         except pl.exceptions.PolarsError as error:
             raise StorageError.of(error, path) from error
+
+
+def _put(queue: "Queue[Any]", item: Any, sink: "Future[None]") -> bool:
+    """Hand something over, unless nobody will take it any more."""
+    while not sink.done():
+        try:
+            queue.put(item, timeout=0.1)
+        except Full:
+            continue
+        return True
+    return False
 
 
 def _sink(stream: pl.LazyFrame, file: IO[bytes], *, text: bool) -> None:
