@@ -64,7 +64,7 @@ PACKAGES = {
         "fastai==2.8.12", "fastai", {"lr": 5e-3, "weight_decay": 0.1, "batch_size": 64}
     ),
     "dataloader": Package(
-        "", "torch", {"lr": 0.1, "momentum": 0.9, "weight_decay": 2e-4, "batch_size": 64}
+        "", "torch", {"lr": 0.5, "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 64}
     ),
 }
 AIMS = {f"peers/{name}/seconds_over_ours": "above 1" for name in PACKAGES} | {
