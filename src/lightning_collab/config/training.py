@@ -47,6 +47,8 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
             )
         if lazy:
             return f"{engine} steps move every row, and training.untouched_rows=lazy forbids that"
+        if engine == "compiled" and config.features:
+            return "features are mapped by scipy, which torch.compile cannot see into"
         return None
     trainer = config.trainer
     if config.model.name not in FUSED_MODELS:

@@ -195,5 +195,26 @@ def test_what_the_machine_lacks_is_said_aloud(run_config, monkeypatch):
     assert chosen.engine == "eager"
     assert "numba is not installed" in str(chosen)
     monkeypatch.setattr(choice.shutil, "which", lambda name: None)
-    with pytest.raises(ConfigError, match=r"compiler.*training.engine=eager"):
-        choice.choose_engine(run_config("training.engine=compiled"))
+    chosen = choice.choose_engine(run_config("training.engine=compiled"))
+    assert chosen.engine == "eager"
+    assert "compiler" in chosen.reason
+
+
+def test_a_compiler_that_fails_is_said_aloud_and_done_without(trained, monkeypatch, caplog):
+    def broken(*_):
+        raise torch._dynamo.exc.TorchDynamoException("no such header")
+
+    overrides = ("data.batch_size=full", "trainer.max_epochs=1")
+    eager, _ = trained(*overrides, "training.engine=eager")
+    monkeypatch.setattr(torch, "compile", lambda function, **_: broken)
+    metrics, _ = trained(*overrides, "training.engine=compiled")
+    assert "torch.compile failed, so the run goes on without it: no such header" in caplog.text
+    assert metrics["val/rmse"] == eager["val/rmse"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["embedding_dot_bias", "embedding_net"])
+def test_compiled_steps_are_eager_steps_and_the_smaller_last_batch_compiles_nothing(trained, model):
+    overrides = (f"model={model}", "data.batch_size=50", "optimizer.decay=touched_rows")
+    eager, compiled = (trained(*overrides, f"training.engine={e}") for e in ("eager", "compiled"))
+    assert_alike(checkpoint(eager[1]), checkpoint(compiled[1]))

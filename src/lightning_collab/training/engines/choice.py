@@ -1,5 +1,7 @@
 """Which engine trains a run, and why."""
 
+import logging
+import os
 import shutil
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -12,6 +14,10 @@ from lightning_collab.errors import ConfigError
 from lightning_collab.models import RatingModel
 from lightning_collab.training.gradient_module import GradientModule
 from lightning_collab.training.schedules import Schedule
+
+log = logging.getLogger(__name__)
+
+COMPILERS = ("c++", "g++", "clang++")
 
 
 class EngineChoice(NamedTuple):
@@ -32,6 +38,8 @@ class EngineChoice(NamedTuple):
 def choose_engine(config: RunConfig) -> EngineChoice:
     """The engine that a config asks for; under `auto`, the fastest that can.
 
+    `auto` never compiles: that takes the better part of a minute, which most runs are shorter than.
+
     Args:
         config: of the run; its model is trained by gradient descent.
 
@@ -42,6 +50,8 @@ def choose_engine(config: RunConfig) -> EngineChoice:
     if asked == "auto":
         return _fastest(config)
     reason = _lacking(asked, config)
+    if reason is not None and asked == "compiled":
+        return EngineChoice("eager", f"not compiled: {reason}")
     if reason is not None:
         raise ConfigError(f"training.engine={asked}: {reason}; say training.engine=eager")
     return EngineChoice(asked, "as the config says")
@@ -70,8 +80,15 @@ def gradient_module(
     Raises:
         ConfigError: this machine lacks what the engine that is asked for needs.
     """
-    if choose_engine(config).engine != "fused":
+    chosen = choose_engine(config)
+    if chosen.engine == "eager":
+        if config.training.engine == "compiled":
+            log.warning("%s", chosen)
         return GradientModule(model, config, schedule=schedule, **built_with)
+    if chosen.engine == "compiled":
+        from lightning_collab.training.engines.compiled_module import CompiledModule
+
+        return CompiledModule(model, config, schedule=schedule, **built_with)
     # numba takes a while to import.
     from lightning_collab.training.engines.fused_module import FusedModule
 
@@ -96,6 +113,6 @@ def _lacking(engine: Engine, config: RunConfig) -> str | None:
             return "numba is not installed (pip install numba)"
         if config.trainer.accelerator == "auto" and torch.cuda.is_available():
             return "fused steps are of the processor, and trainer.accelerator=auto is not here"
-    if engine == "compiled" and not any(map(shutil.which, ("c++", "g++", "clang++", "cc", "gcc"))):
+    if engine == "compiled" and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
         return "torch.compile needs a C++ compiler, and none is installed"
     return None
