@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -280,12 +279,3 @@ def test_a_sweep_is_not_started_by_torchrun(start):
     options = ("--nproc-per-node", 2, "--master-port", free_port())
     command = (*TORCHRUN, *options, TRAIN, "-m", "trainer=ddp_cpu", "seed=1,2", *RUN)
     assert "it starts the ranks of each run itself" in ended(start("sweep", *command), code=1)
-
-
-def test_a_port_in_use_is_named(start):
-    port = free_port()
-    with socket.create_server(("", port)):
-        process = start(
-            "port", sys.executable, TRAIN, "trainer=ddp_cpu", *RUN, MASTER_PORT=str(port)
-        )
-        assert f"MASTER_PORT={port}, where the ranks are to meet, is in use" in ended(process, 1)

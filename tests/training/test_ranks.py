@@ -1,9 +1,15 @@
 """Several ranks train the model, and measure the numbers, of one process."""
 
+import socket
+
 import numpy as np
 import pytest
+import torch
 from rank_cases import measured, measured_on_ranks, several_trained, trained
 from ranks import on_ranks
+
+from lightning_collab.errors import ConfigError
+from lightning_collab.training import devices
 
 QUICK = (
     "callbacks.progress_bar=false",
@@ -38,6 +44,13 @@ CASES = {
         "optimizer.decay=gradient",
     ),
     "features": (UNEQUAL, "features=history"),
+    "sparse gradients": (
+        UNEQUAL,
+        "optimizer=sgd",
+        "optimizer.momentum=0",
+        "optimizer.sparse=true",
+        "optimizer.decay=touched_rows",
+    ),
 }
 
 
@@ -61,9 +74,14 @@ def both(small_table, run_config, tmp_path_factory):
         "row": ("trainer=ddp_cpu", "model.sharding=row"),
     }
 
+    def of(case, way):
+        # The gradients of one process are dense, and so are those of the rows that a rank has.
+        sparse = "optimizer.sparse=true"
+        return case if way == "ddp" else [each for each in case if each != sparse]
+
     def configs(way):
         return [
-            (run_config(*QUICK, *ways[way], "trainer.max_epochs=3", *case), folder / way / name)
+            (run_config(*QUICK, *ways[way], *of(case, way)), folder / way / name)
             for name, case in CASES.items()
         ]
 
@@ -119,3 +137,81 @@ def test_a_run_goes_on_with_other_ranks_and_with_whole_or_split_tables(
     for one, other in zip(whole["optimizer"], end["optimizer"], strict=True):
         for name, value in one.items():
             np.testing.assert_allclose(other[name], value, atol=1e-5, err_msg=name)
+
+
+def test_sparse_gradients_are_those_of_dense_ones(small_table, run_config, tmp_path):
+    case = CASES["sparse gradients"]
+    dense = [*case, "optimizer.sparse=false"]
+    results = [
+        trained(run_config(*QUICK, "trainer=cpu", *overrides), small_table, tmp_path / str(k))
+        for k, overrides in enumerate((case, dense))
+    ]
+    for name, weights in results[1]["weights"].items():
+        np.testing.assert_allclose(results[0]["weights"][name], weights, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("trainer=ddp_cpu", "data.batch_size=1"), r"data\.batch_size=1 is less than one rating"),
+        (
+            ("trainer.devices=2",),
+            r"trainer\.devices=2: trainer=cpu is one process; say trainer=ddp_",
+        ),
+        (("trainer=ddp_cpu", "trainer.process_group_backend=nccl"), r"nccl is for graphics"),
+        (("trainer.precision=16-mixed",), r"16-mixed is for graphics processors"),
+        (("model.sharding=row",), r"trainer=cpu is one process"),
+        (("trainer=ddp_cpu", "model.sharding=row", "trainer.precision=64-true"), "32-true or"),
+        (("trainer=ddp_cpu", "model.sharding=row", "trainer.gradient_clip_val=1"), "clip_val"),
+        (("trainer=ddp_cpu", "model.sharding=row", "averaging=ema"), "averaging"),
+        (("optimizer=sgd", "optimizer.sparse=true"), r"optimizer\.momentum=0"),
+        (("trainer=ddp_cpu", "model=least_squares_factors"), "solved without any"),
+        (("trainer=ddp_cpu", "model=bayesian_factors"), "solved|sampled"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else "",
+)
+def test_what_ranks_cannot_do_is_refused(run_config, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        run_config(*overrides)
+
+
+@pytest.mark.parametrize("name", ["gloo", "nccl"])
+def test_a_backend_that_torch_lacks_is_named(run_config, monkeypatch, name):
+    monkeypatch.setitem(devices.BACKENDS, name, lambda: False)
+    settings = run_config("trainer=ddp_cpu").trainer.model_copy(
+        update={"process_group_backend": name}
+    )
+    with pytest.raises(ConfigError, match=rf"process_group_backend={name}: .* built without it"):
+        devices.check_devices(settings)
+
+
+def test_more_graphics_processors_than_there_are_are_refused(run_config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for overrides, message in (
+        (("trainer=ddp", "trainer.devices=3"), r"devices=3, but this machine has 2"),
+        (("trainer=gpu", "trainer.devices=auto"), r"has 2, and trainer=gpu is one process"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            devices.check_devices(run_config(*overrides).trainer)
+
+
+def test_a_port_in_use_is_named(run_config, monkeypatch):
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        with pytest.raises(ConfigError, match=rf"MASTER_PORT={port}, .* is in use"):
+            devices.check_devices(run_config("trainer=ddp_cpu").trainer)
+    monkeypatch.setenv("MASTER_PORT", "http")
+    with pytest.raises(ConfigError, match="is no port"):
+        devices.check_devices(run_config("trainer=ddp_cpu").trainer)
+
+
+def test_brain_floats_train_about_the_same_on_ranks_and_rows(small_table, run_config, tmp_path):
+    common = (*QUICK, UNEQUAL, "model=embedding_net", "trainer.max_epochs=2", "scheduler=constant")
+    full = trained(run_config(*common), small_table, tmp_path / "full")
+    short = run_config(
+        *common, "trainer=ddp_cpu", "model.sharding=row", "trainer.precision=bf16-mixed"
+    )
+    mixed = on_ranks(trained, short, small_table, tmp_path / "mixed")[0]
+    assert mixed["losses"] == pytest.approx(full["losses"], rel=0.02)
+    assert mixed["losses"] != pytest.approx(full["losses"], rel=1e-7)

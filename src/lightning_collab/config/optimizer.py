@@ -1,8 +1,8 @@
 """`conf/optimizer`: how gradients become steps, and how weights decay."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lightning_collab.config.section import Section
 
@@ -51,6 +51,11 @@ class OptimizerConfig(Section):
     """Form of the weight decay; see docs/weight-decay.md."""
     groups: GroupsConfig
 
+    @property
+    def sparse_gradients(self) -> bool:
+        """Whether a table's gradient is of the rows that a batch touches alone."""
+        return False
+
 
 class SGDConfig(OptimizerConfig):
     """Stochastic gradient descent with momentum."""
@@ -60,6 +65,27 @@ class SGDConfig(OptimizerConfig):
     """0: none."""
     nesterov: bool
     """Nesterov's form of the momentum."""
+    sparse: bool = False
+    """Gradients of tables are of the rows that a batch touches alone; for plain SGD."""
+
+    @property
+    def sparse_gradients(self) -> bool:
+        """Whether a table's gradient is of the rows that a batch touches alone."""
+        return self.sparse
+
+    @model_validator(mode="after")
+    def _sparse_gradients_move_no_other_row(self) -> Self:
+        decays = (self.weight_decay, self.groups.embeddings.weight_decay or 0)
+        dense_decay = self.decay != "touched_rows" and (
+            any(decays) or bool(self.groups.biases.weight_decay)
+        )
+        if self.sparse and (self.momentum or dense_decay):
+            raise ValueError(
+                "optimizer.sparse: momentum and weight decay move rows that a batch does not "
+                "touch; set optimizer.momentum=0, and optimizer.decay=touched_rows or "
+                "optimizer.weight_decay=0"
+            )
+        return self
 
 
 class AdamConfig(OptimizerConfig):

@@ -94,6 +94,25 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _sparse_gradients_fit(self) -> Self:
+        if not self.optimizer.sparse_gradients:
+            return self
+        trainer = self.trainer
+        if trainer.process_group_backend == "nccl":
+            raise ValueError(
+                "optimizer.sparse: ranks that talk through NCCL add up dense gradients only; say "
+                "model.sharding=row for large tables"
+            )
+        for key, given in (
+            ("trainer.gradient_clip_val", trainer.gradient_clip_val is not None),
+            ("model.sharding", self.model.sharded),
+            ("training.engine", self.training.engine == "compiled"),
+        ):
+            if given:
+                raise ValueError(f"optimizer.sparse: cannot be together with {key}; leave one away")
+        return self
+
+    @model_validator(mode="after")
     def _sharding_fits(self) -> Self:
         if not self.model.sharded:
             return self

@@ -47,6 +47,9 @@ class GradientModule(RatingModule):
             steps_per_epoch=steps_per_epoch,
             max_epochs=config.trainer.max_epochs,
         )
+        for tables in model.lookup_tables().values():
+            for table in tables.values():
+                table.sparse = config.optimizer.sparse_gradients
         on_rows = config.optimizer.decay == "touched_rows"
         groups = parameter_groups(model, config.optimizer)
         decays = {group["name"]: group["weight_decay"] for group in groups}
