@@ -71,6 +71,13 @@ def test_the_table_has_a_row_for_each_trial(direction, best):
     assert read[2]["epochs"] == "4"
 
 
+def test_no_text_of_the_table_is_a_formula():
+    rows = [{"error": "=HYPERLINK(1)", "value": -0.5, "name": "a=b"}, {"error": "@x"}]
+    read = list(csv.DictReader(io.StringIO(as_csv(rows))))
+    assert [row["error"] for row in read] == ["'=HYPERLINK(1)", "'@x"]
+    assert (read[0]["value"], read[0]["name"]) == ("-0.5", "a=b")
+
+
 def study_in(folder, trials):
     storage = JournalStorage(JournalFileBackend(str(folder / "study.log")))
     study = optuna.create_study(study_name="</title><b>name", storage=storage)
