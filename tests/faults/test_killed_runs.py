@@ -30,8 +30,8 @@ BASE = (
 )
 RUNS = {
     "dot product, eager": ("training.engine=eager", "model.factors=8"),
+    "dot product, fused": ("training.engine=fused", "model.factors=8"),
     "momentum and early stopping": (
-        "training.engine=eager",
         "optimizer=sgd",
         "callbacks=early_stopping",
         "callbacks.projector=null",
