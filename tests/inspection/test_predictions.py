@@ -75,3 +75,20 @@ def test_residuals_by_rating():
     assert table["rating"].to_list() == [1, 5]
     np.testing.assert_allclose(table["mean residual"], [2, -1])
     np.testing.assert_allclose(table["rmse"], [np.sqrt(5), 1])
+
+
+def test_coverage_counts_ratings_within_the_intervals():
+    predictions = Predictions(
+        "test",
+        np.array([3, 3, 3, 3], dtype=np.float32),
+        np.array([3.5, 2, 1, 4.5], dtype=np.float32),
+        np.ones(4, np.int64),
+        np.ones(4, np.int64),
+        np.array([1, 1, 1, 2], dtype=np.float32),
+    )
+    # Distances 0.5, 1, 2, 1.5 against 0.67, 1.28 and 1.96 deviations of 1, 1, 1 and 2.
+    table = predictions.coverage()
+    assert table["interval"].to_list() == ["50%", "80%", "95%"]
+    assert table["actual"].to_list() == [0.25, 0.75, 0.75]
+    assert table["mean width"][2] == pytest.approx(2 * 1.96 * 1.25, rel=1e-3)
+    assert of([3], [3]).coverage().is_empty()

@@ -46,6 +46,17 @@ class ScaleConfig(Section):
     """Ratings of the large data set."""
 
 
+class GibbsBenchmarkConfig(Section):
+    """Sizes of the `gibbs` group."""
+
+    threads: Positive
+    """Of the kernels, for a million ratings and more."""
+    many_ratings: Annotated[int, Field(ge=1_000_000)] | None
+    """Ratings of the large data set; null: it is left out."""
+    many_sweeps: Annotated[int, Field(ge=2)]
+    """Sweeps over the large data set."""
+
+
 class BenchmarkConfig(Section):
     """What to measure."""
 
@@ -53,6 +64,7 @@ class BenchmarkConfig(Section):
         "batches",
         "data",
         "engines",
+        "gibbs",
         "inference",
         "inspection",
         "one_hot",
@@ -70,3 +82,4 @@ class BenchmarkConfig(Section):
     """Threads of torch."""
     peers: PeersConfig
     scale: ScaleConfig
+    gibbs: GibbsBenchmarkConfig

@@ -11,6 +11,7 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import InspectionError
 from lightning_collab.inference.trained_run import TrainedRun
 from lightning_collab.training.build import load_data
+from lightning_collab.training.interval_coverage import INTERVALS
 from lightning_collab.training.run_directory import RunDirectory
 
 COUNT_EDGES = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
@@ -28,6 +29,8 @@ class Predictions:
         predicted: float32 [n], in rating units, clamped to the scale.
         user_ratings: int64 [n], training ratings of the user; 0: unknown to the model.
         item_ratings: int64 [n], training ratings of the item; 0: unknown to the model.
+        deviations: float32 [n], how far the model expects ratings to be from its predictions; None
+            where it does not say.
     """
 
     part: str
@@ -35,6 +38,7 @@ class Predictions:
     predicted: NDArray[np.float32]
     user_ratings: NDArray[np.int64]
     item_ratings: NDArray[np.int64]
+    deviations: NDArray[np.float32] | None = None
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -88,6 +92,27 @@ class Predictions:
             .with_columns(pl.col("standard error").fill_null(0.0))
         )
 
+    def coverage(self) -> pl.DataFrame:
+        """How often ratings lie where the model says that they are likely to lie.
+
+        Returns:
+            For each interval: `interval`, `expected` and `actual` share of ratings within it, and
+            its `mean width` in rating units; no rows where the model does not say.
+        """
+        deviations = np.zeros(0) if self.deviations is None else self.deviations
+        distances = np.abs(self.errors)[: len(deviations)]
+        rows = [
+            {
+                "interval": f"{percent}%",
+                "expected": percent / 100,
+                "actual": float((distances <= width * deviations).mean()),
+                "mean width": float(2 * width * deviations.mean()),
+            }
+            for percent, width in INTERVALS.items()
+            if len(deviations)
+        ]
+        return pl.DataFrame(rows)
+
     def by_rating(self) -> pl.DataFrame:
         """Residuals (predicted minus actual) of each rating.
 
@@ -130,13 +155,16 @@ def predict_part(run: TrainedRun, data: RatingDataModule) -> Predictions | None:
     if not batches.rows:
         return None
     with torch.inference_mode():
-        predicted = torch.cat([run.model(batch).float() for batch in batches])
+        both = [run.model.predict_with_deviation(batch) for batch in batches]
+    predicted = torch.cat([ratings.float() for ratings, _ in both])
+    deviations = [deviation.float() for _, deviation in both if deviation is not None]
     return Predictions(
         part=part,
         actual=batches.ratings.numpy(),
         predicted=predicted.clamp(*run.rating_range).numpy(),
         user_ratings=_counts(run.users)[batches.users.numpy()],
         item_ratings=_counts(run.items)[batches.items.numpy()],
+        deviations=torch.cat(deviations).numpy() if deviations else None,
     )
 
 

@@ -99,6 +99,7 @@ def run_report(
         curves=curve_pictures(read_curves(run.directory.tensorboard)),
         part=None if predictions is None else PART_NAMES[predictions.part],
         errors=[] if predictions is None else _error_pictures(predictions),
+        coverage=_coverage(predictions),
         by_rating=None if predictions is None else PageTable.of(predictions.by_rating()),
         map=None if drawn is None else drawn.page_data(),
         map_title="" if drawn is None else drawn.title,
@@ -195,6 +196,13 @@ def _error_pictures(predictions: Predictions) -> list[Picture]:
             "Residuals by rating: box from quarter to quarter, whiskers to 5% and 95%",
         ),
     ]
+
+
+def _coverage(predictions: Predictions | None) -> PageTable | None:
+    """Coverage of the intervals of a model that says how sure it is."""
+    if predictions is None or predictions.deviations is None:
+        return None
+    return PageTable.of(predictions.coverage())
 
 
 def _map(run: TrainedRun, method: MapMethod | None) -> EmbeddingMap | None:

@@ -75,6 +75,7 @@ SECTIONS = (
         (
             Row("dot product", "ml_100k_u1_embedding_dot_bias"),
             Row("network", "ml_100k_u1_embedding_net"),
+            Row("factors by Gibbs sampling", "ml_100k_u1_bayesian_factors"),
         ),
         (
             Peer("fastai, dot product", 0.933, "measured", "fastai 2.8.12"),
@@ -88,7 +89,10 @@ SECTIONS = (
     Section(
         "MovieLens 100K, u1, who rated what",
         U1,
-        (Row("dot product with history", "ml_100k_u1_embedding_dot_bias_history"),),
+        (
+            Row("dot product with history", "ml_100k_u1_embedding_dot_bias_history"),
+            Row("factors by Gibbs sampling", "ml_100k_u1_bayesian_factors_history"),
+        ),
         (
             Peer("Surprise, SVD++", 0.933, "measured", "scikit-surprise 1.1.5"),
             Peer("IGMC", 0.905, "published", "Zhang and Chen 2020"),
@@ -99,7 +103,7 @@ SECTIONS = (
     Section(
         "MovieLens 100K, u1, everything that is known",
         U1,
-        (),
+        (Row("factors by Gibbs sampling", "ml_100k_u1_bayesian_factors_everything"),),
         (
             Peer("GC-MC with features", 0.905, "published", "van den Berg et al. 2017"),
             Peer("myFM with side information", 0.8833, "published", "myFM's documentation"),
@@ -110,13 +114,20 @@ SECTIONS = (
     Section(
         "MovieLens 100K, mean of the five official folds",
         "trains on u1.base to u5.base, tests on u1.test to u5.test",
-        (Row("dot product with history", "ml_100k_u1_embedding_dot_bias_history", U1_TO_U5),),
+        (
+            Row("dot product with history", "ml_100k_u1_embedding_dot_bias_history", U1_TO_U5),
+            Row(
+                "factors by Gibbs sampling, everything",
+                "ml_100k_u1_bayesian_factors_everything",
+                U1_TO_U5,
+            ),
+        ),
         (Peer("Surprise, SVD++", 0.919, "published", "Surprise's documentation"),),
     ),
     Section(
         "The lecture's data and split",
         "latest-small 2016, trains on 80%, tests on the lecture's 20% at the last epoch",
-        (),
+        (Row("factors by Gibbs sampling, everything", "lecture_bayesian_factors"),),
         (
             Peer("fastai, dot product", 0.889, "measured", "fastai 2.8.12"),
             Peer("Cornac, MF tuned", 0.878, "measured", "Cornac 3.0.1"),

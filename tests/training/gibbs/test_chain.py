@@ -19,6 +19,15 @@ INFORMATIVE = Hyperpriors(
 )
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny kernels gain nothing from a second one, and wait for it."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
+
+
 def features(rows, columns, seed):
     random = np.random.default_rng(seed)
     dense = random.normal(size=(rows, columns)) * (random.random((rows, columns)) < 0.8)
@@ -124,8 +133,8 @@ def observed(chain):
 @pytest.mark.slow
 @pytest.mark.parametrize("joint_links", [0, 2])
 def test_sweeps_leave_the_joint_distribution_as_it_is(joint_links):
-    """Geweke (2004), "Getting it right": draws from the prior against a chain that alternates
-    sweeps with new ratings; every conditional must be right for all means to agree."""
+    # Geweke (2004), "Getting it right": draws from the prior against a chain that alternates
+    # sweeps with new ratings; every conditional must be right for all means to agree.
     random = np.random.default_rng(joint_links)
     chain = small_chain(joint_links=joint_links)
     from_prior = []
@@ -133,7 +142,7 @@ def test_sweeps_leave_the_joint_distribution_as_it_is(joint_links):
         draw_from_the_prior(chain, random)
         draw_ratings(chain, random)
         from_prior.append(observed(chain))
-    batches, length = 100, 250
+    batches, length = 100, 200
     from_chain = []
     for _ in range(batches):
         means = []
@@ -161,14 +170,7 @@ def same(one, two):
     return all(np.array_equal(a, b) for a, b in zip(flat(one), flat(two), strict=True))
 
 
-@pytest.fixture
-def threads():
-    before = numba.get_num_threads()
-    yield
-    numba.set_num_threads(before)
-
-
-def test_the_number_of_threads_changes_no_number(threads):
+def test_the_number_of_threads_changes_no_number():
     states = []
     for count in {1, min(2, numba.config.NUMBA_NUM_THREADS)}:
         numba.set_num_threads(count)
