@@ -1,8 +1,12 @@
 """Who started this rank, from the environment that a launcher sets."""
 
+import re
+
 import pytest
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from support import REPOSITORY, composed
 
+from lightning_collab.config import validated
 from lightning_collab.errors import ConfigError
 from lightning_collab.launch import (
     Launch,
@@ -76,6 +80,25 @@ def test_slurm_is_understood_as_lightning_understands_it(environment):
     assert theirs.main_address == "gpu07"
     assert theirs.main_port == 15000 + 4223
     theirs.validate_settings(num_devices=launch.devices, num_nodes=launch.num_nodes)
+
+
+def test_the_script_for_slurm_asks_for_what_is_understood():
+    script = (REPOSITORY / "docs/examples/train.sbatch").read_text()
+    settings = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", script, re.MULTILINE))
+    nodes, each = int(settings["nodes"]), int(settings["ntasks-per-node"])
+    assert settings["gpus-per-node"] == str(each), "a rank for each graphics processor"
+    variables = {
+        **SLURM,
+        "SLURM_JOB_NAME": settings["job-name"],
+        "SLURM_NNODES": str(nodes),
+        "SLURM_NTASKS": str(nodes * each),
+        "SLURM_NTASKS_PER_NODE": str(each),
+    }
+    launch = launched(variables)
+    assert (launch.devices, launch.num_nodes) == (each, nodes)
+    overrides = re.search(r"scripts/train\.py (.*) \"\$@\"", script)[1].split()
+    taken = with_launched_ranks(composed(*overrides), launch, overrides)
+    assert validated(taken).trainer.ranks == nodes * each
 
 
 def test_an_interactive_allocation_starts_nothing():

@@ -279,3 +279,19 @@ def test_a_sweep_is_not_started_by_torchrun(start):
     options = ("--nproc-per-node", 2, "--master-port", free_port())
     command = (*TORCHRUN, *options, TRAIN, "-m", "trainer=ddp_cpu", "seed=1,2", *RUN)
     assert "it starts the ranks of each run itself" in ended(start("sweep", *command), code=1)
+
+
+def test_the_example_on_ray_trains_over_a_cluster_of_two(start, alone, tmp_path):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        example = REPOSITORY / "docs/examples/train_on_ray.py"
+        command = (sys.executable, example, 1, "trainer=ddp_cpu", *RUN)
+        ended(start("ray", *command, RAY_ADDRESS=cluster.address))
+    finally:
+        cluster.shutdown()
+    assert numbers(only_run(tmp_path))["ranks"] == 2
+    same_numbers(alone, only_run(tmp_path))
