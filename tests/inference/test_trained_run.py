@@ -87,7 +87,24 @@ def test_a_config_of_another_version_loads_as_long_as_its_model_is_known(copy):
     assert lightning_collab.load(copy).config["a_key_of_the_future"] == 1
     config["model"]["a_key_of_the_future"] = 1
     (copy / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ConfigError, match=r"model\..*a_key_of_the_future"):
+    with pytest.raises(ConfigError, match=r"model\..*a_key_of_the_future") as error:
+        lightning_collab.load(copy)
+    assert "Use the one that made the run (commit " in str(error.value)
+    assert "or train it again with this one" in str(error.value)
+
+
+def test_a_checkpoint_of_another_program_is_refused(copy):
+    path = copy / "checkpoints" / "best.ckpt"
+    content = read_checkpoint(path)
+    del content["vocabularies"]
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="it has no vocabularies"):
+        lightning_collab.load(copy)
+
+
+def test_a_table_of_something_else_is_refused(copy):
+    (copy / "items.parquet").write_bytes((copy / "users.parquet").read_bytes())
+    with pytest.raises(CheckpointError, match="its items are not those of the checkpoint"):
         lightning_collab.load(copy)
 
 

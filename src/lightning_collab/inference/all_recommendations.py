@@ -42,9 +42,11 @@ def all_recommendations(run: TrainedRun, top_k: int, seen: Seen) -> Iterator[pl.
     if seen != "none":
         history = run.history if seen == "all" else run.history.trained()
     step = max(1, SCORES_AT_A_TIME // run.item_scores.items)
+    block = torch.empty(min(step, len(run.users)), run.item_scores.items)
     for first in range(1, len(run.user_vocabulary), step):
         users = slice(first, min(first + step, len(run.user_vocabulary)))
-        yield _of_users(run, users, top_k, history)
+        scores = run.item_scores.of_users(users, block[: users.stop - users.start])
+        yield _best_of(run, users, scores, top_k, history)
 
 
 def recommendation_schema(run: TrainedRun) -> dict[str, pl.DataType]:
@@ -62,8 +64,9 @@ def recommendation_schema(run: TrainedRun) -> dict[str, pl.DataType]:
     }
 
 
-def _of_users(run: TrainedRun, users: slice, top_k: int, history: History | None) -> pl.DataFrame:
-    scores = run.item_scores.of_users(users)
+def _best_of(
+    run: TrainedRun, users: slice, scores: torch.Tensor, top_k: int, history: History | None
+) -> pl.DataFrame:
     if history is None:
         starts, left_out = no_seen(len(scores))
     else:

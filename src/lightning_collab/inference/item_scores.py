@@ -35,20 +35,23 @@ class ItemScores(ABC):
         """How many items are scored: those that the model knows."""
         return len(self.tables["embeddings"]["items"]) - 1
 
-    def of_users(self, users: slice) -> Tensor:
+    def of_users(self, users: slice, out: Tensor | None = None) -> Tensor:
         """Scores of b users for every known item, float32 [b, items]: the better, the higher.
 
         Args:
             users: rows of the model.
+            out: where to put them; new memory for each block of users takes time of its own.
         """
-        return self.of_rows({group: table["users"][users] for group, table in self.tables.items()})
+        rows = {group: table["users"][users] for group, table in self.tables.items()}
+        return self.of_rows(rows, out)
 
     @abstractmethod
-    def of_rows(self, rows: UserRows) -> Tensor:
+    def of_rows(self, rows: UserRows, out: Tensor | None = None) -> Tensor:
         """The same of users who need not be the model's own.
 
         Args:
             rows: table rows of the b users.
+            out: where to put them.
         """
 
     @abstractmethod
@@ -74,16 +77,16 @@ class DotProductScores(ItemScores):
         self._item_vectors: Floats = torch.cat(items, dim=1).float().contiguous().numpy()
         self._known_items = torch.from_numpy(self._item_vectors[1:]).T
 
-    def of_users(self, users: slice) -> Tensor:
+    def of_users(self, users: slice, out: Tensor | None = None) -> Tensor:
         """The dot products themselves."""
-        return torch.from_numpy(self._user_vectors[users]) @ self._known_items
+        return torch.mm(torch.from_numpy(self._user_vectors[users]), self._known_items, out=out)
 
-    def of_rows(self, rows: UserRows) -> Tensor:
+    def of_rows(self, rows: UserRows, out: Tensor | None = None) -> Tensor:
         """The dot products themselves."""
         vectors = rows["embeddings"]
         if "biases" in rows:
             vectors = torch.cat([vectors, rows["biases"], torch.ones_like(rows["biases"])], dim=1)
-        return vectors.float() @ self._known_items
+        return torch.mm(vectors.float(), self._known_items, out=out)
 
     def ratings(self, scores: Tensor) -> Tensor:
         """The model's output of the dot product."""
@@ -111,22 +114,22 @@ class SampleMeanScores(ItemScores):
         self._samples = model
         self._of_means = DotProductScores(model, tables)
 
-    def of_users(self, users: slice) -> Tensor:
+    def of_users(self, users: slice, out: Tensor | None = None) -> Tensor:
         """Means over the samples, less the mean rating."""
         count = int(self._samples.kept)
         if count == 0:
-            return self._of_means.of_users(users)
+            return self._of_means.of_users(users, out)
         # Biases are linear, so that the mean over samples is that in the tables.
         of_users, of_items = (self.tables["biases"][side] for side in ("users", "items"))
-        scores = of_users[users] + of_items[1:].T
+        scores = torch.add(of_users[users], of_items[1:].T, out=out)
         for number in range(count):
             own = self._samples.user_samples[number, users, 1:]
             scores.addmm_(own, self._samples.item_samples[number, 1:, 1:].T, alpha=1 / count)
         return scores
 
-    def of_rows(self, rows: UserRows) -> Tensor:
+    def of_rows(self, rows: UserRows, out: Tensor | None = None) -> Tensor:
         """Of the mean factors, less the mean rating: samples know nothing of other users."""
-        return self._of_means.of_rows(rows)
+        return self._of_means.of_rows(rows, out)
 
     def ratings(self, scores: Tensor) -> Tensor:
         """With the mean rating."""
@@ -136,10 +139,10 @@ class SampleMeanScores(ItemScores):
 class PairwiseScores(ItemScores):
     """Of any other model: every pair goes through it, some at a time."""
 
-    def of_rows(self, rows: UserRows) -> Tensor:
+    def of_rows(self, rows: UserRows, out: Tensor | None = None) -> Tensor:
         """The ratings themselves."""
         count = len(rows["embeddings"])
-        scores = torch.empty(count, self.items)
+        scores = torch.empty(count, self.items) if out is None else out
         step = max(1, PAIRS_AT_A_TIME // self.items)
         for start in range(0, count, step):
             part = {group: values[start : start + step] for group, values in rows.items()}

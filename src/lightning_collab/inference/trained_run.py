@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
-import torch
-from pydantic import TypeAdapter, ValidationError
-from torch import Tensor
 
-from lightning_collab.config.model import Model
 from lightning_collab.data.vocabulary import Vocabulary
-from lightning_collab.errors import CheckpointError, ConfigError
+from lightning_collab.errors import ConfigError
 from lightning_collab.inference.catalogue import ID_COLUMN, Side
+from lightning_collab.inference.run_files import (
+    checkpoint_of_run,
+    described,
+    model_config,
+    read_trained,
+    take_weights,
+)
 from lightning_collab.models import RatingFacts, RatingModel, build_model
 from lightning_collab.models.saved_features import saved_features
-from lightning_collab.training.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -212,8 +214,8 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
     """
     directory = RunDirectory(Path(run))
     config = directory.read_plain_config()
-    path = _checkpoint(directory, checkpoint)
-    content = read_checkpoint(path)
+    path = checkpoint_of_run(directory, checkpoint)
+    content = read_trained(path)
     vocabularies: dict[Side, Vocabulary] = {
         side: Vocabulary.from_state(content["vocabularies"][side]) for side in ID_COLUMN
     }
@@ -233,10 +235,10 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
         item_features=features.items,
         time_effects=features.time,
     )
-    model = build_model(_model_config(config, directory), facts)
-    _take_weights(model, state, path)
-    users, unseen_users = _described(directory.users_file, "users", vocabularies["users"])
-    items, unseen_items = _described(directory.items_file, "items", vocabularies["items"])
+    model = build_model(model_config(config, directory), facts)
+    take_weights(model, state, path)
+    users, unseen_users = described(directory.users_file, "users", vocabularies["users"])
+    items, unseen_items = described(directory.items_file, "items", vocabularies["items"])
     return TrainedRun(
         directory=directory,
         checkpoint=path,
@@ -250,54 +252,3 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
         unseen_users=unseen_users,
         unseen_items=unseen_items,
     )
-
-
-def _model_config(config: dict[str, Any], directory: RunDirectory) -> Model:
-    try:
-        model: Model = TypeAdapter(Model).validate_python(config.get("model"))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(["model", *(str(step) for step in problem["loc"][1:])])
-        raise ConfigError(
-            f"{directory.config_file}: not a model that this version knows: {key}: {problem['msg']}"
-        ) from None
-    return model
-
-
-def _checkpoint(directory: RunDirectory, asked: str | None) -> Path:
-    if asked is not None:
-        return checkpoint_of(directory, asked)
-    for path in (directory.best_checkpoint, directory.last_checkpoint):
-        if path.is_file():
-            return path
-    raise CheckpointError(
-        f"{directory.path}: the run has no checkpoint (neither best.ckpt nor last.ckpt in "
-        f"{directory.checkpoints}); it has not finished an epoch. To train it, say "
-        f"scripts/train.py"
-    )
-
-
-def _take_weights(model: RatingModel, state: dict[str, Tensor], path: Path) -> None:
-    try:
-        with torch.no_grad():
-            model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: not of the model in config.yaml: {error}") from error
-
-
-def _described(path: Path, side: Side, vocabulary: Vocabulary) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows of the vocabulary in its order, and the other rows."""
-    column = ID_COLUMN[side]
-    try:
-        frame = pl.read_parquet(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path}: there is none; the run was made by a version that did not keep its "
-            f"{side}. Train it again"
-        ) from error
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise CheckpointError(f"{path}: not readable: {error}") from error
-    known = len(vocabulary.ids)
-    if not frame[column][:known].equals(vocabulary.ids, check_dtypes=True):
-        raise CheckpointError(f"{path}: its {side} are not those of the checkpoint")
-    return frame[:known], frame[known:]
