@@ -151,6 +151,19 @@ def test_more_features_than_memory_allows(run_config, monkeypatch):
         module_of(run_config(*EVERYTHING), table_of())
 
 
+def test_more_tables_of_features_than_memory_allows(run_config, monkeypatch):
+    import psutil
+
+    from lightning_collab.training.build import build_module
+
+    config = run_config("features=history", "split.test=0.3")
+    data = module_of(config, table_of())
+    build_module(config, data)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("M", (), {"available": 100}))
+    with pytest.raises(DataError, match=r"more than memory allows.*lower model\.factors"):
+        build_module(config, data)
+
+
 @pytest.mark.parametrize("change", ["ratings", "timestamps", "fewer"])
 def test_test_rows_never_enter_a_feature(run_config, change):
     """Whatever the validation and test ratings are, all blocks and effects stay the same."""

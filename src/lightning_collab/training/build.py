@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from typing import Any
 
+import psutil
 import torch
 
 from lightning_collab.config import RunConfig
@@ -16,6 +17,9 @@ from lightning_collab.training.engines.choice import gradient_module
 from lightning_collab.training.least_squares_module import LeastSquaresModule
 from lightning_collab.training.rating_module import RatingModule
 from lightning_collab.training.schedules import Schedule
+
+BYTES_AN_ENTRY = 16
+"""Of a table under training: the entry, its gradient and two moments."""
 
 
 def load_data(config: RunConfig, table: RatingTable | None = None) -> RatingDataModule:
@@ -58,6 +62,7 @@ def build_module(
         item_features=data.features.items,
         time_effects=data.features.time,
     )
+    _check_memory(facts, config.model.factors)
     with tables_drawn_later() if to_shard else nullcontext():
         model = build_model(config.model, facts)
     measured: dict[str, Any] = {
@@ -73,3 +78,16 @@ def build_module(
         return LeastSquaresModule(model, config, **measured)
     steps = data.steps_per_epoch(config.trainer.limit_train_batches)
     return gradient_module(model, config, steps_per_epoch=steps, schedule=schedule, **measured)
+
+
+def _check_memory(facts: RatingFacts, factors: int) -> None:
+    """Refuse tables of features that cannot be trained here."""
+    width = sum(block.matrix.shape[1] for block in (*facts.user_features, *facts.item_features))
+    needed = width * (factors + 1) * BYTES_AN_ENTRY
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise DataError(
+            f"features: more than memory allows: tables of {width:,} features by {factors} factors "
+            f"need about {needed / 2**30:.1f} GiB with gradients and moments, and "
+            f"{free / 2**30:.1f} GiB are free; leave blocks out, or lower model.factors"
+        )
