@@ -11,6 +11,7 @@ from lightning_collab.config.model import LeastSquaresFactorsConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
+from lightning_collab.errors import DataError
 from lightning_collab.models import BayesianFactors, RatingFacts, build_model
 from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.engines.choice import gradient_module
