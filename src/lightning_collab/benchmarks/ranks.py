@@ -6,8 +6,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning_collab.benchmarks.cost_model import (
     Devices,
@@ -23,7 +24,7 @@ from lightning_collab.training.whole_file import write_whole
 
 BATCH_SIZE = 65_536
 FACTORS = 50
-STEPS = WARM_UP + 12
+STEPS, MANY_STEPS = WARM_UP + 12, WARM_UP + 60
 COMMON = (
     "training.engine=eager",
     "model=embedding_dot_bias",
@@ -62,20 +63,22 @@ def run(repeats: int) -> dict[str, float]:
         repeats: of each; medians are taken, of ratios within a repeat.
 
     Returns:
-        `ranks/...`: ratings a second of one rank and of two; for large tables the bytes that a
+        `ranks/...`: ratings a second of one rank and of two, and how much more the machine gives to
+        two processes that have nothing to do with one another; for large tables the bytes that a
         rank holds with split tables as shares of what it holds with whole ones, the peak memory of
         both; bytes over the loopback and seconds of talking as the cost model has them over those
         measured.
     """
-    pairs = [(_measured(SMALL, ONE), _measured(SMALL, DDP)) for _ in range(repeats)]
-    one = statistics.median(BATCH_SIZE / a[0]["step_seconds"] for a, _ in pairs)
-    two = statistics.median(BATCH_SIZE / b[0]["step_seconds"] for _, b in pairs)
+    ones, twos, halves = [], [], []
+    for _ in range(repeats):
+        ones.append(_measured(SMALL, ONE)[0]["step_seconds"])
+        twos.append(_measured(SMALL, DDP)[0]["step_seconds"])
+        halves.append(_two_strangers())
     result = {
-        "ranks/one_rank_ratings_per_second": one,
-        "ranks/two_ranks_ratings_per_second": two,
-        "ranks/two_over_one_throughput": statistics.median(
-            a[0]["step_seconds"] / b[0]["step_seconds"] for a, b in pairs
-        ),
+        "ranks/one_rank_ratings_per_second": BATCH_SIZE / statistics.median(ones),
+        "ranks/two_ranks_ratings_per_second": BATCH_SIZE / statistics.median(twos),
+        "ranks/two_over_one_throughput": _median_ratio(ones, twos),
+        "ranks/two_strangers_over_one_throughput": _median_ratio(ones, halves),
     }
     large = [(_measured(LARGE, DDP), _measured(LARGE, ROW)) for _ in range(repeats)]
     whole, split = large[-1]
@@ -100,6 +103,10 @@ def run(repeats: int) -> dict[str, float]:
     return result
 
 
+def _median_ratio(ones: list[float], others: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(ones, others, strict=True))
+
+
 def _against_the_model(
     where: str, ranks: list[dict[str, float]], cost: StepCost
 ) -> dict[str, float]:
@@ -120,15 +127,32 @@ def _against_the_model(
     }
 
 
+def _two_strangers() -> float:
+    """Seconds of a step where two processes have half a batch each and nothing to say.
+
+    No two ranks can do better on this machine.
+    """
+    half = f"data.batch_size={BATCH_SIZE // 2}"
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(_run, _request(SMALL, (*ONE, half))) for _ in range(2)]
+        return max(run.result()[0]["step_seconds"] for run in runs)
+
+
 def _measured(tables: Tables, way: tuple[str, ...]) -> list[dict[str, float]]:
     """What each rank of a run in processes of its own has measured."""
-    config = composed_run(*COMMON, *way)
-    request = {
-        "config": config.model_dump(mode="json"),
+    return _run(_request(tables, way))
+
+
+def _request(tables: Tables, way: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "config": composed_run(*COMMON, *way).model_dump(mode="json"),
         "users": tables.users,
         "items": tables.items,
-        "steps": STEPS,
+        "steps": STEPS if tables is LARGE else MANY_STEPS,
     }
+
+
+def _run(request: dict[str, Any]) -> list[dict[str, float]]:
     environment = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -60,7 +60,8 @@ def read_checkpoint(
         raise CheckpointError(
             f"{path}: a file without a model of ours in it (it has no {' and no '.join(missing)})"
         )
-    return content
+    result: dict[str, Any] = content
+    return result
 
 
 def _refuse_packed(path: Path) -> None:
