@@ -47,7 +47,9 @@ def start(tmp_path):
             env={
                 **os.environ,
                 "COLUMNS": "200",
-                "PYTHONPATH": str(REPOSITORY / "tests"),
+                "PYTHONPATH": os.pathsep.join(
+                    [str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
+                ),
                 **variables,
             },
             start_new_session=True,
