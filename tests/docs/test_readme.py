@@ -1,0 +1,82 @@
+"""The README's commands, one after the other, as a person types them."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from support import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# What is trained is not looked at here, so a few steps an epoch will do.
+SHORTER = "trainer.limit_train_batches=5"
+
+
+def section(title):
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def commands(title):
+    lines = [line.split("  #")[0].strip() for line in SHELL.findall(section(title))[0].splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """Run a line of the README in a folder where `scripts/...` means ours."""
+    folder = tmp_path_factory.mktemp("reader")
+    data = os.environ.get("LIGHTNING_COLLAB_DATA")
+    found = {"LIGHTNING_COLLAB_DATA": os.path.realpath(data)} if data else {}
+
+    def run(line, *further):
+        runs = sorted((folder / "outputs" / "train").glob("*"))
+        line = line.replace("<run>", runs[0].name if runs else "<run>")
+        line = re.sub(r"^scripts/", f"{sys.executable} {REPOSITORY}/scripts/", line)
+        done = subprocess.run(
+            ["bash", "-c", " ".join([line, *further])],
+            cwd=folder,
+            env={**os.environ, **found},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    run.folder = folder
+    run("scripts/train.py callbacks.report.map=pca")  # what `make train` does
+    return run
+
+
+def test_there_are_commands():
+    assert len(commands("Train")) >= 9
+    assert len(commands("Use")) >= 5
+    assert PYTHON.search(section("Use"))
+
+
+@pytest.mark.slow
+def test_the_commands_of_training(shell):
+    for line in commands("Train"):
+        trains = "evaluate.py" not in line
+        shell(line, *([SHORTER] if trains else []))
+
+
+@pytest.mark.slow
+def test_the_commands_of_using_a_run(shell):
+    for line in commands("Use"):
+        shell(line)
+    written = {path.name for path in shell.folder.iterdir()}
+    assert {"recommendations.parquet", "pairs.csv", "predictions.parquet"} < written
+    (code,) = PYTHON.findall(section("Use"))
+    run = sorted((shell.folder / "outputs" / "train").glob("*"))[0]
+    before = os.getcwd()  # noqa: PTH109
+    os.chdir(shell.folder)
+    try:
+        exec(compile(code.replace("<run>", run.name), "README.md", "exec"), {})
+    finally:
+        os.chdir(before)
