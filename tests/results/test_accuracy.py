@@ -6,7 +6,7 @@ from support import composed
 from lightning_collab.config import validated
 from lightning_collab.inference.ranking import RankingMetrics
 from lightning_collab.results.accuracy import SECTIONS, Measured, Row, markdown
-from lightning_collab.results.peers import Peer, PeerFigure, figure_of
+from lightning_collab.results.peers import Peer
 
 ROWS = [(section, row) for section in SECTIONS for row in section.rows]
 
@@ -32,19 +32,11 @@ def test_every_figure_of_others_says_where_it_is_from():
 def test_the_table_by_hand():
     row = Row("dot product", "ml_100k_u1_embedding_dot_bias")
     ranking = [RankingMetrics(0.1, 0.2, 0.3, 9), RankingMetrics(0.2, 0.2, 0.5, 9)]
-    peers = [
-        PeerFigure(Peer("B", 0.93, "measured", "B 1.0"), 0.925, 3.0),
-        PeerFigure(Peer("A", 0.91, "published", "A 2020"), 0.91, None),
-    ]
+    peers = (Peer("B", 0.93, "measured", "B 1.0"), Peer("A", 0.91, "published", "A 2020"))
     lines = markdown([Measured(row, [0.91, 0.93], ranking, 4.04)], peers).splitlines()
     assert lines[2] == (
         "| **dot product** | 0.9200 ± 0.0141 | 0.150 | 0.200 | 0.400 | 4.0 | "
         "`scripts/train.py experiment=ml_100k_u1_embedding_dot_bias` |"
     )
     assert lines[3] == "| A | 0.91 |  |  |  |  | published: A 2020 |"
-    assert lines[4] == "| B | 0.925 |  |  |  | 3.0 | measured with the others here: B 1.0 |"
-
-
-def test_a_peer_that_is_not_installed_keeps_its_known_figure():
-    peer = Peer("X", 0.9, "measured", "X 1", package="not_a_package_of_anybody")
-    assert figure_of(peer, ()) == PeerFigure(peer, 0.9, None)
+    assert lines[4] == "| B | 0.93 |  |  |  |  | measured: B 1.0 |"

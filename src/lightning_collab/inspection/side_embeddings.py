@@ -42,7 +42,5 @@ def side_embeddings(model: RatingModel, side: Side) -> SideEmbeddings:
     biases = tables.get("biases", {}).get(side)
     return SideEmbeddings(
         vectors.to("cpu", torch.float32, copy=True),
-        None
-        if biases is None
-        else biases[1:, 0].to("cpu", torch.float32, copy=True),
+        None if biases is None else biases[1:, 0].to("cpu", torch.float32, copy=True),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.inference.ranking import RankingMetrics, ranking_of_part
 from lightning_collab.results.measured_run import measured_run
-from lightning_collab.results.peers import Peer, PeerFigure, figure_of
+from lightning_collab.results.peers import Peer
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.run_directory import RunDirectory
@@ -113,7 +113,11 @@ SECTIONS = (
     ),
     Section(
         "MovieLens 100K, mean of the five official folds",
-        "trains on u1.base to u5.base, tests on u1.test to u5.test",
+        (
+            "trains on u1.base to u5.base, tests on u1.test to u5.test. The keys are those of u1: "
+            "the dot product's were found on the test parts of u2 to u5, which lie within u1.base, "
+            "so that of its five folds only u1 is unseen"
+        ),
         (
             Row("dot product with history", "ml_100k_u1_embedding_dot_bias_history", U1_TO_U5),
             Row(
@@ -194,21 +198,8 @@ def _ranking(folder: Path, part: str, loaded: dict[str, RatingDataModule]) -> Ra
     return RankingMetrics(**json.loads(file.read_text()))
 
 
-def peers_of(section: Section) -> list[PeerFigure]:
-    """The figures of others; those that are installed are measured on the section's first row.
-
-    Args:
-        section: whose.
-    """
-    if not section.rows:
-        return [PeerFigure(peer, peer.rmse, None) for peer in section.peers]
-    row = section.rows[0]
-    overrides = row.overrides(FIRST_SEED, row.folds[0] if row.folds else None)
-    return [figure_of(peer, overrides) for peer in section.peers]
-
-
-def markdown(measured: list[Measured], peers: list[PeerFigure]) -> str:
-    """A Markdown table, best first among ours and among the others.
+def markdown(measured: list[Measured], peers: tuple[Peer, ...]) -> str:
+    """A Markdown table, ours first, then the others from the best on.
 
     Args:
         measured: rows of one section.
@@ -238,12 +229,9 @@ def markdown(measured: list[Measured], peers: list[PeerFigure]) -> str:
                 f"`scripts/train.py experiment={each.row.experiment} {folds}`".replace(" `", "`"),
             )
         )
-    for figure in sorted(peers, key=lambda each: each.rmse):
-        seconds = "" if figure.seconds is None else f"{figure.seconds:.1f}"
-        now = figure.seconds is not None
-        how = "measured with the others here" if now else figure.peer.source
-        cells = (figure.peer.name, f"{figure.rmse:.4g}", "", "", "", seconds)
-        lines.append((*cells, f"{how}: {figure.peer.where}"))
+    for peer in sorted(peers, key=lambda each: each.rmse):
+        cells = (peer.name, f"{peer.rmse:.4g}", "", "", "", "")
+        lines.append((*cells, f"{peer.source}: {peer.where}"))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
