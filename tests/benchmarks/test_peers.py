@@ -72,14 +72,14 @@ def test_as_few_epochs_as_reach_the_target():
 
     def fit(epochs):
         asked.append(epochs)
-        return Fit(0.5, np.array([1.0, 5.0]) + 1 / epochs)
+        return Fit(2.0, np.array([1.0, 5.0]) + 1 / epochs)
 
     limits = {"rating_range": [0.0, 6.0], "target_rmse": 0.3, "epochs": 9}
     result = runner.measured(fit, train, val, limits)
     assert asked == [1, 1, 2, 3, 4]  # the first to warm up
     assert result["epochs"] == 4
     assert result["val_rmse"] == pytest.approx(0.25)
-    assert result["ratings_per_second"] == 4 * 2 / 0.5
+    assert result["ratings_per_second"] == 4 * 2 / 2.0
     assert runner.measured(fit, train, val, {**limits, "epochs_needed": 6})["epochs"] == 6
 
 
@@ -112,3 +112,11 @@ def test_the_lectures_modules_under_a_dataloader_learn():
     )
     errors = fit(8).predictions - ratings
     assert np.sqrt(np.square(errors).mean()) < 0.3 * ratings.std()
+
+
+def test_a_short_fit_is_repeated_and_its_median_taken():
+    val = Ratings(np.zeros(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32))
+    clock = iter([0.9, 0.1, *[0.2] * (runner.FITS // 2 + 1), *[0.8] * (runner.FITS // 2)])
+    limits = {"rating_range": [1.0, 5.0], "target_rmse": 1.0, "epochs": 1}
+    result = runner.measured(lambda epochs: Fit(next(clock), np.ones(1)), val, val, limits)
+    assert result["seconds"] == 0.2
