@@ -12,7 +12,7 @@ SETTINGS = BenchmarkConfig.model_validate(
             "factors": 50,
             "epochs": 30,
             "target_rmse": 0.93,
-            **{name: PEER for name in ("cornac", "surprise", "libmf", "fastai")},
+            **dict.fromkeys(("cornac", "surprise", "libmf", "fastai"), PEER),
         },
         "scale": {
             "factors": 16,
