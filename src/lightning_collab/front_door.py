@@ -25,6 +25,9 @@ from lightning_collab.tuning.sweep_directory import register_sweep_directory
 
 Task = Callable[[DictConfig], Any]
 
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C has ended."""
+
 
 def register_resolvers() -> None:
     """Make known what `conf/` uses in `${...}`; must come before Hydra composes."""
@@ -54,6 +57,12 @@ def front_door(task: Task) -> Task:
                 raise
             logging.getLogger("lightning_collab").debug("", exc_info=error)
             sys.exit(_message(error))
+        except KeyboardInterrupt:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            logging.getLogger("lightning_collab").debug("stopped", exc_info=True)
+            print("stopped", file=sys.stderr)  # noqa: T201 - there may be no log
+            sys.exit(INTERRUPTED)
         except Exception as error:
             full = StorageError.behind(error)
             if full is None:

@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_written_is_named(path, tmp_path):
 
 def test_a_model_without_embeddings_says_so():
     class NoEmbeddings:
-        def lookup_tables(self):
+        def effective_tables(self):
             return {}
 
     with pytest.raises(InspectionError, match="NoEmbeddings has no embeddings of items"):
