@@ -74,7 +74,13 @@ def test_two_ranks_give_the_numbers_of_one_process(ok, tmp_path):
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(ok, tmp_path):
-    options = (*BARE, "training.engine=eager", "trainer.max_epochs=4", "model.factors=8", "data.batch_size=128")
+    options = (
+        *BARE,
+        "training.engine=eager",
+        "trainer.max_epochs=4",
+        "model.factors=8",
+        "data.batch_size=128",
+    )
     data = os.environ.get("LIGHTNING_COLLAB_DATA")
     process = subprocess.Popen(
         [sys.executable, REPOSITORY / "scripts/train.py", "hydra.run.dir=cut", *options],
