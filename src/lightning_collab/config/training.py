@@ -24,8 +24,8 @@ class TrainingConfig(Section):
     """auto: the fastest that can do what the config asks."""
     untouched_rows: Literal["exact", "lazy"] = "exact"
     """Whether momentum and decay move rows without a rating in the batch; lazy: not."""
-    hogwild_threads: Annotated[int, Field(ge=1, le=127)] = 1
-    """Threads that step on single ratings at once without locks; above 1: not reproducible."""
+    sgd_threads: Annotated[int, Field(ge=1, le=127)] = 1
+    """Threads that take plain SGD steps on single ratings at once, in an order of their own."""
 
 
 def obstacle(engine: Engine, config: RunConfig) -> str | None:
@@ -39,12 +39,10 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
         The reason, naming the key, or None.
     """
     lazy = config.training.untouched_rows == "lazy"
-    threads = config.training.hogwild_threads
+    threads = config.training.sgd_threads
     if engine != "fused":
         if threads > 1:
-            return (
-                f"{engine} steps come in turn, and training.hogwild_threads={threads} in no order"
-            )
+            return f"{engine} steps come one after the other, not by training.sgd_threads={threads}"
         if lazy:
             return f"{engine} steps move every row, and training.untouched_rows=lazy forbids that"
         if engine == "compiled" and config.features:
@@ -64,12 +62,12 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
     if trainer.precision not in ("32-true", "64-true"):
         return f"there are no fused kernels for trainer.precision={trainer.precision}"
     if threads > 1:
-        return _obstacle_to_hogwild(config)
+        return _obstacle_to_threads(config)
     return None
 
 
-def _obstacle_to_hogwild(config: RunConfig) -> str | None:
-    """What is not plain SGD on single ratings, which alone needs no locks."""
+def _obstacle_to_threads(config: RunConfig) -> str | None:
+    """What is not plain SGD on single ratings, which alone can be taken side by side."""
     optimizer = config.optimizer
     decays = [optimizer.weight_decay, *(group.weight_decay for _, group in optimizer.groups)]
     lazy = config.training.untouched_rows == "lazy"
@@ -85,7 +83,7 @@ def _obstacle_to_hogwild(config: RunConfig) -> str | None:
     missing = [key for key, there in wanted.items() if not there]
     if not missing:
         return None
-    return f"training.hogwild_threads takes plain steps on single ratings: say {' '.join(missing)}"
+    return f"training.sgd_threads takes plain steps on single ratings: say {' '.join(missing)}"
 
 
 def check_engine(config: RunConfig) -> None:
@@ -108,7 +106,7 @@ def check_engine(config: RunConfig) -> None:
     able = [engine for engine in order if obstacle(engine, config) is None]
     if asked == "auto":
         if not able:
-            key = "hogwild_threads" if config.training.hogwild_threads > 1 else "untouched_rows"
+            key = "sgd_threads" if config.training.sgd_threads > 1 else "untouched_rows"
             value = getattr(config.training, key)
             raise ValueError(f"training.{key}={value}: {obstacle('fused', config)}")
         return

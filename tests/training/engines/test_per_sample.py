@@ -12,7 +12,7 @@ from lightning_collab.training.engines.per_sample import (
     Rates,
     Samples,
     Weights,
-    owners,
+    parts,
     per_sample_sgd,
     takes_single_ratings,
 )
@@ -107,35 +107,52 @@ OUT = Output(False, 3.5, 1.0)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_every_user_has_one_thread_and_threads_have_about_as_much_to_do(threads):
+def test_parts_lie_side_by_side_and_have_about_as_many_ratings(threads):
     users = np.random.default_rng(0).zipf(1.5, 5000).clip(1, 400).astype(np.int32)
-    owner = owners(users, 401, threads)
-    loads = np.bincount(owner[users], minlength=threads)
-    assert set(owner.tolist()) == set(range(threads))
-    # Nobody can do better than to leave the heaviest user's ratings apart.
-    assert loads.max() - loads.min() <= np.bincount(users).max()
+    np.random.default_rng(1).shuffle(renamed := np.arange(401, dtype=np.int32))
+    part = parts(renamed[users], 401, threads)
+    loads = np.bincount(part[renamed[users]], minlength=threads)
+    assert (np.diff(part) >= 0).all()
+    # A border lies within a row of the best place for it.
+    assert loads.max() - loads.min() <= 2 * np.bincount(users).max()
 
 
-def test_threads_without_users_in_common_are_one_thread():
-    # Two users of disjoint items: no thread ever meets the other.
+@pytest.mark.parametrize("threads", [2, 3])
+def test_steps_of_threads_are_steps_on_all_ratings_in_an_order_of_their_own(threads):
     random = np.random.default_rng(0)
-    users = random.integers(0, 2, 200).astype(np.int32)
-    items = (users * 2 + random.integers(0, 2, 200)).astype(np.int32)
-    ratings = random.integers(1, 6, 200).astype(np.float32)
-    samples = Samples(users, items, ratings, np.ones(200))
+    users = random.integers(1, 40, 3000).astype(np.int32)
+    items = random.integers(1, 30, 3000).astype(np.int32)
+    ratings = random.integers(1, 6, 3000).astype(np.float32)
+    start = [random.normal(0, 0.1, shape) for shape in ((40, 4), (30, 4), (40, 1), (30, 1))]
+    rates = Rates(0.05, 0.05, 0.01, 0.01)
+    user_part, item_part = parts(users, 40, threads), parts(items, 30, threads)
+    phase = (item_part[items] - user_part[users]) % threads
+    order = np.lexsort((np.arange(3000), user_part[users], phase))
     outcomes = []
-    for threads in (1, 2):
-        weights = Weights(*(each[:4].copy() for each in drawn(np.float32)[1]))
-        squared_errors = np.zeros(200)
-        per_sample_sgd(
-            samples, weights, Rates(0.05, 0.05, 0.01, 0.01), OUT, squared_errors, threads
-        )
-        outcomes.append([*weights, squared_errors])
-    for one, two in zip(*outcomes, strict=True):
-        np.testing.assert_array_equal(one, two)
+    for chosen, count in ((np.arange(3000), threads), (np.arange(3000), threads), (order, 1)):
+        weights = Weights(*(each.copy() for each in start))
+        samples = Samples(users[chosen], items[chosen], ratings[chosen], np.ones(3000))
+        squared_errors = np.zeros(3000)
+        taken = per_sample_sgd(samples, weights, rates, OUT, squared_errors, count)
+        assert taken == 3000
+        outcomes.append([*weights, np.sort(squared_errors)])
+    for one, again, in_turn in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(one, again)
+        np.testing.assert_allclose(one, in_turn, atol=1e-12)
 
 
-def test_several_threads_learn_as_well_as_one(ml_100k, run_config, tmp_path):
+def test_threads_stop_where_a_loss_is_no_number():
+    random = np.random.default_rng(0)
+    users, items = (random.integers(1, 9, 100).astype(np.int32) for _ in range(2))
+    ratings = np.full(100, 3, np.float32)
+    ratings[50] = np.nan
+    weights = Weights(*(random.normal(0, 0.1, (9, width)) for width in (4, 4, 1, 1)))
+    samples = Samples(users, items, ratings, np.ones(100))
+    assert per_sample_sgd(samples, weights, Rates(0.1, 0.1, 0, 0), OUT, np.zeros(100), 2) < 100
+    assert all(np.isfinite(each).all() for each in weights)
+
+
+def test_several_threads_learn_nearly_as_well_as_one(ml_100k, run_config, tmp_path):
     rmse = {}
     for threads in (1, 2, 4):
         config = run_config(
@@ -146,21 +163,22 @@ def test_several_threads_learn_as_well_as_one(ml_100k, run_config, tmp_path):
             "optimizer.lr=0.1",
             "scheduler.cycle_len=2",
             "trainer.max_epochs=2",
-            f"training.hogwild_threads={threads}",
+            f"training.sgd_threads={threads}",
         )
         data = RatingDataModule(ml_100k, config.data, config.split, config.seed)
         (tmp_path / str(threads)).mkdir()
         run = RunDirectory(tmp_path / str(threads))
         rmse[threads] = train(config, run, data=data, test=False)["val/rmse"]
     assert rmse[1] < 0.93
-    assert rmse[2] == pytest.approx(rmse[1], abs=0.004)
-    assert rmse[4] == pytest.approx(rmse[1], abs=0.004)
+    # A pass in which the users of one thread come after those of the other is less well mixed.
+    assert rmse[2] == pytest.approx(rmse[1], abs=0.007)
+    assert rmse[4] == pytest.approx(rmse[1], abs=0.012)
 
 
-def test_a_run_of_several_threads_says_that_it_is_not_reproducible(
+def test_a_run_of_several_threads_says_that_its_order_is_another(
     small_table, run_config, tmp_path, caplog
 ):
-    config = run_config(*SINGLE, *QUIET, "trainer.max_epochs=1", "training.hogwild_threads=2")
+    config = run_config(*SINGLE, *QUIET, "trainer.max_epochs=1", "training.sgd_threads=2")
     config = config.model_copy(
         update={"scheduler": config.scheduler.model_copy(update={"cycle_len": 1.0})}
     )
@@ -168,22 +186,22 @@ def test_a_run_of_several_threads_says_that_it_is_not_reproducible(
     (tmp_path / "run").mkdir()
     with caplog.at_level("WARNING"):
         train(config, RunDirectory(tmp_path / "run"), data=data)
-    assert "gives other numbers each time" in caplog.text
+    assert "in another order than by one thread" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("data.batch_size=64",), r"hogwild_threads.*say data\.batch_size=1"),
+        (("data.batch_size=64",), r"sgd_threads.*say data\.batch_size=1"),
         (("optimizer.momentum=0.9",), r"say optimizer\.momentum=0"),
         (("optimizer=adam",), r"say optimizer=sgd"),
         (("optimizer.decay=gradient",), r"say optimizer\.decay=touched_rows"),
         (("trainer.gradient_clip_val=1",), r"say trainer\.gradient_clip_val=null"),
-        (("training.engine=eager",), r"training\.engine=eager: .*hogwild_threads=2"),
-        (("model=embedding_net",), r"hogwild_threads=2: .*model=embedding_net"),
+        (("training.engine=eager",), r"training\.engine=eager: .*sgd_threads=2"),
+        (("model=embedding_net",), r"sgd_threads=2: .*model=embedding_net"),
         (
-            ("training.hogwild_threads=0",),
-            r"training\.hogwild_threads: .*greater than or equal to 1",
+            ("training.sgd_threads=0",),
+            r"training\.sgd_threads: .*greater than or equal to 1",
         ),
     ],
 )
@@ -191,13 +209,13 @@ def test_threads_that_would_do_something_else_are_refused(overrides, message):
     optimizer = [each for each in SINGLE if not each.startswith("optimizer.momentum")]
     base = optimizer if "optimizer=adam" in overrides else SINGLE
     with pytest.raises(ConfigError, match=message):
-        validated(composed(*base, "training.hogwild_threads=2", *overrides))
+        validated(composed(*base, "training.sgd_threads=2", *overrides))
 
 
 def test_without_numba_threads_are_refused(run_config, monkeypatch):
     monkeypatch.setattr(choice, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"hogwild_threads: numba is not installed"):
-        choice.choose_engine(run_config(*SINGLE, "training.hogwild_threads=2"))
+    with pytest.raises(ConfigError, match=r"sgd_threads: numba is not installed"):
+        choice.choose_engine(run_config(*SINGLE, "training.sgd_threads=2"))
 
 
 @pytest.mark.parametrize(

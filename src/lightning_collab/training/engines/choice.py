@@ -101,8 +101,8 @@ def _fastest(config: RunConfig) -> EngineChoice:
     reason = obstacle("fused", config) or _lacking("fused", config)
     if reason is None:
         return EngineChoice("fused", "the fastest for this model on a processor")
-    if config.training.hogwild_threads > 1:
-        raise ConfigError(f"training.hogwild_threads: {reason}")
+    if config.training.sgd_threads > 1:
+        raise ConfigError(f"training.sgd_threads: {reason}")
     return EngineChoice("eager", reason)
 
 

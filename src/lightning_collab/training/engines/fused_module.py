@@ -38,11 +38,11 @@ class FusedModule(GradientModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over the named groups; its rates are set at the end of each stretch."""
-        threads = self.config.training.hogwild_threads
+        threads = self.config.training.sgd_threads
         if threads > 1:
             log.warning(
-                "training.hogwild_threads=%d: steps are taken at once without locks, so that a run "
-                "with the same seed gives other numbers each time",
+                "training.sgd_threads=%d: steps are taken in another order than by one thread, "
+                "so that the numbers are those of this many threads",
                 threads,
             )
         optimizer = FusedSteps(
