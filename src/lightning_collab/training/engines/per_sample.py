@@ -105,7 +105,7 @@ def per_sample_sgd(
         return taken
     user_part = parts(samples.users, len(weights.user_factors), threads)
     item_part = parts(samples.items, len(weights.item_factors), threads)
-    loads = np.bincount(user_part[samples.users], minlength=threads)
+    loads = _counts(user_part[samples.users], threads)
     errors = np.split(squared_errors, np.cumsum(loads)[:-1])
 
     def arrange(thread: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -146,7 +146,7 @@ def parts(ids: NDArray[np.int32], rows: int, threads: int) -> NDArray[np.int8]:
     Returns:
         int8 [rows], ascending.
     """
-    ratings = np.bincount(ids, minlength=rows)
+    ratings: NDArray[np.int64] = _counts(ids, rows)
     # A row is where its middle is, so that a heavy one does not push all after it on.
     middle = np.cumsum(ratings) - ratings / 2
     return np.minimum(middle * threads / max(1, len(ids)), threads - 1).astype(np.int8)
@@ -220,6 +220,15 @@ def _in_turn(samples, weights, rates, output, squared_errors):  # type: ignore[n
         if not np.isfinite(squared_errors[n]):
             return n
     return ratings.shape[0]
+
+
+@njit(**KERNEL)
+def _counts(ids, rows):  # type: ignore[no-untyped-def]
+    """As numpy's bincount, which would first make a copy of 64 bits."""
+    counts = np.zeros(rows, np.int64)
+    for row in ids:
+        counts[row] += 1
+    return counts
 
 
 @njit(**KERNEL)
