@@ -1,7 +1,9 @@
 """The scripts as a person runs them, on a run directory alone."""
 
+import dataclasses
 import shutil
 
+import polars as pl
 import pytest
 from film_runs import film_table
 from hydra import compose, initialize_config_dir
@@ -9,6 +11,7 @@ from omegaconf import OmegaConf
 from support import CONF
 
 from lightning_collab.errors import CheckpointError, ConfigError, InspectionError, NotFoundError
+from lightning_collab.inference.trained_run import load
 from lightning_collab.inspection.side_embeddings import side_embeddings
 from lightning_collab.jobs.map_embeddings import map_embeddings_job
 from lightning_collab.jobs.report import report_job
@@ -154,3 +157,15 @@ def test_scripts_end_with_one_clear_line(path, run_script):
     ]
     assert missing.stderr.splitlines()[1] == "  Star Wars (1977)"
     assert "Traceback" not in missing.stderr
+
+
+def test_a_title_cannot_steer_the_terminal(path, capsys, monkeypatch):
+    run = load(path)
+    titles = run.items["title"].to_list()
+    titles[titles.index("Star Wars (1977)")] = "\x1b[2JStar Wars [red] (1977)"
+    steering = dataclasses.replace(run, items=run.items.with_columns(title=pl.Series(titles)))
+    monkeypatch.setattr("lightning_collab.jobs.similar.load", lambda *_: steering)
+    similar_job(config("similar", f"run={path}", "movie=star wars", "top_k=5"))
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "[2JStar Wars [red]" in said

@@ -7,10 +7,12 @@ import polars as pl
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lightning_collab.config.inspection import MapConfig
 from lightning_collab.config.job import job_config
 from lightning_collab.errors import InspectionError
+from lightning_collab.inference.plain_text import terminal_text
 from lightning_collab.inference.trained_run import TrainedRun, load
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
 from lightning_collab.inspection.extremes import Ends, extremes
@@ -96,6 +98,6 @@ def _table(ends: Ends) -> Table:
     return table
 
 
-def _named(frame: pl.DataFrame) -> list[tuple[str, str]]:
+def _named(frame: pl.DataFrame) -> list[tuple[Text, str]]:
     values = frame["value"].to_list()
-    return [(str(n), f"{v:.2f}") for n, v in zip(frame.to_series(0), values, strict=True)]
+    return [(terminal_text(n), f"{v:.2f}") for n, v in zip(frame.to_series(0), values, strict=True)]

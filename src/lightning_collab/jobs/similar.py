@@ -9,6 +9,7 @@ from rich.table import Table
 from lightning_collab.config.inspection import SimilarConfig
 from lightning_collab.config.job import job_config
 from lightning_collab.inference.catalogue import Side
+from lightning_collab.inference.plain_text import terminal_text
 from lightning_collab.inference.titles import row_of_id, row_of_title
 from lightning_collab.inference.trained_run import TrainedRun, load
 from lightning_collab.inspection.neighbours import nearest
@@ -71,8 +72,10 @@ def _print(
     query = known.row(row - 1, named=True)
     name = query["title"] if "title" in query else f"{side[:-1]} {query[known.columns[0]]}"
     table = Table(
-        title=f"nearest to {name} by {asked.measure} "
-        f"({query['ratings']} training ratings; neighbours have at least {asked.min_ratings})",
+        title=terminal_text(
+            f"nearest to {name} by {asked.measure} "
+            f"({query['ratings']} training ratings; neighbours have at least {asked.min_ratings})"
+        ),
         title_justify="left",
     )
     shown = found.drop("year", strict=False)  # MovieLens has it in the title
@@ -85,7 +88,7 @@ def _print(
             min_width=14 if column == "genres" else None,
         )
     for values in shown.iter_rows():
-        table.add_row(*(_cell(value) for value in values))
+        table.add_row(*(terminal_text(_cell(value)) for value in values))
     Console().print(table)
 
 
