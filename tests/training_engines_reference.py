@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import torch
+from scipy.sparse import random_array
 
 from lightning_collab.config import RunConfig
 from lightning_collab.data.batches import RatingBatch
+from lightning_collab.data.features import FeatureBlock, TimeEffect
 from lightning_collab.models import RatingFacts, build_model
 from lightning_collab.training.engines.fused_optimizer import FusedSteps, Stretch
 from lightning_collab.training.gradient_module import GradientModule
@@ -31,12 +34,38 @@ def made_up_ratings(count: int, seed: int = 0) -> RatingBatch:
     users = 1 + (random.random(count) ** 3 * (USERS - 2)).astype(np.int32)
     items = 1 + (random.random(count) ** 3 * (ITEMS - 2)).astype(np.int32)
     ratings = random.integers(1, 6, count).astype(np.float32)
-    return RatingBatch(*map(torch.from_numpy, (users, items, ratings)))
+    day = random.integers(100, 130, count).astype(np.int32)
+    return RatingBatch(*map(torch.from_numpy, (users, items, ratings, day)))
 
 
-def module_of(config: RunConfig, steps: int, kind: torch.dtype) -> GradientModule:
+def made_up_features(*kinds: str) -> dict:
+    """What `RatingFacts` has beside ids; some rows have no feature, some features no row."""
+    known = made_up_ratings(60, seed=9)
+    users, items, day = known.users.numpy(), known.items.numpy(), known.day.numpy()
+    made = {
+        "users": {"user_features": (block_of("history", USERS, 25), block_of("age", USERS, 3))},
+        "items": {"item_features": (block_of("genres", ITEMS, 7),)},
+        "time": {
+            "time_effects": (
+                TimeEffect.fit("day", "users", 2, users, day),
+                TimeEffect.fit("month", "items", 30, items, day),
+            )
+        },
+    }
+    return {key: value for kind in kinds for key, value in made[kind].items()}
+
+
+def block_of(name: str, rows: int, width: int) -> FeatureBlock:
+    matrix = random_array((rows, width), density=0.15, format="csr", dtype=np.float32, rng=width)
+    # As the data's blocks are: the squares of a row sum to 1.
+    squares = np.maximum((matrix**2).sum(1), 1e-9)
+    matrix.data /= np.sqrt(squares).repeat(np.diff(matrix.indptr)).astype(np.float32)
+    return FeatureBlock(name, matrix, pl.Series(range(width)))
+
+
+def module_of(config: RunConfig, steps: int, kind: torch.dtype, features: dict) -> GradientModule:
     torch.manual_seed(config.seed)
-    facts = RatingFacts(USERS, ITEMS, rating_range=(1.0, 5.0), mean_rating=3.2)
+    facts = RatingFacts(USERS, ITEMS, rating_range=(1.0, 5.0), mean_rating=3.2, **features)
     module = GradientModule(
         build_model(config.model, facts),
         config,
@@ -49,13 +78,13 @@ def module_of(config: RunConfig, steps: int, kind: torch.dtype) -> GradientModul
 
 
 def batches_of(ratings: RatingBatch, size: int, kind: torch.dtype) -> list[RatingBatch]:
-    parts = zip(*(torch.split(each, size) for each in ratings[:3]), strict=True)
-    return [RatingBatch(u, i, r.to(kind), None, 0, len(r)) for u, i, r in parts]
+    parts = zip(*(torch.split(each, size) for each in ratings[:4]), strict=True)
+    return [RatingBatch(u, i, r.to(kind), day, 0, len(r)) for u, i, r, day in parts]
 
 
-def by_autograd(config, ratings, size, kind, state=None, first=0) -> Epoch:
+def by_autograd(config, ratings, size, kind, state=None, first=0, features=None) -> Epoch:
     batches = batches_of(ratings, size, kind)
-    module = module_of(config, len(batches), kind)
+    module = module_of(config, len(batches), kind, features or {})
     made = module.configure_optimizers()
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     if state is not None:
@@ -75,9 +104,11 @@ def by_autograd(config, ratings, size, kind, state=None, first=0) -> Epoch:
     return Epoch(module.model.state_dict(), optimizer.state_dict(), np.array(losses))
 
 
-def by_kernels(config, ratings, size, kind, state=None, first=0, stretches=1, lazy=False) -> Epoch:
+def by_kernels(
+    config, ratings, size, kind, state=None, first=0, features=None, stretches=1, lazy=False
+) -> Epoch:
     steps = -(-len(ratings.ratings) // size)
-    module = module_of(config, steps, kind)
+    module = module_of(config, steps, kind, features or {})
     groups = parameter_groups(module.model, config.optimizer)
     clip = config.trainer.gradient_clip_val
     optimizer = FusedSteps(groups, config.optimizer, module.model, lazy=lazy, clip=clip)
@@ -89,8 +120,8 @@ def by_kernels(config, ratings, size, kind, state=None, first=0, stretches=1, la
         mine = slice(start * size, (start + per_stretch) * size)
         count = min(per_stretch, steps - start)
         factors = np.array([module.schedule(first + start + k) for k in range(count)])
-        users, items, values = (each[mine] for each in ratings[:3])
-        stretch = Stretch(users, items, values.to(kind), size, factors)
+        users, items, values, day = (each[mine] for each in ratings[:4])
+        stretch = Stretch(users, items, values.to(kind), size, factors, day=day)
         optimizer.step(closure=lambda stretch=stretch: stretch)
         assert optimizer.losses.taken == count
         losses.extend(optimizer.losses.squared_errors)

@@ -38,7 +38,18 @@ def test_a_block_is_changed_and_deleted_by_its_name(run_config):
         (["features=history", "model=matrix_product"], "model=matrix_product knows .* ids alone"),
         (["features=history", "model=least_squares_factors"], "features=none"),
         (["features=everything", "data=synthetic"], r"features.time.user_day needs timestamps"),
-        (["features=history", "training.engine=fused"], "features"),
+        (
+            [
+                "features=history",
+                "training.sgd_threads=2",
+                "data.batch_size=1",
+                "optimizer=sgd",
+                "optimizer.momentum=0",
+                "optimizer.decay=touched_rows",
+            ],
+            r"training.sgd_threads=2: .*say features=none$",
+        ),
+        (["features=history", "training.engine=compiled"], "scipy.*training.engine=fused or auto"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_key(overrides, message):

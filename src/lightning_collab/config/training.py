@@ -53,8 +53,6 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
         return f"there are no fused kernels for model={config.model.name}"
     if config.averaging.name == "ema":
         return "fused steps come many at a time, and averaging=ema looks at each"
-    if config.features:
-        return "there are no fused kernels for features"
     if trainer.strategy == "ddp" or trainer.num_nodes > 1 or trainer.devices not in (1, "auto"):
         return f"fused steps are of one process, and trainer={trainer.name} has several"
     if trainer.accelerator == "gpu":
@@ -79,6 +77,7 @@ def _obstacle_to_threads(config: RunConfig) -> str | None:
         or lazy
         or not any(decays),
         "trainer.gradient_clip_val=null": config.trainer.gradient_clip_val is None,
+        "features=none": not config.features,
     }
     missing = [key for key, there in wanted.items() if not there]
     if not missing:

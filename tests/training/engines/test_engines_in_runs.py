@@ -29,6 +29,10 @@ QUICK = (
 )
 
 
+def data_of(config, table):
+    return RatingDataModule(table, config.data, config.split, config.seed, config.features)
+
+
 @pytest.fixture
 def trained(small_table, run_config, tmp_path):
     count = iter(range(100))
@@ -37,7 +41,7 @@ def trained(small_table, run_config, tmp_path):
         config = run_config(*QUICK, *overrides)
         directory = resume or into or RunDirectory(tmp_path / f"run{next(count)}")
         directory.path.mkdir(exist_ok=True)
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = data_of(config, small_table)
         return train(config, directory, resume=resume is not None, data=data, **options), directory
 
     return run
@@ -71,8 +75,9 @@ def assert_alike(one, two, atol=1e-9):
         ("optimizer=adam", "scheduler.cycle_len=0.3", "callbacks=early_stopping"),
         ("model=matrix_product", "optimizer=adamw", "trainer.limit_train_batches=7"),
         ("data.batch_size=full", "trainer.gradient_clip_val=0.01"),
+        ("features=everything", "optimizer.decay=touched_rows", "optimizer.weight_decay=0.1"),
     ],
-    ids=["sgd", "restarts", "limited", "full batch"],
+    ids=["sgd", "restarts", "limited", "full batch", "features"],
 )
 def test_a_fused_run_is_an_eager_run(trained, overrides):
     eager, fused = (trained(*overrides, f"training.engine={e}") for e in ("eager", "fused"))
@@ -99,10 +104,13 @@ class PressCtrlC(pl.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.parametrize("features", ["none", "everything"])
 @pytest.mark.parametrize(("first", "then"), [("eager", "fused"), ("fused", "eager")])
-def test_a_run_is_resumed_in_mid_epoch_by_the_other_engine(trained, tmp_path, first, then):
+def test_a_run_is_resumed_in_mid_epoch_by_the_other_engine(
+    trained, tmp_path, first, then, features
+):
     # Half cycles, so that a stretch of fused steps ends in the middle of an epoch.
-    options = ("scheduler.cycle_len=0.5", "scheduler.cycle_mult=1")
+    options = ("scheduler.cycle_len=0.5", "scheduler.cycle_mult=1", f"features={features}")
     _, whole = trained(*options, "training.engine=eager")
     half = RunDirectory(tmp_path / "half")
     with pytest.raises(InterruptedRunError):
@@ -138,17 +146,19 @@ def test_the_curves_have_the_same_points(trained):
         assert points[0][tag] == points[1][tag], tag
 
 
+@pytest.mark.parametrize("with_features", [False, True])
 @pytest.mark.parametrize("engine", ["eager", "fused"])
-def test_the_range_test_sees_every_step(small_table, run_config, engine):
+def test_the_range_test_sees_every_step(small_table, run_config, engine, with_features):
     from lightning_collab.training.lr_range_test import run_lr_range_test
 
     overrides = ("optimizer.decay=touched_rows", "lr_range_test.end_lr=1.0", "optimizer=sgd")
+    overrides += ("features=everything",) if with_features else ()
     found = []
     for each in ("eager", engine):
         config = run_config(
             *QUICK, *overrides, "trainer.gradient_clip_val=1", f"training.engine={each}"
         )
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = data_of(config, small_table)
         found.append(run_lr_range_test(config, data))
     assert found[0].losses == pytest.approx(found[1].losses, rel=1e-9)
 

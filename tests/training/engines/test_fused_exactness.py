@@ -3,14 +3,23 @@
 from copy import deepcopy
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import composed
-from training_engines_reference import by_autograd, by_kernels, difference, made_up_ratings
+from training_engines_reference import (
+    by_autograd,
+    by_kernels,
+    difference,
+    made_up_features,
+    made_up_ratings,
+    module_of,
+)
 
 from lightning_collab.config import validated
+from lightning_collab.data.batches import RatingBatch
 
 OPTIMIZERS = [
     {"name": "sgd", "lr": 0.03, "momentum": 0.9, "nesterov": False},
@@ -33,6 +42,7 @@ MODELS = [
     {"name": "embedding_dot_bias", "output": "linear", "range_margin": 0.0},
     {"name": "matrix_product"},
 ]
+FEATURES = [("users",), ("items",), ("time",), ("users", "items"), ("users", "items", "time")]
 
 
 @cache
@@ -41,9 +51,9 @@ def base():
 
 
 @st.composite
-def configs(draw):
+def configs(draw, models=tuple(MODELS)):
     config = deepcopy(base())
-    config["model"] = {"factors": 5, "init_range": 0.3, **draw(st.sampled_from(MODELS))}
+    config["model"] = {"factors": 5, "init_range": 0.3, **draw(st.sampled_from(models))}
     optimizer = {**draw(st.sampled_from(OPTIMIZERS))}
     if optimizer["name"] == "sgd" and config["model"].get("output") != "sigmoid":
         # Where the sigmoid does not hold it back a loss that grows would magnify every rounding.
@@ -98,3 +108,61 @@ def test_either_engine_goes_on_from_the_state_of_the_other(config, forth):
         half = first(config, ratings, 4, torch.float64)
         ends.append(then(config, more, 4, torch.float64, state=half, first=38))
     assert difference(*ends) < 1e-10
+
+
+@settings(max_examples=60)
+@given(
+    config=configs(models=MODELS[:2]),
+    kinds=st.sampled_from(FEATURES),
+    size=st.sampled_from([1, 2, 7, 50, 120]),
+    stretches=st.integers(1, 4),
+    double=st.booleans(),
+)
+def test_with_features_too(config, kinds, size, stretches, double):
+    ratings, features = made_up_ratings(120), made_up_features(*kinds)
+    kind, tolerance = (torch.float64, 1e-10) if double else (torch.float32, 1e-4)
+    one = by_autograd(config, ratings, size, kind, features=features)
+    two = by_kernels(config, ratings, size, kind, features=features, stretches=stretches)
+    assert difference(one, two) < tolerance
+    assert two.losses == pytest.approx(one.losses, rel=1e-9 if double else 1e-3)
+
+
+@settings(max_examples=15)
+@given(config=configs(models=MODELS[:2]), kinds=st.sampled_from(FEATURES), forth=st.booleans())
+def test_with_features_too_either_engine_goes_on_from_the_other(config, kinds, forth):
+    ratings, more = made_up_ratings(150, seed=1), made_up_ratings(150, seed=2)
+    features = made_up_features(*kinds)
+    whole = (by_autograd, by_autograd)
+    mixed = (by_kernels, by_autograd) if forth else (by_autograd, by_kernels)
+    ends = []
+    for first, then in (whole, mixed):
+        half = first(config, ratings, 4, torch.float64, features=features)
+        ends.append(then(config, more, 4, torch.float64, state=half, first=38, features=features))
+    assert difference(*ends) < 1e-10
+
+
+def test_lazy_features_stay_as_they_are_while_no_batch_uses_them(run_config):
+    config = run_config(
+        "optimizer=sgd",
+        "optimizer.decay=decoupled",
+        "optimizer.lr=0.1",
+        "optimizer.weight_decay=0.5",
+        "scheduler=constant",
+        "model.factors=3",
+    )
+    ratings = RatingBatch(*(each[:4] for each in made_up_ratings(60, seed=9)[:4]))
+    features = made_up_features("users", "items", "time")
+    ends = [
+        by_autograd(config, ratings, 4, torch.float64, features=features),
+        by_kernels(config, ratings, 4, torch.float64, features=features, lazy=True),
+    ]
+    exact, lazy = (end.weights for end in ends)
+    before = module_of(config, 1, torch.float64, features).model.state_dict()
+    for side, rows in (("users", ratings.users), ("items", ratings.items)):
+        blocks = features[f"{side[:-1]}_features"]
+        used = np.concatenate([block.matrix[rows.numpy()].sum(0) > 0 for block in blocks])
+        assert 0 < used.sum() < len(used)
+        name = f"feature_factors.of_{side}.weight"
+        torch.testing.assert_close(lazy[name][used], exact[name][used])
+        assert torch.equal(lazy[name][~used], before[name][~used])
+        assert not torch.isclose(lazy[name][~used], exact[name][~used]).any()

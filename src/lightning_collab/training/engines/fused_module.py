@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 STRETCH_RATINGS = 1 << 18
 """Ratings in a stretch: a tenth of a second or so, after which Ctrl-C is heard."""
 
+FEATURES_PER_RATING = 16
+"""Features of a batch's users and items that cost about as much as a rating of it."""
+
 
 class FusedModule(GradientModule):
     """The steps of `GradientModule`, many at a time and without autograd.
@@ -73,7 +76,8 @@ class FusedModule(GradientModule):
         """Where a stretch ends that begins with a batch of an epoch.
 
         It ends with the epoch, with a cycle of the schedule (whose checkpoint is of that step) and
-        after so many ratings that catching up all rows costs little beside it.
+        after so many ratings that catching up all rows costs little beside it; fewer where they
+        have many features.
 
         Args:
             epoch: counted from 0.
@@ -88,7 +92,8 @@ class FusedModule(GradientModule):
         if size == "full":
             return per_epoch
         rows = sum(len(table.weight) for table in self._tables())
-        end = min(per_epoch, batch + max(1, max(STRETCH_RATINGS, 2 * rows) // size))
+        ratings = max(STRETCH_RATINGS, 2 * rows) / self._cost_of_features(size)
+        end = min(per_epoch, batch + max(1, int(ratings) // size))
         start = epoch * per_epoch
         following = bisect_right(self._cycle_ends, start + batch)
         if following < len(self._cycle_ends):
@@ -96,7 +101,18 @@ class FusedModule(GradientModule):
         return end
 
     def _tables(self) -> list[torch.nn.Embedding]:
-        return list(self.model.lookup_tables()["embeddings"].values())
+        groups = (self.model.lookup_tables(), self.model.mapping_tables())
+        return [table for tables in groups for table in tables.get("embeddings", {}).values()]
+
+    def _cost_of_features(self, batch_size: int) -> float:
+        """How many times as much a rating costs as it would without features, roughly."""
+        entries = 0.0
+        for features in self.model.features().values():
+            # Who has many features is often met: of histories, as often as there are features.
+            lengths = features.indptr.diff()[1:].double()
+            met = batch_size * lengths.square().sum() / lengths.sum().clamp(min=1)
+            entries += min(float(met), float(lengths.sum()))
+        return 1 + entries / batch_size / FEATURES_PER_RATING
 
     @property
     def _cycle_ends(self) -> list[int]:
@@ -120,7 +136,13 @@ class FusedModule(GradientModule):
         first = scheduler.last_epoch
         following = factors(self.schedule, first, steps)
         stretch = Stretch(
-            batch.users, batch.items, batch.ratings, batch_size, following, self.one_by_one
+            batch.users,
+            batch.items,
+            batch.ratings,
+            batch_size,
+            following,
+            self.one_by_one,
+            batch.day,
         )
 
         def take() -> Stretch:

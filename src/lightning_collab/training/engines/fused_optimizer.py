@@ -9,10 +9,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, SGDConfig
+from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models import RatingModel
 from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
+from lightning_collab.models.time_effects import PeriodEffect
 from lightning_collab.training.engines.adam_rule import adam_rule
-from lightning_collab.training.engines.kernel import Output, Side, Table, train_stretch
+from lightning_collab.training.engines.batch_rows import Table, TrainedRows
+from lightning_collab.training.engines.feature_tables import Features, Periods, period_ids
+from lightning_collab.training.engines.features_kernel import (
+    Trained,
+    train_stretch_with_features,
+)
+from lightning_collab.training.engines.kernel import Output, train_stretch
+from lightning_collab.training.engines.mapped_rows import Mapped
 from lightning_collab.training.engines.per_sample import (
     Rates,
     Samples,
@@ -22,6 +31,7 @@ from lightning_collab.training.engines.per_sample import (
 )
 from lightning_collab.training.engines.sgd_rule import sgd_rule
 from lightning_collab.training.engines.update_rule import UpdateRule, frozen_rule
+from lightning_collab.training.engines.workspaces import Workspaces
 from lightning_collab.training.optimizers import build_optimizer
 
 SIDES = ("users", "items")
@@ -38,6 +48,7 @@ class Stretch(NamedTuple):
         batch_size: ratings in a step; the last may have fewer.
         factors: float64 [steps], the schedule's factor on every group's learning rate.
         with_penalties: whether the penalty of each step is wanted.
+        day: int32 [n], where the model has effects of time.
     """
 
     users: Tensor
@@ -46,6 +57,7 @@ class Stretch(NamedTuple):
     batch_size: int
     factors: NDArray[np.float64]
     with_penalties: bool = False
+    day: Tensor | None = None
 
 
 class StretchLosses(NamedTuple):
@@ -98,8 +110,14 @@ class FusedSteps(torch.optim.Optimizer):
         self._lazy = lazy
         self._clip = clip or 0.0
         self._threads = threads
-        self._plain = takes_single_ratings(config, lazy=lazy, clip=self._clip)
-        self._work: dict[str, _Workspace] = {}
+        self._effects = [each for each in model.time_effects if isinstance(each, PeriodEffect)]
+        self._with_features = bool(model.features() or self._effects)
+        self._plain = not self._with_features and takes_single_ratings(
+            config, lazy=lazy, clip=self._clip
+        )
+        # Uses of features are no whole numbers.
+        self._work = Workspaces(np.float64 if self._with_features else np.int32)
+        self._features: dict[str, Features] = {}
         self.losses = StretchLosses(np.zeros(0), np.zeros(0), 0)
         """Of the last stretch."""
 
@@ -132,11 +150,10 @@ class FusedSteps(torch.optim.Optimizer):
 
     def _take_batches(self, stretch: Stretch, squared_errors: Array, penalties: Array) -> int:
         rules = {group["name"]: self._rule(group, stretch.factors) for group in self.param_groups}
-        taken: int = train_stretch(
-            self._side("users", stretch.users.numpy(), stretch.batch_size),
-            self._side("items", stretch.items.numpy(), stretch.batch_size),
-            rules["embeddings"],
-            rules.get("biases") or frozen_rule(),
+        factor_rule, bias_rule = rules["embeddings"], rules.get("biases") or frozen_rule()
+        users = self._side("users", stretch.users.numpy(), stretch.batch_size)
+        items = self._side("items", stretch.items.numpy(), stretch.batch_size)
+        settings = (
             stretch.ratings.numpy(),
             self._output(),
             stretch.batch_size,
@@ -145,6 +162,28 @@ class FusedSteps(torch.optim.Optimizer):
             squared_errors,
             penalties,
         )
+        taken: int
+        if not self._with_features:
+            taken = train_stretch(users, items, factor_rule, bias_rule, *settings)
+            return taken
+        user_features, users_mapped = self._side_features("users", users)
+        item_features, items_mapped = self._side_features("items", items)
+        effects = self._effects
+        periods = Periods.of(effects, users.bias, self._table)
+        of_time = self._work.rows(
+            "periods",
+            period_ids(effects, RatingBatch(*stretch[:3], stretch.day)),
+            periods.no_factors,
+            periods.bias,
+            min(len(periods.bias.weight), stretch.batch_size * len(effects)),
+        )
+        trained = Trained(
+            (users, items, user_features, item_features, of_time),
+            (factor_rule, factor_rule, factor_rule, factor_rule, frozen_rule()),
+            bias_rule,
+        )
+        taken = train_stretch_with_features(trained, users_mapped, items_mapped, *settings)
+        periods.give_back()
         return taken
 
     def _take_single_ratings(self, stretch: Stretch, squared_errors: Array) -> int:
@@ -207,7 +246,7 @@ class FusedSteps(torch.optim.Optimizer):
             return Output(False, float(output.mean_rating), 1.0)
         return Output(False, 0.0, 1.0)
 
-    def _side(self, side: str, ids: Array, batch_size: int) -> Side:
+    def _side(self, side: str, ids: Array, batch_size: int) -> TrainedRows:
         tables = self._model.lookup_tables()
         factors = self._table(tables["embeddings"][side].weight)
         rows = len(factors.weight)
@@ -216,23 +255,15 @@ class FusedSteps(torch.optim.Optimizer):
         else:
             zeros = np.zeros((rows, 1), factors.weight.dtype)
             bias = Table(zeros, zeros, zeros[:0])
-        work = self._work.get(side)
-        if work is None or work.batch_size != batch_size:
-            work = self._work[side] = _Workspace.of(factors, bias, batch_size)
-        work.done[:] = 0
-        return Side(
-            ids.astype(np.int32, copy=False),
-            factors,
-            bias,
-            work.done,
-            work.moving,
-            work.slot,
-            work.all_rows,
-            work.rows,
-            work.counts,
-            work.factor_gradients,
-            work.bias_gradients,
-        )
+        return self._work.rows(side, ids, factors, bias, min(rows, batch_size))
+
+    def _side_features(self, side: str, own: TrainedRows) -> tuple[TrainedRows, Mapped]:
+        features = self._features.get(side)
+        if features is None or len(features.mapped.factors) != len(own.rows):
+            features = self._features[side] = Features.of(self._model, side, len(own.rows))
+        tables = features.tables(self._model, side, self._table)
+        ids = np.zeros(0, np.int32)
+        return self._work.rows(f"{side} features", ids, *tables, features.used), features.mapped
 
     def _table(self, parameter: Tensor) -> Table:
         weight = parameter.detach().numpy()
@@ -247,38 +278,3 @@ class FusedSteps(torch.optim.Optimizer):
             return Table(weight, self._state(parameter)["momentum_buffer"].numpy(), nothing)
         # The kernels write a momentum that is multiplied by 0 before it is read.
         return Table(weight, np.zeros_like(weight), nothing)
-
-
-class _Workspace(NamedTuple):
-    """What a side needs beside its tables; see `Side`."""
-
-    batch_size: int
-    done: Array
-    moving: Array
-    slot: Array
-    all_rows: Array
-    rows: Array
-    counts: Array
-    factor_gradients: Array
-    bias_gradients: Array
-
-    @classmethod
-    def of(cls, factors: Table, bias: Table, batch_size: int) -> "_Workspace":
-        weight = factors.weight
-        rows = len(weight)
-        moving = np.zeros(rows, np.bool_)
-        for table in (factors, bias):
-            if len(table.first):
-                moving |= np.any(table.first, axis=1)
-        places = min(rows, batch_size)
-        return cls(
-            batch_size=batch_size,
-            done=np.zeros(rows, np.int64),
-            moving=moving,
-            slot=np.full(rows, -1, np.int32),
-            all_rows=np.arange(rows, dtype=np.int32),
-            rows=np.zeros(places, np.int32),
-            counts=np.zeros(places, np.int32),
-            factor_gradients=np.zeros((places, weight.shape[1]), weight.dtype),
-            bias_gradients=np.zeros((places, 1), weight.dtype),
-        )
