@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lightning_collab.benchmarks import peers
-from lightning_collab.benchmarks.peers import PACKAGES, compared, find_packages, runner
+from lightning_collab.benchmarks.peers import PACKAGES, compared, find_packages, long_fits, runner
 from lightning_collab.benchmarks.peers.runner import Fit, Ratings
 from lightning_collab.config.benchmark import PeerConfig, PeersConfig
 
@@ -56,6 +56,16 @@ def test_rounds_are_interleaved_and_ratios_taken_within_each():
     assert result["peers/cornac/ratings_per_second_below_ours"] == 4.0
     assert result["peers/ours/seconds"] == 1.0
     assert result["peers/cornac/epochs"] == 7
+
+
+def test_long_fits_are_compared_round_by_round():
+    speeds = iter([30.0, 10.0, 3.0, 1.5, 40.0, 10.0])
+    result = long_fits(["ours", "cornac"], lambda name: next(speeds), repeats=3)
+    assert result == {
+        "peers/ours/long_fit_ratings_per_second": 30.0,
+        "peers/cornac/long_fit_ratings_per_second": 10.0,
+        "peers/cornac/long_fit_ratings_per_second_below_ours": 3.0,
+    }
 
 
 def test_a_target_that_is_not_reached_is_no_time():

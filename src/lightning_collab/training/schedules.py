@@ -120,7 +120,7 @@ def _cycle_share(step: Numbers, first: float, mult: int) -> Numbers:
     return share
 
 
-def _between(high: float, low: float, share: Any) -> Any:
+def _between(high: float, low: float | Numbers, share: Numbers) -> Numbers:
     """From high to low along half a cosine.
 
     Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", eq. 5.
@@ -133,7 +133,9 @@ def _one_cycle(step: Numbers, last: int, config: OneCycleConfig) -> Numbers:
     start = 1 / config.start_div
     peak = config.warm_up * (last + 1) - 1
     rising = step <= peak
-    up = _between(start, 1.0, np.where(rising, step, 0.0) / (peak if peak > 0 else 1.0))
-    down = np.clip((step - peak) / (last - peak), 0.0, 1.0)
-    factor: Numbers = np.where(rising, up, _between(1.0, start / config.end_div, down))
+    # The way up is a way down that is walked backwards, so that one cosine does for both.
+    up = 1 - step / (peak if peak > 0 else 1.0)
+    down = np.minimum((step - peak) / (last - peak), 1.0)
+    low = np.where(rising, start, start / config.end_div)
+    factor: Numbers = _between(1.0, low, np.where(rising, up, down))
     return factor

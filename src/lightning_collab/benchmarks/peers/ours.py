@@ -26,7 +26,7 @@ def our_fit(config: RunConfig, val: Ratings) -> Any:
     """From epochs to a `Fit`: a fresh module, and Lightning's Trainer without loggers or files.
 
     Args:
-        config: of the run, but for its number of epochs.
+        config: of the run, but for its number of epochs, over which its one cycle goes.
         val: what is predicted; users and items numbered from 0.
     """
     data = load_data(config)
@@ -37,7 +37,8 @@ def our_fit(config: RunConfig, val: Ratings) -> Any:
     )
 
     def fit(epochs: int) -> Fit:
-        run = for_epochs(config, epochs)
+        length = config.trainer.model_copy(update={"max_epochs": epochs})
+        run = config.model_copy(update={"trainer": length})
         trainer = pl.Trainer(
             accelerator="cpu",
             devices=1,
@@ -56,21 +57,6 @@ def our_fit(config: RunConfig, val: Ratings) -> Any:
             return Fit(seconds, module.model.eval()(pairs).numpy())
 
     return fit
-
-
-def for_epochs(config: RunConfig, epochs: int) -> RunConfig:
-    """The config with one cycle of its schedule over so many epochs.
-
-    Args:
-        config: with warm restarts.
-        epochs: of the run.
-    """
-    return config.model_copy(
-        update={
-            "trainer": config.trainer.model_copy(update={"max_epochs": epochs}),
-            "scheduler": config.scheduler.model_copy(update={"cycle_len": float(epochs)}),
-        }
-    )
 
 
 def main(ratings: str, settings_file: str, output: str) -> None:
