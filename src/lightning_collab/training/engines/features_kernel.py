@@ -21,7 +21,6 @@ from lightning_collab.training.engines.batch_rows import (
     penalise,
     update,
 )
-from lightning_collab.training.engines.kernel import error_and_slope
 from lightning_collab.training.engines.mapped_rows import (
     enter_features,
     map_gradients,
@@ -173,6 +172,7 @@ def _gradients(  # type: ignore[no-untyped-def]
 ):
     """Add the gradients of the mean squared error; returns the sum of squared errors."""
     kind = ratings.dtype.type
+    one, low, span = kind(1), kind(output.low), kind(output.span)
     twice_mean = kind(2.0 / ratings.shape[0])
     effects = periods.shape[0] // ratings.shape[0]
     loss = 0.0
@@ -182,7 +182,13 @@ def _gradients(  # type: ignore[no-untyped-def]
         raw = user_bias[a, 0] + item_bias[b, 0] + dot(p, q)
         for each in range(n * effects, (n + 1) * effects):
             raw += period_effect[periods[each], 0]
-        error, slope = error_and_slope(raw, ratings[n], twice_mean, output)
+        if output.sigmoid:
+            share = one / (one + np.exp(-raw))
+            error = low + share * span - ratings[n]
+            slope = twice_mean * error * span * share * (one - share)
+        else:
+            error = low + raw - ratings[n]
+            slope = twice_mean * error
         loss += np.float64(error) * np.float64(error)
         add(user_factor_gradients[a], slope, q)
         add(item_factor_gradients[b], slope, p)

@@ -128,13 +128,20 @@ def _gradients(  # type: ignore[no-untyped-def]
 ):
     """Add the gradients of the mean squared error; returns the sum of squared errors."""
     kind = ratings.dtype.type
+    one, low, span = kind(1), kind(output.low), kind(output.span)
     twice_mean = kind(2.0 / ratings.shape[0])
     loss = 0.0
     for n in range(ratings.shape[0]):
         user, item = users[n], items[n]
         p, q = user_factors[user], item_factors[item]
         raw = user_bias[user, 0] + item_bias[item, 0] + dot(p, q)
-        error, slope = error_and_slope(raw, ratings[n], twice_mean, output)
+        if output.sigmoid:
+            share = one / (one + np.exp(-raw))
+            error = low + share * span - ratings[n]
+            slope = twice_mean * error * span * share * (one - share)
+        else:
+            error = low + raw - ratings[n]
+            slope = twice_mean * error
         loss += np.float64(error) * np.float64(error)
         a, b = user_slot[user], item_slot[item]
         add(user_factor_gradients[a], slope, q)
@@ -142,16 +149,3 @@ def _gradients(  # type: ignore[no-untyped-def]
         user_bias_gradients[a, 0] += slope
         item_bias_gradients[b, 0] += slope
     return loss
-
-
-@njit(**INNER)
-def error_and_slope(raw, rating, twice_mean, output):  # type: ignore[no-untyped-def]
-    """The error of a rating, and the derivative of the mean squared error to its raw number."""
-    kind = type(rating)
-    one, low, span = kind(1), kind(output.low), kind(output.span)
-    if output.sigmoid:
-        share = one / (one + np.exp(-raw))
-        error = low + share * span - rating
-        return error, twice_mean * error * span * share * (one - share)
-    error = low + raw - rating
-    return error, twice_mean * error
