@@ -9,6 +9,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytorch_lightning as pl
 
@@ -29,6 +30,12 @@ QUIET = ("logger=none", "callbacks.projector=null", "scheduler=constant")
 MOMENTUM_SGD = ("optimizer=sgd", "optimizer.decay=gradient", "data.batch_size=64", *QUIET)
 ML_100K = ("data=ml_100k", *MOMENTUM_SGD)
 LECTURE = ("data=ml_latest_small", "split=lecture", "data.edition=2016", *MOMENTUM_SGD)
+HISTORY = ("experiment=ml_100k_u1_embedding_dot_bias_history", *QUIET)
+FEATURES = {
+    "history": HISTORY,
+    "history_batch_64": (*HISTORY, "data.batch_size=64"),
+    "everything": (*HISTORY, "features=everything"),
+}
 LARGE_BATCH = ("data=ml_100k", "optimizer=sgd", "data.batch_size=8192", *QUIET)
 PER_SAMPLE = (
     "data.batch_size=1",
@@ -74,6 +81,7 @@ def run(repeats: int) -> Measured:
     return (
         _batch_64("engines/ml_100k_batch_64", ML_100K, repeats, with_dataloader=True)
         | _batch_64("engines/lecture_batch_64", LECTURE, repeats, with_dataloader=False)
+        | _with_features(repeats)
         | _large_batch(repeats)
         | _per_sample(repeats)
         | _threads("small_tables", MILLION, repeats)
@@ -180,6 +188,23 @@ def _batch_64(
     if with_dataloader:
         ways["dataloader"] = lambda: epoch_seconds(eager, data, 2, by_dataloader=True)
     return in_turn(name, ways, repeats)
+
+
+def _with_features(repeats: int) -> dict[str, float]:
+    """The shipped dot product that is told who rated what, and that with all else that is known."""
+    result: dict[str, float] = {}
+    for case, overrides in FEATURES.items():
+        fused, eager = (
+            composed_run(*overrides, f"training.engine={engine}") for engine in ("fused", "eager")
+        )
+        data = load_data(fused)
+        epoch_seconds(fused, data, 2)
+        ways: dict[str, Seconds] = {
+            "fused": partial(epoch_seconds, fused, data, FUSED_EPOCHS),
+            "trainer_eager": partial(epoch_seconds, eager, data, 2),
+        }
+        result |= in_turn(f"engines/{case}", ways, repeats)
+    return result
 
 
 def _large_batch(repeats: int) -> Measured:
