@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from lightning_collab.data.column_rules import Rule, check_columns
+from lightning_collab.data.existing_file import check_file
 from lightning_collab.data.text_columns import READ_ERRORS
 from lightning_collab.errors import DataError
 
@@ -19,8 +20,7 @@ def parquet_names(path: Path) -> list[str]:
     Raises:
         DataError: the file is missing or not Parquet.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+    check_file(path)
     try:
         return pl.scan_parquet(path).collect_schema().names()
     except READ_ERRORS as error:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lightning_collab.data.column_rules import Rule, all_hold, check_columns
+from lightning_collab.data.existing_file import check_file
 from lightning_collab.errors import DataError
 
 # What polars raises on bytes that are not the text it was told of; a panic is no Exception.
@@ -49,8 +50,7 @@ def column_names(path: Path, text: TextFormat) -> list[str]:
     Raises:
         DataError: the file is missing, empty or not such text.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+    check_file(path)
     try:
         return _read(path, text, n_rows=1, infer_schema=False).columns
     except pl.exceptions.NoDataError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from lightning_collab.data.existing_file import check_file
 from lightning_collab.data.text_columns import READ_ERRORS
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import DataError, NotFoundError
@@ -81,8 +82,7 @@ def read_own_ratings(run: TrainedRun, path: Path) -> dict[Any, float]:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+    check_file(path)
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             table = pl.read_parquet(path, glob=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from lightning_collab.data.existing_file import check_file
 from lightning_collab.data.text_columns import READ_ERRORS
 from lightning_collab.errors import ConfigError, DataError
 
@@ -65,8 +66,7 @@ class PairsFile:
             ConfigError: a column that is named is not there, or it cannot be told which is meant.
             DataError: the file is missing, empty or cannot be read.
         """
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file")
+        check_file(path)
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
         usual = further_names or {}

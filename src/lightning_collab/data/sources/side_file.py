@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from lightning_collab.config.data import OwnFileConfig
+from lightning_collab.data.existing_file import check_file
 from lightning_collab.data.sources.film_title import release_year
 from lightning_collab.data.text_columns import READ_ERRORS
 from lightning_collab.errors import DataError
@@ -28,8 +29,7 @@ def read_side_file(
     Raises:
         DataError: the file is missing or cannot be read, an id does not parse or comes twice.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+    check_file(path)
     parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
         frame = pl.read_parquet(path) if parquet else _text(path, config)
