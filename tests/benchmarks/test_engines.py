@@ -5,6 +5,9 @@ import torch
 from lightning_collab.benchmarks.bandwidth import bytes_per_rating, bytes_per_second
 from lightning_collab.benchmarks.bare_loop import BareLoop
 from lightning_collab.benchmarks.engines import (
+    FEATURES,
+    LARGE_BATCH,
+    LECTURE,
     ML_100K,
     PER_SAMPLE,
     StepClock,
@@ -39,6 +42,12 @@ def test_ways_are_measured_in_turn_and_compared_within_each_round():
         "case/eager_seconds": 12.0,
         "case/fused_over_eager": 9.0,
     }
+
+
+@pytest.mark.parametrize("overrides", [ML_100K, LECTURE, LARGE_BATCH, *FEATURES.values()])
+def test_both_engines_can_do_what_they_are_compared_in(run_config, overrides):
+    for engine in ("fused", "eager"):
+        assert run_config(*overrides, f"training.engine={engine}").training.engine == engine
 
 
 def test_the_bare_loop_learns_what_the_eager_engine_learns(data, run_config):

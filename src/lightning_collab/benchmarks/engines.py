@@ -26,11 +26,12 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.training.build import build_module, load_data
 
-QUIET = ("logger=none", "callbacks.projector=null", "scheduler=constant")
+SILENT = ("logger=none", "callbacks.projector=null")
+QUIET = (*SILENT, "scheduler=constant")
 MOMENTUM_SGD = ("optimizer=sgd", "optimizer.decay=gradient", "data.batch_size=64", *QUIET)
 ML_100K = ("data=ml_100k", *MOMENTUM_SGD)
 LECTURE = ("data=ml_latest_small", "split=lecture", "data.edition=2016", *MOMENTUM_SGD)
-HISTORY = ("experiment=ml_100k_u1_embedding_dot_bias_history", *QUIET)
+HISTORY = ("experiment=ml_100k_u1_embedding_dot_bias_history", *SILENT)
 FEATURES = {
     "history": HISTORY,
     "history_batch_64": (*HISTORY, "data.batch_size=64"),
