@@ -40,3 +40,14 @@ def test_the_table_by_hand():
     )
     assert lines[3] == "| A | 0.91 |  |  |  |  | published: A 2020 |"
     assert lines[4] == "| B | 0.93 |  |  |  |  | measured: B 1.0 |"
+
+
+def test_a_row_elsewhere_changes_the_data_and_no_key_of_the_model():
+    section = SECTIONS[-1]
+    for row in section.rows:
+        here = validated(composed(f"experiment={row.experiment}", "seed=42"))
+        there = validated(composed(*row.overrides(42, None)))
+        assert there.data.name == "ml_latest_small"
+        for key in ("model", "optimizer", "scheduler", "trainer", "features"):
+            assert getattr(there, key) == getattr(here, key)
+        assert row.folder_name(None) == f"{row.experiment}-latest-small"
