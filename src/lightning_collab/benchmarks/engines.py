@@ -4,14 +4,10 @@ All of ours are epochs inside Lightning's Trainer, validation and files left out
 """
 
 import logging
-import os
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-
-import pytorch_lightning as pl
 
 from lightning_collab.benchmarks.bandwidth import (
     MEMORY_BYTES,
@@ -19,12 +15,12 @@ from lightning_collab.benchmarks.bandwidth import (
     bytes_per_second,
 )
 from lightning_collab.benchmarks.bare_loop import BareLoop
-from lightning_collab.benchmarks.batches import EpochClock, plain_dataloader
+from lightning_collab.benchmarks.epochs import StepClock, epoch_seconds
+from lightning_collab.benchmarks.two_threads import two_threads
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import composed_run
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
-from lightning_collab.training.build import build_module, load_data
+from lightning_collab.training.build import load_data
 
 SILENT = ("logger=none", "callbacks.projector=null")
 QUIET = (*SILENT, "scheduler=constant")
@@ -85,8 +81,8 @@ def run(repeats: int) -> Measured:
         | _with_features(repeats)
         | _large_batch(repeats)
         | _per_sample(repeats)
-        | _threads("small_tables", MILLION, repeats)
-        | _threads("large_tables", LARGE_TABLES, repeats)
+        | two_threads("small_tables", (*MILLION, *PER_SAMPLE), repeats)
+        | two_threads("large_tables", (*LARGE_TABLES, *PER_SAMPLE), repeats)
     )
 
 
@@ -112,64 +108,6 @@ def in_turn(name: str, ways: dict[str, Seconds], repeats: int) -> dict[str, floa
             each[other] / each[first] for each in rounds
         )
     return result
-
-
-class StepClock(pl.Callback):
-    """Seconds of each step of the optimiser: of the fused engine, a whole stretch of ratings."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._since = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to the optimiser."""
-        optimizer = trainer.optimizers[0]
-        optimizer.register_step_pre_hook(self._begin)
-        optimizer.register_step_post_hook(self._end)
-
-    def _begin(self, *_: object) -> None:
-        self._since = time.perf_counter()
-
-    def _end(self, *_: object) -> None:
-        self.seconds.append(time.perf_counter() - self._since)
-
-
-def epoch_seconds(
-    config: RunConfig,
-    data: RatingDataModule,
-    epochs: int,
-    *further: pl.Callback,
-    by_dataloader: bool = False,
-) -> float:
-    """Median seconds of a training epoch, the first one left out.
-
-    Args:
-        config: of the run.
-        data: its ratings.
-        epochs: at least 2.
-        further: callbacks.
-        by_dataloader: fed by torch's DataLoader.
-    """
-    clock = EpochClock()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=epochs,
-        limit_val_batches=0,
-        callbacks=[clock, *further],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    module = build_module(config, data)
-    if by_dataloader:
-        size = config.batch_size
-        assert size != "full"
-        trainer.fit(module, train_dataloaders=plain_dataloader(data, size))
-    else:
-        trainer.fit(module, datamodule=data)
-    return statistics.median(clock.seconds[1:])
 
 
 def _batch_64(
@@ -249,29 +187,4 @@ def _per_sample(repeats: int) -> dict[str, float]:
         "engines/roofline/cache_bytes_per_second": in_cache,
         "engines/roofline/share_of_memory": moved * rate / in_memory,
         "engines/roofline/share_of_cache": moved * rate / in_cache,
-    }
-
-
-def _threads(case: str, source: Sequence[str], repeats: int) -> Measured:
-    """Single ratings by two threads and by one, the optimiser's steps alone and whole epochs."""
-    if (os.cpu_count() or 1) < 2:
-        return {f"engines/threads/{case}/two_over_one": "needs two cores"}
-    one, two = (
-        composed_run(*source, *PER_SAMPLE, f"training.sgd_threads={threads}") for threads in (1, 2)
-    )
-    data = load_data(one)
-    for config in (one, two):
-        epoch_seconds(config, data, 2)
-    steps, epochs = [], []
-    for _ in range(repeats):
-        clocks = StepClock(), StepClock()
-        seconds = [
-            epoch_seconds(config, data, FUSED_EPOCHS, clock)
-            for config, clock in zip((one, two), clocks, strict=True)
-        ]
-        steps.append(statistics.median(clocks[0].seconds) / statistics.median(clocks[1].seconds))
-        epochs.append(seconds[0] / seconds[1])
-    return {
-        f"engines/threads/{case}/two_over_one": statistics.median(steps),
-        f"engines/threads/{case}/two_over_one_of_the_epoch": statistics.median(epochs),
     }
