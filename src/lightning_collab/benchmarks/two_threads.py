@@ -48,7 +48,7 @@ def two_threads(case: str, overrides: Sequence[str], repeats: int) -> dict[str, 
             epoch_seconds(config, data, EPOCHS, clock)
             for config, clock in zip((one, two), clocks, strict=True)
         ]
-        steps.append(statistics.median(clocks[0].seconds) / statistics.median(clocks[1].seconds))
+        steps.append(_of_an_epoch(clocks[0].seconds) / _of_an_epoch(clocks[1].seconds))
         epochs.append(seconds[0] / seconds[1])
         strangers.append(_strangers(one, data))
     return {
@@ -56,6 +56,11 @@ def two_threads(case: str, overrides: Sequence[str], repeats: int) -> dict[str, 
         f"{name}/two_over_one_of_the_epoch": statistics.median(epochs),
         f"{name}/two_strangers_over_one": statistics.median(strangers),
     }
+
+
+def _of_an_epoch(stretches: list[float]) -> float:
+    """Median over epochs of the seconds of all stretches of an epoch."""
+    return float(np.median(np.reshape(stretches, (EPOCHS, -1)).sum(1)))
 
 
 def _strangers(config: RunConfig, data: RatingDataModule) -> float:

@@ -110,8 +110,8 @@ OUT = Output(False, 3.5, 1.0)
 def test_parts_lie_side_by_side_and_have_about_as_many_ratings(threads):
     users = np.random.default_rng(0).zipf(1.5, 5000).clip(1, 400).astype(np.int32)
     np.random.default_rng(1).shuffle(renamed := np.arange(401, dtype=np.int32))
-    part = parts(renamed[users], 401, threads)
-    loads = np.bincount(part[renamed[users]], minlength=threads)
+    part, loads = parts(renamed[users], 401, threads)
+    np.testing.assert_array_equal(loads, np.bincount(part[renamed[users]], minlength=threads))
     assert (np.diff(part) >= 0).all()
     # A border lies within a row of the best place for it.
     assert loads.max() - loads.min() <= 2 * np.bincount(users).max()
@@ -125,7 +125,7 @@ def test_steps_of_threads_are_steps_on_all_ratings_in_an_order_of_their_own(thre
     ratings = random.integers(1, 6, 3000).astype(np.float32)
     start = [random.normal(0, 0.1, shape) for shape in ((40, 4), (30, 4), (40, 1), (30, 1))]
     rates = Rates(0.05, 0.05, 0.01, 0.01)
-    user_part, item_part = parts(users, 40, threads), parts(items, 30, threads)
+    (user_part, _), (item_part, _) = parts(users, 40, threads), parts(items, 30, threads)
     phase = (item_part[items] - user_part[users]) % threads
     order = np.lexsort((np.arange(3000), user_part[users], phase))
     outcomes = []

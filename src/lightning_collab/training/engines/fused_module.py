@@ -93,6 +93,9 @@ class FusedModule(GradientModule):
             return per_epoch
         rows = sum(len(table.weight) for table in self._tables())
         ratings = max(STRETCH_RATINGS, 2 * rows) / self._cost_of_features(size)
+        if self.config.training.sgd_threads > 1:
+            # Single ratings are quick, and to share them out anew costs the threads a meeting.
+            ratings *= 4
         end = min(per_epoch, batch + max(1, int(ratings) // size))
         start = epoch * per_epoch
         following = bisect_right(self._cycle_ends, start + batch)

@@ -103,13 +103,13 @@ def per_sample_sgd(
     if threads == 1:
         taken: int = _in_turn(samples, weights, rates, output, squared_errors)
         return taken
-    user_part = parts(samples.users, len(weights.user_factors), threads)
-    item_part = parts(samples.items, len(weights.item_factors), threads)
-    loads = _counts(user_part[samples.users], threads)
-    errors = np.split(squared_errors, np.cumsum(loads)[:-1])
+    tables = (samples.users, len(weights.user_factors)), (samples.items, len(weights.item_factors))
 
-    def arrange(thread: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        blocks: tuple[NDArray[np.int64], NDArray[np.int64]] = _blocks(
+    def cut(table: tuple[NDArray[np.int32], int]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        return parts(*table, threads)
+
+    def arrange(thread: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        blocks: tuple[NDArray[np.int32], NDArray[np.int64]] = _blocks(
             samples.users, samples.items, user_part, item_part, thread, threads, loads[thread]
         )
         return blocks
@@ -124,6 +124,8 @@ def per_sample_sgd(
 
     taken = 0
     with ThreadPoolExecutor(threads) as pool:
+        (user_part, loads), (item_part, _) = pool.map(cut, tables)
+        errors = np.split(squared_errors, np.cumsum(loads)[:-1])
         blocks = list(pool.map(arrange, range(threads)))
         for phase in range(threads):
             done = list(pool.map(steps, range(threads), [phase] * threads))
@@ -133,7 +135,9 @@ def per_sample_sgd(
     return taken
 
 
-def parts(ids: NDArray[np.int32], rows: int, threads: int) -> NDArray[np.int8]:
+def parts(
+    ids: NDArray[np.int32], rows: int, threads: int
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """Cut the rows of a table into parts with about as many ratings each.
 
     Parts are of rows that lie side by side, so that cores do not share the lines of their caches.
@@ -144,12 +148,14 @@ def parts(ids: NDArray[np.int32], rows: int, threads: int) -> NDArray[np.int8]:
         threads: number of parts, at most 127.
 
     Returns:
-        int8 [rows], ascending.
+        int8 [rows], ascending; int64 [threads], ratings of each part.
     """
     ratings: NDArray[np.int64] = _counts(ids, rows)
     # A row is where its middle is, so that a heavy one does not push all after it on.
     middle = np.cumsum(ratings) - ratings / 2
-    return np.minimum(middle * threads / max(1, len(ids)), threads - 1).astype(np.int8)
+    part = np.minimum(middle * threads / max(1, len(ids)), threads - 1).astype(np.int8)
+    first = np.searchsorted(part, np.arange(threads + 1))
+    return part, np.diff(np.concatenate([[0], np.cumsum(ratings)])[first])
 
 
 # The arrays come one by one: out of a tuple, their addresses would be fetched at each access.
@@ -234,24 +240,25 @@ def _counts(ids, rows):  # type: ignore[no-untyped-def]
 @njit(**KERNEL)
 def _blocks(users, items, user_part, item_part, thread, threads, load):  # type: ignore[no-untyped-def]
     """Numbers of a thread's ratings, those of each part of the items together; where each ends."""
-    ends = np.zeros(threads + 1, np.int64)
-    mine = np.empty(load + 1, np.int64)
+    # No branches on what a rating is, since half of all guesses would be wrong: what is not wanted
+    # is overwritten by the next.
+    mine = np.empty(load + 1, np.int32)
     count = 0
     for n in range(users.shape[0]):
-        # No branch, since half of all guesses would be wrong.
         mine[count] = n
-        own = user_part[users[n]] == thread
-        count += own
-        ends[item_part[items[n]] + 1] += own
-    for part in range(threads):
-        ends[part + 1] += ends[part]
-    place = ends[:-1].copy()
-    order = np.empty(load, np.int64)
+        count += user_part[users[n]] == thread
+    part = np.empty(load, np.int8)
     for k in range(load):
-        part = item_part[items[mine[k]]]
-        order[place[part]] = mine[k]
-        place[part] += 1
-    return order, ends
+        part[k] = item_part[items[mine[k]]]
+    order = np.empty(load + 1, np.int32)
+    ends = np.zeros(threads + 1, np.int64)
+    count = 0
+    for wanted in range(threads):
+        for k in range(load):
+            order[count] = mine[k]
+            count += part[k] == wanted
+        ends[wanted + 1] = count
+    return order[:load], ends
 
 
 @njit(**KERNEL)
