@@ -162,7 +162,8 @@ SECTIONS = (
         (
             "latest-small 2018 (610 users, 9,724 films), random split, trains on 90% (90,753 "
             "ratings), tests on 10%. No key was chosen on these data; features that they lack "
-            "(gender, age, occupation) are skipped"
+            "(gender, age, occupation) are skipped. All carry over but the network's, which are "
+            "worth no more than biases here"
         ),
         (
             Row("dot product", "ml_100k_u1_embedding_dot_bias", elsewhere=ON_LATEST_SMALL),
