@@ -77,6 +77,7 @@ def test_an_unknown_film_is_not_found(path):
         similar_job(config("similar", f"run={path}", "movie_id=1"))
 
 
+@pytest.mark.slow
 def test_the_map_is_a_picture_and_a_page(path, tmp_path, capsys):
     asked = [f"run={path}", f"output={tmp_path}/maps", "min_ratings=1", "extremes=3"]
     picture, page = map_embeddings_job(config("map_embeddings", *asked))

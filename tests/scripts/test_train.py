@@ -179,6 +179,7 @@ def test_importing_the_package_loads_nothing_heavy():
     assert done.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.slow
 def test_find_lr_prints_what_to_paste_and_two_ranks_find_the_same(ok, tmp_path):
     options = ("data.batch_size=4096", "lr_range_test.steps=60", "model.factors=8")
     one = ok("find_lr.py", "hydra.run.dir=one", *options)
