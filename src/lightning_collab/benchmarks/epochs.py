@@ -2,13 +2,32 @@
 
 import statistics
 import time
+from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_collab.benchmarks.batches import EpochClock, plain_dataloader
 from lightning_collab.config import RunConfig
+from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.training.build import build_module
+
+
+class EpochClock(pl.Callback):
+    """Seconds of each training epoch, validation apart."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self.seconds.append(time.perf_counter() - self._since)
 
 
 class StepClock(pl.Callback):
@@ -31,6 +50,26 @@ class StepClock(pl.Callback):
         self.seconds.append(time.perf_counter() - self._since)
 
 
+def bare_trainer(epochs: int, *callbacks: pl.Callback) -> pl.Trainer:
+    """Lightning's Trainer on the processor, without validation, loggers, files or words.
+
+    Args:
+        epochs: of the fit.
+        callbacks: what looks on.
+    """
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=epochs,
+        limit_val_batches=0,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
 def epoch_seconds(
     config: RunConfig,
     data: RatingDataModule,
@@ -48,17 +87,7 @@ def epoch_seconds(
         by_dataloader: fed by torch's DataLoader.
     """
     clock = EpochClock()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=epochs,
-        limit_val_batches=0,
-        callbacks=[clock, *further],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = bare_trainer(epochs, clock, *further)
     module = build_module(config, data)
     if by_dataloader:
         size = config.batch_size
@@ -67,3 +96,20 @@ def epoch_seconds(
     else:
         trainer.fit(module, datamodule=data)
     return statistics.median(clock.seconds[1:])
+
+
+def plain_dataloader(data: RatingDataModule, batch_size: int) -> DataLoader[Any]:
+    """The training ratings as anyone would feed them: a TensorDataset, shuffled, collated by row.
+
+    Args:
+        data: whose training part it is.
+        batch_size: ratings in a batch.
+    """
+    columns = data.columns(data.rows.train)[:3]
+    rows = TensorDataset(*(torch.from_numpy(column) for column in columns))
+
+    def collate(samples: list[tuple[torch.Tensor, ...]]) -> RatingBatch:
+        users, items, ratings = torch.utils.data.default_collate(samples)
+        return RatingBatch(users, items, ratings, whole_size=len(ratings))
+
+    return DataLoader(rows, batch_size=batch_size, shuffle=True, collate_fn=collate)

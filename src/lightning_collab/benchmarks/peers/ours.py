@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
+from lightning_collab.benchmarks.epochs import bare_trainer
 from lightning_collab.benchmarks.peers.runner import Fit, Ratings, Settings, measured, read_ratings
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.data.batches import RatingBatch
@@ -39,16 +39,7 @@ def our_fit(config: RunConfig, val: Ratings) -> Any:
     def fit(epochs: int) -> Fit:
         length = config.trainer.model_copy(update={"max_epochs": epochs})
         run = config.model_copy(update={"trainer": length})
-        trainer = pl.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=epochs,
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = bare_trainer(epochs)
         started = time.perf_counter()
         module = build_module(run, data)
         trainer.fit(module, datamodule=data)
