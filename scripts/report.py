@@ -7,7 +7,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_collab.front_door import front_door
+from lightning_collab.commands.entry import front_door
 
 # Hydra takes `sweep=...` for a choice from the menu conf/sweep wherever it sees that folder, and
 # here it is a key. So this script hands over its two files and leaves conf/ out of the search path.
@@ -21,7 +21,7 @@ STORE.store("report", OmegaConf.load(CONF / "hydra/help/report.yaml"), group="hy
 @front_door
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""
-    from lightning_collab.jobs.report import report_job
+    from lightning_collab.commands.report import report_job
 
     report_job(config)
 

@@ -4,14 +4,14 @@
 import hydra
 from omegaconf import DictConfig
 
-from lightning_collab.front_door import front_door
+from lightning_collab.commands.entry import front_door
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="screenshots")
+@hydra.main(version_base="1.3", config_path="../benchmarks/conf", config_name="screenshots")
 @front_door
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""
-    from lightning_collab.jobs.screenshots import screenshots_job
+    from benchmarks.screenshots import screenshots_job
 
     screenshots_job(config)
 

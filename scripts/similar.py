@@ -4,14 +4,14 @@
 import hydra
 from omegaconf import DictConfig
 
-from lightning_collab.front_door import front_door
+from lightning_collab.commands.entry import front_door
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="similar")
 @front_door
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""
-    from lightning_collab.jobs.similar import similar_job
+    from lightning_collab.commands.similar import similar_job
 
     similar_job(config)
 

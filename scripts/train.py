@@ -4,14 +4,14 @@
 import hydra
 from omegaconf import DictConfig
 
-from lightning_collab.front_door import front_door
+from lightning_collab.commands.entry import front_door
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @front_door
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""
-    from lightning_collab.jobs.train import train_job
+    from lightning_collab.commands.train import train_job
 
     train_job(config)
 

@@ -35,8 +35,8 @@ def run_config() -> Callable[..., RunConfig]:
 @pytest.fixture(scope="session")
 def ml_100k() -> RatingTable:
     """The real MovieLens 100K, wherever it can be had."""
-    from lightning_collab.data.root_folder import root_folder
     from lightning_collab.data.sources import ml_100k
+    from lightning_collab.data.sources.movielens import root_folder
 
     try:
         return ml_100k.load(root_folder(None))

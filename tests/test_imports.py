@@ -28,7 +28,7 @@ def test_the_package_itself_needs_nothing():
 
 def test_a_config_is_checked_without_anything_heavy():
     code = (
-        "sys.path.insert(0, 'tests')\n"
+        "sys.path.insert(0, 'tests/support')\n"
         "from support import composed\n"
         "from lightning_collab.config import validated\n"
         "validated(composed())"
@@ -56,5 +56,5 @@ def test_a_trained_run_is_used_without_lightning():
 
 
 def test_neighbours_and_maps_are_found_without_lightning():
-    code = "import lightning_collab.jobs.similar, lightning_collab.jobs.map_embeddings"
+    code = "import lightning_collab.commands.similar, lightning_collab.commands.map_embeddings"
     assert heavy_after(code) == {"torch", "matplotlib"}

@@ -4,8 +4,8 @@ import pytest
 from rank_cases import counted
 from ranks import on_ranks
 
-from lightning_collab.benchmarks import plan
-from lightning_collab.benchmarks.cost_model import (
+from benchmarks import plan
+from benchmarks.cost_model import (
     Devices,
     StepCost,
     Training,

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_collab.benchmarks.bandwidth import bytes_per_rating, bytes_per_second
-from lightning_collab.benchmarks.bare_loop import BareLoop
-from lightning_collab.benchmarks.engines import (
+from benchmarks.bandwidth import bytes_per_rating, bytes_per_second
+from benchmarks.bare_loop import BareLoop
+from benchmarks.engines import (
     FEATURES,
     LARGE_BATCH,
     LECTURE,

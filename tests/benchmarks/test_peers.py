@@ -3,10 +3,10 @@ import sys
 import numpy as np
 import pytest
 
-from lightning_collab.benchmarks import peers
-from lightning_collab.benchmarks.peers import PACKAGES, compared, find_packages, long_fits, runner
-from lightning_collab.benchmarks.peers.runner import Fit, Ratings
-from lightning_collab.config.benchmark import PeerConfig, PeersConfig
+from benchmarks import peers
+from benchmarks.config import PeerConfig, PeersConfig
+from benchmarks.peers import PACKAGES, compared, find_packages, long_fits, runner
+from benchmarks.peers.runner import Fit, Ratings
 
 
 def settings(**own: PeerConfig) -> PeersConfig:

@@ -4,10 +4,10 @@ import torch
 from hydra import initialize_config_dir
 from support import CONF
 
-from lightning_collab.benchmarks import scale
-from lightning_collab.benchmarks.scale import Workload, columns, compared, run
-from lightning_collab.config.benchmark import ScaleConfig
-from lightning_collab.front_door import register_resolvers
+from benchmarks import scale
+from benchmarks.config import ScaleConfig
+from benchmarks.scale import Workload, columns, compared, run
+from lightning_collab.commands.entry import register_resolvers
 
 
 @pytest.fixture(autouse=True)

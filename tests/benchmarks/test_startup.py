@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from lightning_collab.benchmarks.startup import (
+from benchmarks.startup import (
     FIRST_STEP,
     QUIET,
     TRAIN,

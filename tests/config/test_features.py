@@ -4,7 +4,7 @@ import pytest
 from support import composed
 
 from lightning_collab.config import validated
-from lightning_collab.config.features import FeaturesConfig
+from lightning_collab.config.data import FeaturesConfig
 from lightning_collab.errors import ConfigError
 
 

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.features.columns import MISSING, binned_block, category_block
-from lightning_collab.data.features.history import history_block
+from lightning_collab.data.features.blocks import (
+    MISSING,
+    binned_block,
+    category_block,
+    history_block,
+)
 from lightning_collab.data.features.time_effect import TimeEffect
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import DataError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lightning_collab.data import table_cache
-from lightning_collab.data.sources import load_ratings, own_file
+from lightning_collab.data.sources import custom_file, load_ratings
 from lightning_collab.data.table_cache import cached_table
 
 
@@ -175,7 +175,7 @@ def test_a_run_uses_it_unless_told_not_to(cache, run_config, tmp_path, monkeypat
     path.write_text("user,item,rating\n1,1,3\n2,1,4\n")
     config = run_config("data=csv", f"data.path={path}").data
     table = load_ratings(config)
-    monkeypatch.setattr(own_file, "load", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr(custom_file, "load", lambda _: pytest.fail("parsed"))
     assert load_ratings(config).ratings.tolist() == table.ratings.tolist()
     with pytest.raises(pytest.fail.Exception):
         load_ratings(config.model_copy(update={"cache": False}))

@@ -6,10 +6,10 @@ import torch
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import TrainingError
-from lightning_collab.training.checkpoints import read_checkpoint
-from lightning_collab.training.rating_module import EXPLODED
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.modules.rating_module import EXPLODED
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory
 
 
 class AtStep(pl.Callback):

@@ -13,8 +13,8 @@ from killed_runs import (
     while_writing,
 )
 
-from lightning_collab.training.checkpoints import read_checkpoint
-from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import pytest
 import pytorch_lightning as pl
 
 from lightning_collab.errors import DataError, StorageError
-from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory
 
 QUICK = (
     "callbacks.progress_bar=false",

@@ -8,10 +8,10 @@ from lightning_collab import load
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.vocabulary import Vocabulary
-from lightning_collab.inference.save_catalogue import SaveCatalogue
-from lightning_collab.inference.titles import row_of_id
+from lightning_collab.inference.lookup import row_of_id
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.callbacks.save_metadata import SaveCatalogue
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory
 
 WHOLE = st.integers(0, 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8)

@@ -6,11 +6,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from support import CONF
 
+from lightning_collab.commands.predict import predict_job
 from lightning_collab.errors import ConfigError, DataError, StorageError
 from lightning_collab.inference import pairs_file
 from lightning_collab.inference.pairs_file import PairsFile
-from lightning_collab.inference.predicted_file import predict_file
-from lightning_collab.jobs.predict import predict_job
+from lightning_collab.inference.prediction import predict_file
 
 ROWS = 25
 PAIRS = {"user": None, "item": None}

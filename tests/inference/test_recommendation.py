@@ -48,7 +48,7 @@ def test_what_is_left_out_is_a_choice(trained, seen):
 def test_blocks_of_users_make_no_difference(trained, monkeypatch):
     whole = trained.recommend_all(top_k=3)
     monkeypatch.setattr(
-        "lightning_collab.inference.all_recommendations.SCORES_AT_A_TIME", 7 * len(trained.items)
+        "lightning_collab.inference.recommendation.SCORES_AT_A_TIME", 7 * len(trained.items)
     )
     parts = trained.recommend_all(top_k=3)
     assert parts.drop("prediction").equals(whole.drop("prediction"))

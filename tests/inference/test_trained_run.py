@@ -8,8 +8,8 @@ import yaml
 
 import lightning_collab
 from lightning_collab.errors import CheckpointError, ConfigError
+from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.training.build import build_module
-from lightning_collab.training.checkpoints import read_checkpoint
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 import lightning_collab
-from lightning_collab.errors import InspectionError
-from lightning_collab.inspection.browser import (
+from benchmarks.browser import (
     PROJECTOR,
     headless_browser,
     open_projector,
     patiently,
     serving_tensorboard,
 )
+from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.projector_files import read_projector_config
 
 pytestmark = pytest.mark.slow

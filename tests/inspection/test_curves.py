@@ -1,7 +1,7 @@
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_collab.inspection.curves import Curve, rates, read_curves
+from lightning_collab.inspection.figures import Curve, rates, read_curves
 
 
 def test_curves_are_read_in_the_order_of_steps_from_all_files(tmp_path):

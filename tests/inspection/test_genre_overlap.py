@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import torch
 
-from lightning_collab.inspection.genre_overlap import GenreOverlap
+from lightning_collab.inspection.neighbours import GenreOverlap
 
 
 def frame(genres, ratings=None):

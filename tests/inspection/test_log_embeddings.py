@@ -8,12 +8,11 @@ from film_runs import QUICK, train_films
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import lightning_collab
-from lightning_collab.config.scheduler import ConstantConfig, WarmRestartsConfig
-from lightning_collab.inspection.genre_overlap import GenreOverlap
+from lightning_collab.config.optimizer import ConstantConfig, WarmRestartsConfig
+from lightning_collab.inspection.embeddings import most_rated, side_embeddings
 from lightning_collab.inspection.log_embeddings import LogEmbeddings, ends_cycle
-from lightning_collab.inspection.most_rated import most_rated
+from lightning_collab.inspection.neighbours import GenreOverlap
 from lightning_collab.inspection.projector_files import read_projector_config
-from lightning_collab.inspection.side_embeddings import side_embeddings
 
 
 def tags(run, side="items"):

@@ -10,8 +10,11 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector import projector_plugin
 
 from lightning_collab.errors import InspectionError
-from lightning_collab.inspection.projector_bookmarks import bookmarks
-from lightning_collab.inspection.projector_files import read_projector_config, write_embedding
+from lightning_collab.inspection.projector_files import (
+    bookmarks,
+    read_projector_config,
+    write_embedding,
+)
 
 METADATA = pl.DataFrame({"title": ["a", "b\tc\nd", 'e "f"'], "ratings": [1, 2, None]})
 

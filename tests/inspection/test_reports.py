@@ -8,8 +8,7 @@ from film_runs import NASTY, QUICK, train_films
 
 import lightning_collab
 from lightning_collab.inspection.comparison import compare, short_names
-from lightning_collab.inspection.embedding_map import embedding_map
-from lightning_collab.inspection.map_picture import map_picture
+from lightning_collab.inspection.embedding_map import embedding_map, map_picture
 from lightning_collab.inspection.pages import PageTable, render
 from lightning_collab.inspection.run_report import metrics_rows, run_report
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models.batch_dropout import BatchDropout
+from lightning_collab.models.embedding_net import BatchDropout
 
 
 def batch(**facts):

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock, TimeEffect
 from lightning_collab.models import RatingFacts, build_model
-from lightning_collab.models.saved_features import saved_features
+from lightning_collab.models.feature_rows import saved_features
 
 NETWORKS = ("embedding_dot_bias", "embedding_net")
 USERS, ITEMS = 4, 5

@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 from support import composed
 
 from lightning_collab.config import validated
-from lightning_collab.launch import is_first_rank
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory
 
 
 class Fails(pl.Callback):

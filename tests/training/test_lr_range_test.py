@@ -4,16 +4,16 @@ import torch
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
 from lightning_collab.training.lr_range_test import (
     longest_valley,
     run_lr_range_test,
     smoothed_losses,
     suggestions,
+    write_range_test,
 )
-from lightning_collab.training.range_test_report import write_range_test
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory
 
 QUICK = ("callbacks.progress_bar=false", "logger=none", "data.batch_size=64")
 

@@ -3,7 +3,7 @@ import torch
 
 from lightning_collab.errors import ConfigError
 from lightning_collab.models import RatingFacts, build_model
-from lightning_collab.training.parameter_groups import parameter_groups
+from lightning_collab.training.optimizers import parameter_groups
 
 
 def model_of(config):

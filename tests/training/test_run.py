@@ -8,10 +8,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import CheckpointError, TrainingError
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
-from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory
 
 QUICK = ("callbacks.progress_bar=false", "trainer.max_epochs=3", "data.batch_size=64")
 

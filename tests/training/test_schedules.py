@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_collab.config.scheduler import (
+from lightning_collab.config.optimizer import (
     ConstantConfig,
     OneCycleConfig,
     StepsConfig,

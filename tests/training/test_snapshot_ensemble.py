@@ -6,11 +6,11 @@ import torch
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import CheckpointError
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
-from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.training.evaluation import snapshot_ensemble
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory
-from lightning_collab.training.snapshot_ensemble import snapshot_ensemble
 
 CYCLES = ("scheduler=warm_restarts", "scheduler.cycle_len=1", "trainer.max_epochs=7")
 

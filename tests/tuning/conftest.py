@@ -19,7 +19,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from support import CONF
 
-from lightning_collab.front_door import register_resolvers
+from lightning_collab.commands.entry import register_resolvers
 from lightning_collab.tuning.composition import Composer
 from lightning_collab.tuning.storage import StorageAddress, StorageError
 

@@ -17,7 +17,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from lightning_collab.tuning.coordinator import Coordinator, StudyFailedError, Wait
-from lightning_collab.tuning.liveness import Watch, Worker
+from lightning_collab.tuning.heartbeat import Watch, Worker
 from lightning_collab.tuning.storage import StorageAddress
 from lightning_collab.tuning.trials import (
     ERROR,

@@ -8,7 +8,7 @@ from support import composed
 
 from lightning_collab.config import validated
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.hooks import load_hook, number_of_cycles
+from lightning_collab.tuning.search_space import load_hook, number_of_cycles
 
 BASE = composed()
 
@@ -44,5 +44,5 @@ def test_a_hook_that_is_not_there_is_named(name):
 
 
 def test_a_hook_is_found_by_its_path():
-    assert load_hook("lightning_collab.tuning.hooks.number_of_cycles") is number_of_cycles
+    assert load_hook("lightning_collab.tuning.search_space.number_of_cycles") is number_of_cycles
     assert load_hook(None) is None

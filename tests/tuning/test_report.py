@@ -12,17 +12,18 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.pruning_saved import PruningSaved
 from lightning_collab.tuning.report import write_study_report
-from lightning_collab.tuning.study_file import write_study_file
+from lightning_collab.tuning.study_identity import write_study_file
 from lightning_collab.tuning.trials import (
     ERROR,
     INTERRUPTED,
     MAX_EPOCHS,
     RETRIED_BY,
     SECONDS,
+    PruningSaved,
+    as_csv,
+    trial_rows,
 )
-from lightning_collab.tuning.trials_table import as_csv, trial_rows
 
 
 def trial(state, curve=(), value=None, **attributes):

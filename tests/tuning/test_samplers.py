@@ -6,8 +6,8 @@ from omegaconf import OmegaConf
 from support import CONF
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.samplers import build_pruner, build_sampler
-from lightning_collab.tuning.space import search_space
+from lightning_collab.tuning.search_space import search_space
+from lightning_collab.tuning.settings import build_pruner, build_sampler
 
 NODES = CONF / "hydra" / "sweeper"
 SAMPLERS = sorted(path.stem for path in (NODES / "sampler").glob("*.yaml"))

@@ -9,12 +9,13 @@ import torch
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory
-from lightning_collab.tuning.prepared_data import PreparedData
-from lightning_collab.tuning.pruning import PruneTrial, report_to
 from lightning_collab.tuning.trial_run import (
+    PreparedData,
+    PruneTrial,
     needs_own_process,
+    report_to,
     run_here,
     trial_config,
     write_outcome,
@@ -115,11 +116,11 @@ def test_the_same_trial_twice_in_a_process_has_the_same_numbers(config, tmp_path
 
 
 def test_data_is_loaded_once_a_process(run_config, monkeypatch, small_table):
-    from lightning_collab.tuning import prepared_data
+    from lightning_collab.tuning import trial_run
 
     loads = []
     monkeypatch.setattr(
-        prepared_data, "load_ratings", lambda config: loads.append(config) or small_table
+        trial_run, "load_ratings", lambda config: loads.append(config) or small_table
     )
     data = PreparedData()
     first = data.of(run_config("optimizer.lr=0.1"))

@@ -10,12 +10,12 @@ from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, ValidationError
 
+from lightning_collab.commands.entry import CheckBeforeStart
 from lightning_collab.config.compose import composed_run
 from lightning_collab.config.run import RunConfig
 from lightning_collab.config.section import Section
 from lightning_collab.config.split import KFoldSplitConfig, OfficialFoldConfig
 from lightning_collab.errors import ConfigError, LightningCollabError
-from lightning_collab.front_door import CheckBeforeStart
 
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5")
 """The disjoint ones; ua and ub do not cover all rows."""

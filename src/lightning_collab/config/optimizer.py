@@ -1,4 +1,4 @@
-"""`conf/optimizer`: how gradients become steps, and how weights decay."""
+"""`conf/optimizer`, `conf/scheduler`, `conf/averaging`, `conf/lr_range_test`: how weights move."""
 
 from typing import Annotated, Literal, Self
 
@@ -108,3 +108,124 @@ class AdamWConfig(AdamConfig):
 
 
 Optimizer = Annotated[SGDConfig | AdamConfig | AdamWConfig, Field(discriminator="name")]
+
+
+Whole = Annotated[int, Field(ge=1)]
+
+
+class ConstantConfig(Section):
+    """The same rate from first to last step."""
+
+    name: Literal["constant"]
+
+
+class WarmRestartsConfig(Section):
+    """Cosine to eta_min within a cycle, then up again (Loshchilov and Hutter 2017)."""
+
+    name: Literal["warm_restarts"]
+    cycle_len: Annotated[float, Field(gt=0)]
+    """Epochs of the first cycle."""
+    cycle_mult: Whole
+    """Each cycle is this many times as long as the one before."""
+    eta_min: Annotated[float, Field(ge=0)]
+    """Lowest learning rate, before lr_scale."""
+
+    def cycle_ends(self, epochs: float) -> list[float]:
+        """Where the cycles end that end within so many epochs, in epochs from the start.
+
+        Args:
+            epochs: length of the run.
+        """
+        ends, length = [self.cycle_len], self.cycle_len
+        while ends[-1] <= epochs + 1e-9:
+            length *= self.cycle_mult
+            ends.append(ends[-1] + length)
+        return ends[:-1]
+
+
+class OneCycleConfig(Section):
+    """Up to the learning rate and down again, once over the whole run (Smith and Topin 2018)."""
+
+    name: Literal["one_cycle"]
+    warm_up: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the run in which the rate rises."""
+    start_div: Annotated[float, Field(ge=1)]
+    """The first rate is lr divided by this."""
+    end_div: Annotated[float, Field(ge=1)]
+    """The last rate is the first one divided by this."""
+
+
+class StepsConfig(Section):
+    """The rate is multiplied by gamma at each milestone."""
+
+    name: Literal["steps"]
+    milestones: Annotated[list[Whole], Field(min_length=1)]
+    """Epochs after which the rate changes, ascending."""
+    gamma: Annotated[float, Field(gt=0)]
+    """Factor at each milestone."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.milestones != sorted(set(self.milestones)):
+            raise ValueError("scheduler.milestones: must ascend, without repeats")
+        return self
+
+
+Scheduler = Annotated[
+    ConstantConfig | WarmRestartsConfig | OneCycleConfig | StepsConfig, Field(discriminator="name")
+]
+
+
+class NoAveragingConfig(Section):
+    """The weights as the last step left them."""
+
+    name: Literal["none"] = "none"
+
+
+class EMAConfig(Section):
+    """An exponential moving average over the steps (Polyak and Juditsky 1992)."""
+
+    name: Literal["ema"]
+    decay: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the average that stays at each step."""
+    from_epoch: Annotated[int, Field(ge=0)]
+    """Epochs of training before the average begins."""
+
+
+class SWAConfig(Section):
+    """The mean of the weights at ends of epochs or cycles (Izmailov et al. 2018)."""
+
+    name: Literal["swa"]
+    every: Literal["epoch", "cycle"]
+    """After what the weights enter the mean."""
+    from_epoch: Annotated[int, Field(ge=0)]
+    """Epochs of training before the average begins."""
+
+
+Averaging = Annotated[NoAveragingConfig | EMAConfig | SWAConfig, Field(discriminator="name")]
+
+
+Suggestion = Literal["steepest", "valley", "minimum"]
+
+
+class LRRangeTestConfig(Section):
+    """How a learning rate is looked for (Smith 2017)."""
+
+    start_lr: Annotated[float, Field(gt=0)]
+    """optimizer.lr at the first step."""
+    end_lr: Annotated[float, Field(gt=0)]
+    """optimizer.lr at the last step."""
+    steps: Annotated[int, Field(ge=10)]
+    """Optimiser steps between the two."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the running mean of losses that each new loss leaves."""
+    divergence: Annotated[float, Field(gt=1)]
+    """The test stops where the smoothed loss is this many times the lowest."""
+    suggestion: Suggestion
+    """Which suggestion is used and printed to paste."""
+
+    @model_validator(mode="after")
+    def _upward(self) -> Self:
+        if self.end_lr <= self.start_lr:
+            raise ValueError("lr_range_test.end_lr: must be above lr_range_test.start_lr")
+        return self

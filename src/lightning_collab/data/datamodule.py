@@ -7,8 +7,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
-from lightning_collab.config.data import DataSource
-from lightning_collab.config.features import FeaturesConfig
+from lightning_collab.config.data import DataSource, FeaturesConfig
 from lightning_collab.config.split import Split
 from lightning_collab.data.batches import RatingBatch, RatingBatches, StretchEnd
 from lightning_collab.data.features.build import FeatureSet, TrainingRows, build_features

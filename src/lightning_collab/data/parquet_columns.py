@@ -6,8 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from lightning_collab.data.column_rules import Rule, check_columns
-from lightning_collab.data.existing_file import check_file
-from lightning_collab.data.text_columns import READ_ERRORS
+from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import DataError
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 
 from lightning_collab.data.column_rules import Rule, all_hold, check_columns
-from lightning_collab.data.existing_file import check_file
 from lightning_collab.errors import DataError
 
 # What polars raises on bytes that are not the text it was told of; a panic is no Exception.
@@ -188,3 +187,18 @@ def _decodes(raw: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def check_file(path: Path) -> None:
+    """Refuse a path at which there is no file to read.
+
+    Args:
+        path: what a user named.
+
+    Raises:
+        DataError: nothing is there, or a folder is.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: this is a folder; name the file in it")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")

@@ -8,8 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from lightning_collab.data.existing_file import check_file
-from lightning_collab.data.text_columns import READ_ERRORS
+from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import ConfigError, DataError
 
 ROWS_AT_A_TIME = 1 << 18

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from lightning_collab.data.metadata import ID_COLUMN, Side
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import ConfigError
-from lightning_collab.inference.catalogue import ID_COLUMN, Side
-from lightning_collab.inference.run_files import (
+from lightning_collab.models import RatingFacts, RatingModel, build_model
+from lightning_collab.models.feature_rows import saved_features
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.trained_model import (
     checkpoint_of_run,
     described,
     model_config,
     read_trained,
     take_weights,
 )
-from lightning_collab.models import RatingFacts, RatingModel, build_model
-from lightning_collab.models.saved_features import saved_features
-from lightning_collab.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from lightning_collab.inference.history import History
-    from lightning_collab.inference.item_scores import ItemScores
-    from lightning_collab.inference.new_person import TrainedUsers
-    from lightning_collab.inference.raw_ids import RawIds
+    from lightning_collab.data.history import History
+    from lightning_collab.inference.fold_in import TrainedUsers
+    from lightning_collab.inference.lookup import RawIds
+    from lightning_collab.models.item_scores import ItemScores
 
 MODEL_PREFIX = "model."
 """What Lightning puts before the names of the model's own parameters in a checkpoint."""
@@ -157,14 +157,14 @@ class TrainedRun:
             ConfigError: `top_k` is out of range.
             CheckpointError: the run does not know what its users have rated.
         """
-        from lightning_collab.inference.all_recommendations import all_recommendations
+        from lightning_collab.inference.recommendation import all_recommendations
 
         return pl.concat(all_recommendations(self, top_k, seen))
 
     @cached_property
     def item_scores(self) -> ItemScores:
         """Scores of all items, for some users at a time."""
-        from lightning_collab.inference.item_scores import item_scores
+        from lightning_collab.models.item_scores import item_scores
 
         return item_scores(self.model)
 
@@ -175,7 +175,7 @@ class TrainedRun:
         Raises:
             CheckpointError: the run was made by a version that did not keep it.
         """
-        from lightning_collab.inference.history import History
+        from lightning_collab.data.history import History
 
         rows = len(self.user_vocabulary), len(self.item_vocabulary)
         return History.read(self.directory.history_file, *rows)
@@ -183,14 +183,14 @@ class TrainedRun:
     @cached_property
     def trained_users(self) -> TrainedUsers:
         """What is expected of a user before any rating is known."""
-        from lightning_collab.inference.new_person import TrainedUsers
+        from lightning_collab.inference.fold_in import TrainedUsers
 
         return TrainedUsers.of(self.item_scores)
 
     @cached_property
     def error_variance(self) -> float:
         """Mean squared error on ratings that the model was not trained on, in squared units."""
-        from lightning_collab.inference.new_person import error_variance
+        from lightning_collab.inference.fold_in import error_variance
 
         return error_variance(self)
 

@@ -8,21 +8,21 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.metadata import Side
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.inference.catalogue import Side
 from lightning_collab.inference.trained_run import TrainedRun, load
-from lightning_collab.inspection.genre_overlap import GenreOverlap
-from lightning_collab.inspection.log_embeddings import write_snapshot
-from lightning_collab.inspection.predictions import Predictions, predict_part
-from lightning_collab.inspection.run_figures import (
+from lightning_collab.inspection.embeddings import side_embeddings
+from lightning_collab.inspection.figures import (
     by_count_figure,
     calibration_figure,
     residuals_figure,
 )
+from lightning_collab.inspection.log_embeddings import write_snapshot
+from lightning_collab.inspection.neighbours import GenreOverlap
+from lightning_collab.inspection.predictions import Predictions, predict_part
 from lightning_collab.inspection.run_report import write_run_report
-from lightning_collab.inspection.side_embeddings import side_embeddings
-from lightning_collab.training.checkpoints import read_checkpoint
-from lightning_collab.training.run_directory import RunDirectory
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
 

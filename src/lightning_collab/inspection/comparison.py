@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.inference.trained_run import TrainedRun
-from lightning_collab.inspection.curves import Curve, read_curves
-from lightning_collab.inspection.figures import data_uri
-from lightning_collab.inspection.pages import PageTable, Picture, render
-from lightning_collab.inspection.predictions import Predictions, predict_part, reload_data
-from lightning_collab.inspection.run_figures import (
+from lightning_collab.inspection.figures import (
+    Curve,
     by_count_figure,
     calibration_figure,
     curves_figure,
+    data_uri,
+    read_curves,
 )
+from lightning_collab.inspection.pages import PageTable, Picture, render
+from lightning_collab.inspection.predictions import Predictions, predict_part, reload_data
 from lightning_collab.inspection.run_report import metrics_of
 
 log = logging.getLogger(__name__)

@@ -1,14 +1,21 @@
-"""Figures as files and as parts of a page."""
+"""Figures of a run's report and of a comparison, as files and as parts of a page."""
 
 import base64
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_collab.training.whole_file import write_whole
+from lightning_collab.inspection.predictions import Predictions
+from lightning_collab.runs.atomic_write import write_whole
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -60,3 +67,134 @@ def save_png(figure: Figure, path: Path, dpi: int = 150) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     write_whole(path, buffer.getvalue())
+
+
+RATE_PREFIX = "lr-"
+"""What Lightning's LearningRateMonitor puts before the names of optimiser and group."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One scalar over the run.
+
+    Attributes:
+        steps: int64 [n], optimiser steps done.
+        values: float64 [n].
+    """
+
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def read_curves(logdir: Path) -> dict[str, Curve]:
+    """All scalars of a run by their tags; of a step that was logged twice the later value.
+
+    Args:
+        logdir: where the event files are; where there are none, the result is empty.
+    """
+    if not any(logdir.glob("events.out.tfevents.*")):
+        return {}
+    accumulator = EventAccumulator(str(logdir), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    curves = {}
+    for tag in accumulator.Tags()["scalars"]:
+        latest = {event.step: event.value for event in accumulator.Scalars(tag)}
+        steps = np.array(sorted(latest), dtype=np.int64)
+        curves[tag] = Curve(steps, np.array([latest[int(step)] for step in steps]))
+    return curves
+
+
+def rates(curves: dict[str, Curve]) -> dict[str, Curve]:
+    """The learning rate of each parameter group, by the group's name.
+
+    Args:
+        curves: from `read_curves`.
+    """
+    return {
+        tag.removeprefix(RATE_PREFIX).partition("/")[2] or tag.removeprefix(RATE_PREFIX): curve
+        for tag, curve in curves.items()
+        if tag.startswith(RATE_PREFIX)
+    }
+
+
+def curves_figure(curves: Mapping[str, Curve], ylabel: str) -> Figure:
+    """Scalars over the optimiser steps.
+
+    Args:
+        curves: by what to call them.
+        ylabel: of the figure.
+    """
+    figure, axes = _axes("optimiser step", ylabel)
+    for name, curve in curves.items():
+        marker = "." if len(curve.steps) < 60 else None
+        axes.plot(curve.steps, curve.values, marker=marker, linewidth=1.3, label=name)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def calibration_figure(predictions: Mapping[str, Predictions]) -> Figure:
+    """Mean actual rating over mean prediction; a calibrated model lies on the diagonal.
+
+    Args:
+        predictions: by the name of the run.
+    """
+    figure, axes = _axes("mean prediction", "mean actual rating")
+    ends = []
+    for name, each in predictions.items():
+        table = each.calibration()
+        x, y = table["predicted"].to_numpy(), table["actual"].to_numpy()
+        error = 1.96 * table["standard error"].to_numpy()
+        axes.errorbar(x, y, yerr=error, fmt="o-", markersize=3, linewidth=1, label=name)
+        ends += [x.min(), x.max()]
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "k--", linewidth=0.8, label="ideal")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def by_count_figure(predictions: Mapping[str, Predictions], side: str) -> Figure:
+    """RMSE by the number of training ratings of the user or item.
+
+    Args:
+        predictions: by the name of the run.
+        side: `user` or `item`.
+    """
+    figure, axes = _axes(f"training ratings of the {side}", "RMSE")
+    tables = {name: each.by_ratings_of(side) for name, each in predictions.items()}
+    # Classes in the order of their lower end, over all runs.
+    classes = {c: None for table in tables.values() for c in table["training ratings"]}
+    order = sorted(classes, key=lambda c: int(c.split()[0].replace(",", "").replace("none", "0")))
+    width = 0.8 / len(tables)
+    for number, (name, table) in enumerate(tables.items()):
+        at = np.array([order.index(c) for c in table["training ratings"]])
+        bars = axes.bar(at + (number - (len(tables) - 1) / 2) * width, table["rmse"], width)
+        bars.set_label(name)
+        if len(tables) == 1:
+            axes.bar_label(bars, [f"{rows:,}" for rows in table["rows"]], fontsize=7)
+    axes.set_xticks(range(len(order)), order, fontsize=7, rotation=20)
+    if len(tables) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def residuals_figure(predictions: Predictions) -> Figure:
+    """What was predicted for each rating: a box from quarter to quarter, whiskers to 5 and 95%.
+
+    Args:
+        predictions: of one run.
+    """
+    figure, axes = _axes("actual rating", "predicted minus actual")
+    ratings = np.unique(predictions.actual)
+    groups = [predictions.errors[predictions.actual == rating] for rating in ratings]
+    names = [f"{rating:g}\n({len(group):,})" for rating, group in zip(ratings, groups, strict=True)]
+    axes.boxplot(groups, tick_labels=names, whis=(5, 95), showfliers=False, widths=0.6)
+    axes.axhline(0, color="k", linewidth=0.8, linestyle="--")
+    return figure
+
+
+def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = new_figure()
+    with rc_context(STYLE):
+        axes = figure.add_subplot()
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+    return figure, axes

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_collab.config.inspection import MapMethod
+from lightning_collab.config.commands import MapMethod
 from lightning_collab.errors import InspectionError
 
 TITLES: dict[MapMethod, str] = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}

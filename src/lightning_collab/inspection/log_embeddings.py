@@ -10,14 +10,16 @@ import pytorch_lightning as lightning
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.scheduler import Scheduler, WarmRestartsConfig
-from lightning_collab.inference.catalogue import Side, catalogue
-from lightning_collab.inspection.genre_overlap import GenreOverlap
-from lightning_collab.inspection.labels import described
-from lightning_collab.inspection.most_rated import most_rated
-from lightning_collab.inspection.projector_bookmarks import bookmarks
-from lightning_collab.inspection.projector_files import write_embedding
-from lightning_collab.inspection.side_embeddings import SideEmbeddings, side_embeddings
+from lightning_collab.config.optimizer import Scheduler, WarmRestartsConfig
+from lightning_collab.data.metadata import Side, catalogue
+from lightning_collab.inspection.embeddings import (
+    SideEmbeddings,
+    described,
+    most_rated,
+    side_embeddings,
+)
+from lightning_collab.inspection.neighbours import GenreOverlap
+from lightning_collab.inspection.projector_files import bookmarks, write_embedding
 from lightning_collab.models import RatingModel
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,9 @@
-"""Nearest neighbours among embeddings, exactly."""
+"""Nearest neighbours among embeddings, exactly, and whether they share genres."""
 
 from typing import Literal, NamedTuple
 
+import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -63,3 +65,95 @@ def nearest(
         rows.append(allowed[best.indices])
         similarities.append(best.values)
     return Neighbours(torch.cat(rows), torch.cat(similarities))
+
+
+NEIGHBOURS = 10
+MIN_RATINGS = 20
+
+
+class Overlap(NamedTuple):
+    """Genres shared with neighbours, beside chance.
+
+    Attributes:
+        nearest: mean Jaccard overlap with the nearest neighbours, 0 to 1.
+        chance: mean Jaccard overlap of all pairs of the same films.
+        films: how many films were compared.
+    """
+
+    nearest: float
+    chance: float
+    films: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times chance."""
+        return self.nearest / self.chance
+
+
+class GenreOverlap:
+    """Mean Jaccard overlap |A & B| / |A | B| of the genres of a film and of its neighbours.
+
+    Only films with genres and with enough training ratings are compared, with one another: of the
+    others a model knows too little. Neighbours are by cosine.
+
+    Args:
+        items: a row for each row of the embeddings, with `genres` and `ratings`.
+        min_ratings: training ratings that a film must have.
+        neighbours: how many nearest others count.
+    """
+
+    def __init__(
+        self, items: pl.DataFrame, *, min_ratings: int = MIN_RATINGS, neighbours: int = NEIGHBOURS
+    ) -> None:
+        self.neighbours = neighbours
+        lists = items["genres"].fill_null([]) if "genres" in items.columns else None
+        if lists is None:
+            self._rows = torch.empty(0, dtype=torch.int64)
+            return
+        enough = (items["ratings"] >= min_ratings) & (lists.list.len() > 0)
+        self._rows = torch.from_numpy(np.flatnonzero(enough.to_numpy()))
+        if self.possible:
+            self._genres = _indicators(lists.filter(enough))
+            self._chance = self._mean_of_all_pairs()
+
+    @property
+    def possible(self) -> bool:
+        """Whether there are enough films with genres to speak of neighbours."""
+        return len(self._rows) > self.neighbours
+
+    def of(self, vectors: Tensor) -> Overlap:
+        """Measure embeddings; only where `possible`.
+
+        Args:
+            vectors: float [n, factors], of the items that this was made with.
+        """
+        near = nearest(vectors[self._rows], torch.arange(len(self._rows)), self.neighbours).rows
+        total = 0.0
+        for films, others in zip(
+            torch.split(self._genres, CHUNK), torch.split(near, CHUNK), strict=True
+        ):
+            shared = torch.einsum("fg,fkg->fk", films, self._genres[others])
+            total += float(self._jaccard(films, shared, self._genres.sum(1)[others]).sum())
+        return Overlap(total / near.numel(), self._chance, len(self._rows))
+
+    @staticmethod
+    def _jaccard(films: Tensor, shared: Tensor, sizes: Tensor) -> Tensor:
+        return shared / (films.sum(1)[:, None] + sizes - shared)
+
+    def _mean_of_all_pairs(self) -> float:
+        """Over all pairs of different films."""
+        total, count = 0.0, len(self._rows)
+        for films in torch.split(self._genres, CHUNK):
+            shared = films @ self._genres.T
+            total += float(self._jaccard(films, shared, self._genres.sum(1)[None, :]).sum())
+        return (total - count) / (count * (count - 1))  # each film with itself: 1
+
+
+def _indicators(lists: pl.Series) -> Tensor:
+    """float32 [films, genres]: 1 where a film has a genre."""
+    names = {name: column for column, name in enumerate(lists.explode().unique().sort())}
+    exploded = pl.DataFrame({"film": np.arange(len(lists)), "genre": lists}).explode("genre")
+    result = torch.zeros(len(lists), len(names))
+    columns = exploded["genre"].replace_strict(names, return_dtype=pl.Int64).to_numpy()
+    result[torch.tensor(exploded["film"].to_numpy()), torch.tensor(columns)] = 1.0
+    return result

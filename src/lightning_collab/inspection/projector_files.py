@@ -1,10 +1,4 @@
-"""The files that TensorBoard's projector reads.
-
-`SummaryWriter.add_embedding` is not used: it rewrites the list of embeddings from what this one
-writer has seen, so that a resumed run loses all earlier ones, and it calls into `tf.io.gfile`,
-which fails where TensorFlow is installed beside TensorBoard. These files are plain, and the list
-is merged with what is there.
-"""
+"""The files that TensorBoard's projector reads, with views of it that a click opens."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +15,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import (
 )
 
 from lightning_collab.errors import InspectionError
-from lightning_collab.training.whole_file import write_whole
+from lightning_collab.runs.atomic_write import write_whole
 
 CONFIG_NAME = "projector_config.pbtxt"
 FOLDER = "projector"
@@ -115,3 +109,56 @@ def _tsv(metadata: pl.DataFrame) -> str:
     """Tab-separated text with a header; tabs and line breaks in values become spaces."""
     flat = metadata.with_columns(pl.col(pl.String).str.replace_all(r"[\t\r\n]+", " "))
     return flat.write_csv(separator="\t", quote_style="never", float_precision=4)
+
+
+COLOURS = ("genre", "occupation", "mean_rating")
+"""What the views are coloured by, where the metadata has it."""
+ENDS = ("XLeft", "XRight", "YUp", "YDown")
+"""Of the axes that a person can choose; the page wants to be told that they are empty."""
+
+
+def bookmarks(columns: Sequence[str], points: int, factors: int) -> list[dict[str, Any]]:
+    """One PCA view for each of `COLOURS` that there is.
+
+    The page has computed its PCA by the time that the list of bookmarks can be clicked, so the
+    positions are not in the bookmark; the other keys are all that the page reads.
+
+    Args:
+        columns: of the metadata, the name first.
+        points: how many are shown.
+        factors: length of the embeddings.
+    """
+    return [
+        {
+            "label": f"PCA coloured by {colour.replace('_', ' ')}",
+            "isSelected": False,
+            "selectedProjection": "pca",
+            "pcaComponentDimensions": list(range(min(3, factors))),
+            "dataSetDimensions": [points, factors],
+            "projections": [],
+            "tSNEIteration": 0,
+            "tSNEPerplexity": 30,
+            "tSNELearningRate": 10,
+            "tSNEis3d": True,
+            "umapIs3d": True,
+            "umapNeighbors": 15,
+            "umapMinDist": 0.1,
+            "selectedPoints": [],
+            "filteredPoints": None,
+            "shuffledDataIndices": None,
+            "cameraDef": {
+                "orthographic": factors < 3,
+                "position": [0.45, 0.9, 1.6],
+                "target": [0, 0, 0],
+                "zoom": 1,
+            },
+            "selectedColorOptionName": colour,
+            "selectedLabelOption": columns[0],
+            "forceCategoricalColoring": False,
+            "customSelectedSearchByMetadataOption": columns[0],
+            **{f"custom{end}Text": "" for end in ENDS},
+            **{f"custom{end}Regex": False for end in ENDS},
+        }
+        for colour in COLOURS
+        if colour in columns
+    ]

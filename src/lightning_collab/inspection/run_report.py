@@ -8,24 +8,26 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from lightning_collab.config.inspection import MapMethod
+from lightning_collab.config.commands import MapMethod
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import CheckpointError, InspectionError
 from lightning_collab.inference.trained_run import TrainedRun
-from lightning_collab.inspection.curves import Curve, rates, read_curves
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
 from lightning_collab.inspection.extremes import extremes
-from lightning_collab.inspection.figures import data_uri
-from lightning_collab.inspection.genre_overlap import MIN_RATINGS
-from lightning_collab.inspection.pages import EXTREMES_NOTE, PageTable, Picture, page_ends, render
-from lightning_collab.inspection.predictions import Predictions, predict_part
-from lightning_collab.inspection.run_figures import (
+from lightning_collab.inspection.figures import (
+    Curve,
     by_count_figure,
     calibration_figure,
     curves_figure,
+    data_uri,
+    rates,
+    read_curves,
     residuals_figure,
 )
-from lightning_collab.training.whole_file import write_whole
+from lightning_collab.inspection.neighbours import MIN_RATINGS
+from lightning_collab.inspection.pages import EXTREMES_NOTE, PageTable, Picture, page_ends, render
+from lightning_collab.inspection.predictions import Predictions, predict_part
+from lightning_collab.runs.atomic_write import write_whole
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
 from lightning_collab.models.embedding_net import EmbeddingNet
 from lightning_collab.models.least_squares_factors import LeastSquaresFactors
 from lightning_collab.models.matrix_product import MatrixProduct
-from lightning_collab.models.rating_facts import RatingFacts
 from lightning_collab.models.rating_model import RatingModel
+from lightning_collab.models.rating_output import RatingFacts
 
 
 def build_model(config: Model, facts: RatingFacts) -> RatingModel:

@@ -1,4 +1,4 @@
-"""Embedding tables as the lecture starts them."""
+"""Embedding tables as the lecture starts them, and ratings from a model's raw number."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,15 +1,17 @@
-"""The features of users or items inside a model, and rows mapped from them."""
+"""Features of users or items inside a model, and the tables that map them to rows."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, vstack
 from torch import Tensor, nn
 
-from lightning_collab.data.features import FeatureBlock
+from lightning_collab.data.features import FeatureBlock, FeatureSet, TimeEffect
+from lightning_collab.models.embedding_table import EmbeddingTable
 
 WHOLE_BELOW = 1.5
 """All rows are mapped where they have at most this many times the entries of the batch's."""
@@ -87,7 +89,7 @@ class FeatureRows(nn.Module):
             float [rows, k].
         """
         if table.device.type == "cpu":
-            mapped: Tensor = Mapping.apply(table, self.matrix())  # type: ignore[no-untyped-call]
+            mapped: Tensor = SparseProduct.apply(table, self.matrix())  # type: ignore[no-untyped-call]
             return mapped
         return nn.functional.embedding_bag(
             self.indices, table, self.indptr[:-1], mode="sum", per_sample_weights=self.values
@@ -129,7 +131,7 @@ class SelectedRows(NamedTuple):
         if isinstance(self.features, FeatureRows):
             mapped = self.features.map_all(table)
         else:
-            mapped = Mapping.apply(table, self.features)  # type: ignore[no-untyped-call]
+            mapped = SparseProduct.apply(table, self.features)  # type: ignore[no-untyped-call]
         return nn.functional.embedding(self.position, mapped)
 
     def weighted_squares(self, tables: Sequence[Tensor]) -> Tensor:
@@ -156,7 +158,7 @@ class SelectedRows(NamedTuple):
         return torch.stack([used @ table.square().sum(1) for table in tables]).sum()
 
 
-class Mapping(torch.autograd.Function):
+class SparseProduct(torch.autograd.Function):
     """Sparse features times a dense table on the processor, with the exact gradient of the table.
 
     scipy's products are several times as fast here as torch's `embedding_bag` and its gradient,
@@ -180,3 +182,59 @@ class Mapping(torch.autograd.Function):
 def _array(tensor: Tensor) -> NDArray[Any]:
     array: NDArray[Any] = tensor.detach().cpu().numpy()
     return array
+
+
+class MappingTables(nn.Module):
+    """A table for each side that has features.
+
+    Args:
+        features: of `users` and `items`, those that have any.
+        width: length of a row.
+        init_range: as for `EmbeddingTable`; a mapped row is then about as long as one of these.
+    """
+
+    def __init__(self, features: dict[str, FeatureRows], width: int, init_range: float) -> None:
+        super().__init__()
+        for side, rows in features.items():
+            self.add_module(f"of_{side}", EmbeddingTable(rows.width, width, init_range))
+
+    def by_side(self) -> dict[str, nn.Embedding]:
+        """The tables, by side."""
+        return {
+            name.removeprefix("of_"): table
+            for name, table in self.named_children()
+            if isinstance(table, nn.Embedding)
+        }
+
+
+def saved_features(state: Mapping[str, Tensor]) -> FeatureSet:
+    """What a model was told beside ids, as its buffers have it.
+
+    Args:
+        state: of the model, as its `state_dict` names it.
+
+    Returns:
+        At most one block a side, since the buffers hold all of a side in one; columns are
+        numbered.
+    """
+    time = []
+    for name in dict.fromkeys(
+        key.split(".")[1] for key in state if key.startswith("time_effects.")
+    ):
+        prefix = f"time_effects.{name}."
+        of_items, days, first_day, periods = state[prefix + "shape_"].tolist()
+        of: Literal["users", "items"] = "items" if of_items else "users"
+        keys = state[prefix + "keys"].cpu().numpy()
+        time.append(TimeEffect(name, of, days, first_day, periods, keys))
+    return FeatureSet(_block(state, "user"), _block(state, "item"), tuple(time))
+
+
+def _block(state: Mapping[str, Tensor], side: str) -> tuple[FeatureBlock, ...]:
+    prefix = f"{side}_features."
+    if prefix + "indptr" not in state:
+        return ()
+    parts = [state[prefix + key].cpu().numpy() for key in ("values", "indices", "indptr")]
+    width = int(state[prefix + "width_"])
+    matrix = csr_array(tuple(parts), shape=(len(parts[2]) - 1, width))
+    labels = pl.Series("label", [str(column) for column in range(width)])
+    return (FeatureBlock("features", matrix, labels),)

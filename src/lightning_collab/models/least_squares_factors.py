@@ -2,7 +2,7 @@
 
 from lightning_collab.config.model import EmbeddingDotBiasConfig, LeastSquaresFactorsConfig
 from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
-from lightning_collab.models.rating_facts import RatingFacts
+from lightning_collab.models.rating_output import RatingFacts
 
 
 class LeastSquaresFactors(EmbeddingDotBias):

@@ -4,10 +4,9 @@ from torch import Tensor, nn
 
 from lightning_collab.config.model import MatrixProductConfig
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models.embedded_batch import Rows
 from lightning_collab.models.embedding_table import EmbeddingTable
-from lightning_collab.models.rating_facts import RatingFacts
-from lightning_collab.models.rating_model import RatingModel
+from lightning_collab.models.rating_model import RatingModel, Rows
+from lightning_collab.models.rating_output import RatingFacts
 
 
 class MatrixProduct(RatingModel):

@@ -1,17 +1,38 @@
 """What every model of ratings offers to training, inspection and use."""
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock
-from lightning_collab.models.embedded_batch import EmbeddedBatch, Rows
 from lightning_collab.models.embedding_table import EmbeddingTable
-from lightning_collab.models.feature_rows import FeatureRows
-from lightning_collab.models.rating_facts import RatingFacts
+from lightning_collab.models.feature_rows import FeatureRows, SelectedRows
+from lightning_collab.models.rating_output import RatingFacts
 from lightning_collab.models.time_effects import TimeEffects
+
+Rows = dict[str, tuple[Tensor, Tensor]]
+"""For each group of tables: float [n, width] of users and of items."""
+
+
+class EmbeddedBatch(NamedTuple):
+    """What the tables of a model and its features say of a batch of B ratings.
+
+    Attributes:
+        rows: of users and items, features included: what the ratings are computed from.
+        own: the same without features: the rows of the ids alone.
+        features: of `users` and `items`, where the model has any.
+        effects: float [B, effects], what each effect of time adds to the rating's raw number; None
+            where there is none.
+    """
+
+    rows: Rows
+    own: Rows
+    features: dict[str, SelectedRows]
+    effects: Tensor | None
+
 
 SIDES = ("users", "items")
 

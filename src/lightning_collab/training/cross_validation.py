@@ -16,10 +16,10 @@ from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import CheckpointError, ConfigError
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
-from lightning_collab.training.checkpoints import read_checkpoint
 from lightning_collab.training.run import train
-from lightning_collab.training.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
 

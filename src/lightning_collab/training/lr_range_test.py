@@ -1,23 +1,27 @@
-"""The learning-rate range test: raise the rate until the loss explodes, then choose one before.
+"""The learning-rate range test: raise the rate until the loss explodes, then choose one before."""
 
-Leslie N. Smith (2017), "Cyclical learning rates for training neural networks", section 3.3.
-"""
-
+import logging
 import math
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import polars
 import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.lr_range_test import LRRangeTestConfig, Suggestion
+from lightning_collab.config.optimizer import LRRangeTestConfig, Suggestion
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
+from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
 from lightning_collab.training.schedules import exponential
 from lightning_collab.training.trainer import build_bare_trainer
@@ -183,3 +187,76 @@ def longest_valley(smoothed: NDArray[np.float64]) -> tuple[int, int]:
             length[position] += above.max()
     end = int(length.argmax())
     return max(0, end - int(length[end])), end
+
+
+COLOURS: dict[Suggestion, str] = {"steepest": "C1", "valley": "C2", "minimum": "C3"}
+
+
+@rank_zero_only
+def write_range_test(found: LRRangeTest, run: RunDirectory, *, chosen: Suggestion) -> None:
+    """Keep lr_range_test.csv, figures/lr_range_test.png and the figure in TensorBoard.
+
+    Args:
+        found: what the test saw.
+        run: where it goes.
+        chosen: the suggestion to mark.
+    """
+    figure = range_test_figure(found, chosen)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    run.figures.mkdir(parents=True, exist_ok=True)
+    write_whole(run.figures / "lr_range_test.png", picture.getvalue())
+    write_whole(run.path / "lr_range_test.csv", found.frame().write_csv())
+    logger = TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
+    logger.experiment.add_figure("lr_range_test", figure)
+    logger.finalize("success")
+
+
+def range_test_figure(found: LRRangeTest, chosen: Suggestion) -> Figure:
+    """Loss against learning rate, each suggestion marked.
+
+    Args:
+        found: what the test saw.
+        chosen: the suggestion to mark with a full line.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, color="0.8", linewidth=1, label="loss of the batch")
+    axes.plot(found.rates, found.smoothed, color="C0", label="smoothed")
+    for rule, rate in found.suggestions.items():
+        axes.axvline(
+            rate,
+            color=COLOURS[rule],
+            linestyle="-" if rule == chosen else ":",
+            label=f"{rule}: {rate:.3g}",
+        )
+    low, high = found.smoothed.min(), found.smoothed[0]
+    axes.set_ylim(low - 0.2 * (high - low), high + 0.6 * (high - low) + 1e-9)
+    axes.set(xscale="log", xlabel="learning rate (optimizer.lr)", ylabel="training loss")
+    axes.legend()
+    return figure
+
+
+log = logging.getLogger(__name__)
+
+
+def with_found_rate(config: RunConfig, data: RatingDataModule, run: RunDirectory) -> RunConfig:
+    """The config with the learning rate that the range test suggests.
+
+    The run keeps the rate, not the search, so that it can be resumed and repeated as it was.
+
+    Args:
+        config: of the run, with `find_lr`.
+        data: split ratings.
+        run: where the curve is kept.
+
+    Raises:
+        TrainingError: the range test found no rate.
+    """
+    found = run_lr_range_test(config, data)
+    rule = config.lr_range_test.suggestion
+    rate = found.suggested(rule)
+    write_range_test(found, run, chosen=rule)
+    log.info("learning rate by the range test (%s): %g", rule, rate)
+    optimizer = config.optimizer.model_copy(update={"lr": rate})
+    return config.model_copy(update={"optimizer": optimizer, "find_lr": False})

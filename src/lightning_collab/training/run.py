@@ -21,19 +21,18 @@ from lightning_collab.errors import (
     StorageError,
     TrainingError,
 )
-from lightning_collab.launch import is_first_rank
-from lightning_collab.training.baselines import baseline_metrics
-from lightning_collab.training.build import build_module, load_data
-from lightning_collab.training.checkpoints import read_checkpoint
-from lightning_collab.training.engines.choice import choose_engine
+from lightning_collab.metrics.baselines import baseline_metrics
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.launch import is_first_rank
+from lightning_collab.runs.lock import run_held
+from lightning_collab.training.build import build_module, choose_engine, load_data
+from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
+from lightning_collab.training.callbacks.rank_failures import RankWatch
 from lightning_collab.training.evaluation import evaluate_checkpoint
-from lightning_collab.training.found_rate import with_found_rate
 from lightning_collab.training.hyperparameters import log_hyperparameters
-from lightning_collab.training.interrupt import SaveOnInterrupt
-from lightning_collab.training.rank_watch import RankWatch
-from lightning_collab.training.rating_module import RatingModule
-from lightning_collab.training.run_directory import RunDirectory
-from lightning_collab.training.run_lock import run_held
+from lightning_collab.training.lr_range_test import with_found_rate
+from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_collab.config.scheduler import (
+from lightning_collab.config.optimizer import (
     ConstantConfig,
     OneCycleConfig,
     Scheduler,

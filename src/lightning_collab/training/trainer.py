@@ -1,26 +1,30 @@
 """Lightning's Trainer as the config describes it, writing into a run directory."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.scheduler import WarmRestartsConfig
-from lightning_collab.training.averaging import RunAveraging
-from lightning_collab.training.cycles import CycleCheckpoints, warn_of_unfinished_cycle
+from lightning_collab.config.optimizer import WarmRestartsConfig
+from lightning_collab.errors import StorageError
+from lightning_collab.runs.atomic_write import whole_file
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import by_autograd
+from lightning_collab.training.callbacks.averaging import RunAveraging
+from lightning_collab.training.callbacks.cycles import CycleCheckpoints, warn_of_unfinished_cycle
+from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
+from lightning_collab.training.callbacks.progress import TrainingProgress
+from lightning_collab.training.callbacks.rank_failures import RankWatch
 from lightning_collab.training.devices import check_devices
-from lightning_collab.training.engines.choice import by_autograd
-from lightning_collab.training.interrupt import SaveOnInterrupt
-from lightning_collab.training.progress import TrainingProgress
-from lightning_collab.training.rank_watch import RankWatch
-from lightning_collab.training.run_directory import RunDirectory
-from lightning_collab.training.safe_checkpoint_io import SafeCheckpointIO
 from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
 
@@ -205,3 +209,35 @@ def _strategy(config: RunConfig) -> str | Strategy:
         forward_sync_buffers=False,
         gradient_as_bucket_view=True,
     )
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all; reads tensors and primitives only."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Replace the file at `path` by this checkpoint.
+
+        Raises:
+            StorageError: the folder cannot be written or the disk is full; a file that was there
+                before is still whole.
+        """
+        target = Path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(target) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            # torch reports a full disk as a RuntimeError of its own.
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise StorageError.of(cause, target) from error
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = lambda storage, location: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint, on the processor unless told otherwise."""
+        return read_checkpoint(Path(path), map_location=map_location)

@@ -1,14 +1,22 @@
-"""From the parameters of a trial to the checked config of its run."""
+"""From the parameters of a trial to the checked config of its run, and back to an experiment."""
 
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FixedTrial
 
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.errors import ConfigError
@@ -160,3 +168,81 @@ def key_value(config: Mapping[str, Any], key: str) -> Any:
     for step in key.split("."):
         node = node[step]
     return node
+
+
+class CornerTrial(FixedTrial):
+    """A trial with given parameters; what a hook draws beside them is an end of its range.
+
+    Args:
+        params: name -> value.
+        last: True: the highest value or last choice; False: the lowest or first.
+    """
+
+    def __init__(self, params: Mapping[str, Any], *, last: bool) -> None:
+        super().__init__(dict(params))
+        self._suggested_params.update(params)
+        self._last = last
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self._params:
+            self._params[name] = self._end(distribution)
+        return super()._suggest(name, distribution)
+
+    def _end(self, distribution: BaseDistribution) -> Any:
+        if isinstance(distribution, CategoricalDistribution):
+            return distribution.choices[-1 if self._last else 0]
+        assert isinstance(distribution, IntDistribution | FloatDistribution)
+        return distribution.high if self._last else distribution.low
+
+
+# Of the machine or of looking on, not of what is trained.
+LEFT_OUT = ("logger", "callbacks.progress_bar", "data.root")
+
+
+def experiment_yaml(composer: Composer, overrides: Mapping[str, Any], comment: str) -> str:
+    """A file for conf/experiment that gives the config of a trial.
+
+    It names the menu options that are not the default's, and sets each key that then still
+    differs.
+
+    Args:
+        composer: made the trial's config.
+        overrides: of the trial: config key or group -> value.
+        comment: where this comes from.
+    """
+    defaults = composer.without_fixed()
+    usual = defaults.options({})
+    options = {
+        group: option
+        for group, option in composer.options(overrides).items()
+        if group not in ("experiment", "sweep") and option != usual.get(group) and "@" not in group
+    }
+    wanted = plain(composer.compose(overrides))
+    differing = _differing(wanted, plain(defaults.compose(options)))
+    lines = [f"# {line}" for line in comment.splitlines()]
+    content: dict[str, Any] = {}
+    if options:
+        content["defaults"] = [
+            *({f"override /{group}": option} for group, option in options.items()),
+            "_self_",
+        ]
+    content |= differing
+    body = yaml.safe_dump(content, sort_keys=False) if content else ""
+    return "\n".join(["# @package _global_", *lines, body])
+
+
+def _differing(
+    wanted: Mapping[str, Any], base: Mapping[str, Any], prefix: str = ""
+) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in wanted.items():
+        path = f"{prefix}{key}"
+        if path in LEFT_OUT or (key in base and base[key] == value):
+            continue
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
+            inner = _differing(value, base[key], f"{path}.")
+            if inner:
+                result[key] = inner
+        else:
+            result[key] = value
+    return result

@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.tuning.liveness import Watch, Worker
+from lightning_collab.tuning.heartbeat import Watch, Worker
 from lightning_collab.tuning.trials import (
     DIRECTORY,
     ENDED_WELL,

@@ -14,17 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.errors import TrainingError
-from lightning_collab.training.run_directory import RunDirectory
-from lightning_collab.training.whole_file import write_whole
-from lightning_collab.tuning.best_config import experiment_yaml
-from lightning_collab.tuning.composition import quoted
+from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.tuning.composition import experiment_yaml, quoted
 from lightning_collab.tuning.coordinator import FINISHER, Coordinator, StudyFailedError
-from lightning_collab.tuning.liveness import SignOfLife
-from lightning_collab.tuning.own_process import run_alone, script_command
+from lightning_collab.tuning.heartbeat import SignOfLife
 from lightning_collab.tuning.report import TRIALS_FILE, WINNER, write_study_report
 from lightning_collab.tuning.storage import JOURNAL_FILE
-from lightning_collab.tuning.trials import OVERRIDES, Progress
-from lightning_collab.tuning.trials_table import as_csv, trial_rows
+from lightning_collab.tuning.subprocess_run import run_alone, script_command
+from lightning_collab.tuning.trials import OVERRIDES, Progress, as_csv, trial_rows
 from lightning_collab.tuning.worker import SIGNS_BEFORE_STALE, StudyWorker
 
 BEST_FILE = "best.yaml"

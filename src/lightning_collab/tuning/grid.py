@@ -17,8 +17,14 @@ from rich.table import Table
 
 from lightning_collab.errors import ConfigError
 from lightning_collab.tuning.composition import Composer, plain
-from lightning_collab.tuning.grid_job import STOP_FILE, GridJob, GridTask, fingerprint
-from lightning_collab.tuning.grid_summary import Summary, summarise
+from lightning_collab.tuning.grid_job import (
+    STOP_FILE,
+    GridJob,
+    GridTask,
+    Summary,
+    fingerprint,
+    summarise,
+)
 from lightning_collab.tuning.settings import GridSettings, checked_settings
 from lightning_collab.tuning.sweep import Sweep
 

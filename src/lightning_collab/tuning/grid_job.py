@@ -1,11 +1,11 @@
-"""One job of a grid, and what is kept of it in its directory."""
+"""One job of a grid, what is kept of it, and all jobs in one table."""
 
 import hashlib
 import json
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,16 +13,18 @@ from typing import Any, Literal
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from lightning_collab.commands.entry import register_resolvers
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.front_door import register_resolvers
-from lightning_collab.training.whole_file import write_whole
+from lightning_collab.runs.atomic_write import write_whole
 from lightning_collab.tuning.composition import quoted
-from lightning_collab.tuning.own_process import (
+from lightning_collab.tuning.settings import GridSettings
+from lightning_collab.tuning.subprocess_run import (
     OUTPUT_FILE,
     last_words,
     run_alone,
     script_command,
 )
+from lightning_collab.tuning.trials import as_csv
 
 JOB_FILE = "job.json"
 STOP_FILE = ".stopped"
@@ -172,3 +174,94 @@ def _run_apart(job: GridJob, directory: Path) -> None:
     if code != 0:
         reason = last_words(directory / OUTPUT_FILE, code)
         raise JobProcessError(f"{reason} (see {directory / OUTPUT_FILE})")
+
+
+CSV_FILE = "sweep.csv"
+JSON_FILE = "sweep.json"
+# Not those of the test part: who chooses from a table by them tunes on the test part.
+SHOWN_METRICS = ("val/rmse", "val/mae", "fit_seconds")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came out of a grid.
+
+    Attributes:
+        objective: the metric that the rows are sorted by.
+        swept: keys that differ between jobs.
+        shown_metrics: of the metrics that jobs have, those for a person.
+        rows: one a job, the best first; then failed and not run ones.
+    """
+
+    objective: str
+    swept: list[str]
+    shown_metrics: list[str]
+    rows: list[dict[str, Any]]
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """Rows of jobs that failed."""
+        return [row for row in self.rows if row["status"] == "failed"]
+
+    @property
+    def not_run(self) -> list[dict[str, Any]]:
+        """Rows of jobs that did not run to an end, for another reason than an error of theirs."""
+        return [row for row in self.rows if row["status"] not in ("done", "failed")]
+
+
+def summarise(sweep_dir: Path, jobs: Sequence[GridJob], settings: GridSettings) -> Summary:
+    """Write sweep.csv and sweep.json anew from what is in the jobs' directories.
+
+    Args:
+        sweep_dir: of the sweep.
+        jobs: all of the grid.
+        settings: the objective and its direction.
+    """
+    typed = [dict(each.lstrip("+").partition("=")[::2] for each in job.overrides) for job in jobs]
+    keys = list(dict.fromkeys(key for values in typed for key in values))
+    swept = [key for key in keys if len({values.get(key) for values in typed}) > 1]
+    rows = [
+        _row(sweep_dir, job, {key: values.get(key) for key in swept})
+        for job, values in zip(jobs, typed, strict=True)
+    ]
+    metrics = list(dict.fromkeys(key for row in rows for key in row["metrics"]))
+    flat = [
+        {
+            **{key: value for key, value in row.items() if key != "metrics"},
+            **{key: row["metrics"].get(key) for key in metrics},
+        }
+        for row in rows
+    ]
+    flat.sort(key=lambda row: _rank(row, settings))
+    write_whole(sweep_dir / CSV_FILE, as_csv(flat))
+    write_whole(
+        sweep_dir / JSON_FILE,
+        json.dumps(
+            {"objective": settings.objective, "direction": settings.direction, "jobs": flat},
+            indent=2,
+        )
+        + "\n",
+    )
+    shown = [key for key in dict.fromkeys((settings.objective, *SHOWN_METRICS)) if key in metrics]
+    return Summary(settings.objective, swept, shown, flat)
+
+
+def _row(sweep_dir: Path, job: GridJob, swept: dict[str, Any]) -> dict[str, Any]:
+    kept = job.kept(sweep_dir)
+    status = kept.get("status", "not run")
+    return {
+        "directory": job.subdirectory,
+        "status": "interrupted" if status == "running" else status,
+        **swept,
+        "overrides": " ".join(job.overrides),
+        "seconds": kept.get("seconds"),
+        "error": kept.get("error"),
+        "metrics": job.metrics(sweep_dir) if status == "done" else {},
+    }
+
+
+def _rank(row: dict[str, Any], settings: GridSettings) -> tuple[int, float]:
+    value = row.get(settings.objective)
+    if row["status"] != "done" or not isinstance(value, int | float):
+        return (1, 0.0)
+    return (0, -value if settings.direction == "maximize" else value)

@@ -12,17 +12,19 @@ from hydra.core.utils import JobStatus
 
 from lightning_collab.config import RunConfig
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.composition import Composer, key_value, plain
+from lightning_collab.tuning.composition import Composer, CornerTrial, key_value, plain
 from lightning_collab.tuning.coordinator import StudyFailedError
-from lightning_collab.tuning.corner_trial import CornerTrial
 from lightning_collab.tuning.finish import finish_study
-from lightning_collab.tuning.hooks import load_hook
-from lightning_collab.tuning.samplers import build_pruner, build_sampler, is_grid
-from lightning_collab.tuning.settings import StudySettings, checked_settings
-from lightning_collab.tuning.space import SearchSpace, search_space
+from lightning_collab.tuning.search_space import SearchSpace, load_hook, search_space
+from lightning_collab.tuning.settings import (
+    StudySettings,
+    build_pruner,
+    build_sampler,
+    checked_settings,
+    is_grid,
+)
 from lightning_collab.tuning.storage import StorageAddress
-from lightning_collab.tuning.study_file import write_study_file
-from lightning_collab.tuning.study_identity import check_same, set_identity
+from lightning_collab.tuning.study_identity import check_same, set_identity, write_study_file
 from lightning_collab.tuning.sweep import Sweep
 from lightning_collab.tuning.trial_run import needs_own_process
 from lightning_collab.tuning.trials import Progress

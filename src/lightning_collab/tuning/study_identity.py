@@ -1,15 +1,47 @@
-"""Whether a study that exists is the one that is wanted."""
+"""What a study is, and whether one that exists is the one that is wanted."""
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
+import yaml
 
 from lightning_collab.config import RunConfig
 from lightning_collab.errors import ConfigError
+from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.tuning.search_space import SearchSpace
 from lightning_collab.tuning.settings import StudySettings
-from lightning_collab.tuning.space import SearchSpace
+
+STUDY_FILE = "study.yaml"
+
+
+def write_study_file(sweep_dir: Path, about: Mapping[str, Any]) -> None:
+    """Keep what a study is; passwords are for the caller to hide.
+
+    Args:
+        sweep_dir: of the sweep.
+        about: its name, storage, objectives, ...
+    """
+    write_whole(sweep_dir / STUDY_FILE, yaml.safe_dump(dict(about), sort_keys=False))
+
+
+def read_study_file(sweep_dir: Path) -> dict[str, Any]:
+    """What was written of a study.
+
+    Args:
+        sweep_dir: of the sweep.
+
+    Raises:
+        ConfigError: no study ran there.
+    """
+    try:
+        about: dict[str, Any] = yaml.safe_load((sweep_dir / STUDY_FILE).read_text())
+    except OSError:
+        raise ConfigError(f"{sweep_dir}: no study ran here (there is no {STUDY_FILE})") from None
+    return about
+
 
 SPACE = "space"
 CONFIG = "config"

@@ -11,13 +11,15 @@ from pathlib import Path
 import optuna
 
 from lightning_collab.config import validated
-from lightning_collab.tuning.pruning import PruneTrial, Report, report_to
-from lightning_collab.tuning.samplers import build_pruner
+from lightning_collab.tuning.settings import build_pruner
 from lightning_collab.tuning.storage import StorageAddress
 from lightning_collab.tuning.trial_run import (
     REQUEST_FILE,
     STORAGE_VARIABLE,
+    PruneTrial,
+    Report,
     Request,
+    report_to,
     run_here,
     write_outcome,
 )

@@ -6,21 +6,132 @@ import os
 import sys
 import time
 import traceback
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+import pytorch_lightning as pl
 
 from lightning_collab.config import RunConfig
-from lightning_collab.errors import ConfigError, LightningCollabError
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.sources import load_ratings
+from lightning_collab.errors import ConfigError, LightningCollabError, TrainingError
+from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import InterruptedRunError, train
-from lightning_collab.training.run_directory import RunDirectory
-from lightning_collab.training.whole_file import write_whole
-from lightning_collab.tuning.own_process import OUTPUT_FILE, last_words, run_alone
-from lightning_collab.tuning.prepared_data import PreparedData
-from lightning_collab.tuning.pruning import OrphanedTrialError, PruneTrial
+from lightning_collab.tuning.subprocess_run import OUTPUT_FILE, last_words, run_alone
+
+SPLITS_KEPT = 8
+
+
+class PreparedData:
+    """Tables and splits of the trials that one process runs.
+
+    A table is kept as long as trials ask for the same source; the splits last used are kept too,
+    one for each batch size, seed and set of features, since a data module has these.
+    """
+
+    def __init__(self) -> None:
+        self._source: str | None = None
+        self._table: RatingTable | None = None
+        self._modules: OrderedDict[str, RatingDataModule] = OrderedDict()
+
+    def of(self, config: RunConfig) -> RatingDataModule:
+        """The split ratings that a config asks for.
+
+        Args:
+            config: of a trial.
+
+        Raises:
+            DataError: they cannot be found, read or split.
+        """
+        source = config.data.model_dump_json(exclude={"batch_size"})
+        if self._table is None or source != self._source:
+            self._modules.clear()
+            self._table, self._source = load_ratings(config.data), source
+        parts = (config.split.model_dump_json(), config.features.model_dump_json())
+        key = f"{config.batch_size} {config.seed} {' '.join(parts)}"
+        if key not in self._modules:
+            self._modules[key] = load_data(config, self._table)
+            if len(self._modules) > SPLITS_KEPT:
+                self._modules.popitem(last=False)
+        self._modules.move_to_end(key)
+        return self._modules[key]
+
+
+Report = Callable[[int, float], bool]
+"""Takes the number of epochs done and the objective after the last; returns whether to prune."""
+
+
+class OrphanedTrialError(TrainingError):
+    """The process that asked for this trial has gone."""
+
+
+class PruneTrial(pl.Callback):
+    """Reports the objective after every epoch and stops the trial where the pruner says so.
+
+    Rank zero asks; all ranks stop in the same epoch. The last epoch is reported too, but a trial
+    that has come so far is complete.
+
+    Args:
+        report: see `Report`; None on ranks other than zero.
+        objective: a metric of the validation part; None: nothing is reported.
+        max_epochs: of the trial.
+        parent: the process for which the trial runs, where that is another; without it the trial
+            stops, since nobody would tell the study how it ended.
+    """
+
+    def __init__(
+        self,
+        report: Report | None,
+        objective: str | None,
+        max_epochs: int,
+        parent: int | None = None,
+    ) -> None:
+        self._report = report
+        self._objective = objective
+        self._max_epochs = max_epochs
+        self._parent = parent
+        self.epochs = 0
+        self.metrics: dict[str, float] = {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report, and raise `optuna.TrialPruned` on all ranks or none."""
+        if self._parent is not None and os.getppid() != self._parent:
+            raise OrphanedTrialError("the sweep has gone, so the trial stops")
+        self.epochs = trainer.current_epoch + 1
+        known: dict[str, Any] = trainer.callback_metrics
+        self.metrics = {key: float(value) for key, value in known.items()}
+        if self._objective is None:
+            return
+        prune = False
+        if trainer.is_global_zero and self._report is not None:
+            if self._objective not in self.metrics:
+                raise ConfigError(
+                    f"hydra.sweeper.objective: {self._objective} is not measured after an epoch; "
+                    f"known here: {', '.join(sorted(self.metrics))}"
+                )
+            prune = self._report(self.epochs, self.metrics[self._objective])
+        prune = trainer.strategy.broadcast(prune and self.epochs < self._max_epochs)
+        if prune:
+            raise optuna.TrialPruned(f"pruned after {self.epochs} epochs")
+
+
+def report_to(trial: optuna.Trial) -> Report:
+    """Reports go into a trial, and its study's pruner decides."""
+
+    def report(epochs: int, value: float) -> bool:
+        trial.report(value, epochs)
+        return trial.should_prune()
+
+    return report
+
 
 log = logging.getLogger(__name__)
 

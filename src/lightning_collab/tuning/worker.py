@@ -14,23 +14,22 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
+from lightning_collab.commands.entry import register_resolvers
 from lightning_collab.config import RunConfig
 from lightning_collab.errors import ConfigError, LightningCollabError
-from lightning_collab.front_door import register_resolvers
 from lightning_collab.tuning.composition import Composer
 from lightning_collab.tuning.coordinator import Coordinator, Wait
-from lightning_collab.tuning.hooks import load_hook
-from lightning_collab.tuning.liveness import SignOfLife, Watch
-from lightning_collab.tuning.prepared_data import PreparedData
-from lightning_collab.tuning.pruning import PruneTrial, report_to
-from lightning_collab.tuning.samplers import build_pruner, build_sampler
-from lightning_collab.tuning.settings import StudySettings
-from lightning_collab.tuning.space import SearchSpace
+from lightning_collab.tuning.heartbeat import SignOfLife, Watch
+from lightning_collab.tuning.search_space import SearchSpace, load_hook
+from lightning_collab.tuning.settings import StudySettings, build_pruner, build_sampler
 from lightning_collab.tuning.storage import StorageAddress
 from lightning_collab.tuning.trial_run import (
     Outcome,
+    PreparedData,
+    PruneTrial,
     Request,
     needs_own_process,
+    report_to,
     run_apart,
     run_here,
     trial_config,

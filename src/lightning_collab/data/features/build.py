@@ -9,16 +9,19 @@ import polars as pl
 import psutil
 from numpy.typing import NDArray
 
-from lightning_collab.config.features import (
+from lightning_collab.config.data import (
     BinnedConfig,
     CategoryConfig,
     Feature,
     FeaturesConfig,
     HistoryConfig,
 )
-from lightning_collab.data.features.columns import binned_block, category_block
-from lightning_collab.data.features.feature_block import FeatureBlock
-from lightning_collab.data.features.history import history_block
+from lightning_collab.data.features.blocks import (
+    FeatureBlock,
+    binned_block,
+    category_block,
+    history_block,
+)
 from lightning_collab.data.features.time_effect import TimeEffect
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import DataError

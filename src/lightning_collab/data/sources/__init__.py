@@ -11,15 +11,14 @@ from lightning_collab.config.data import (
     SyntheticConfig,
 )
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.root_folder import root_folder
 from lightning_collab.data.sources import (
+    custom_file,
     ml_100k,
     ml_large,
     ml_latest_small,
-    own_file,
     synthetic,
 )
-from lightning_collab.data.sources.movielens_release import obtained
+from lightning_collab.data.sources.movielens import obtained, root_folder
 from lightning_collab.data.table_cache import cached_table
 
 
@@ -42,7 +41,7 @@ def load_ratings(config: DataSource) -> RatingTable:
         case MovieLensLargeConfig():
             files = obtained(ml_large.RELEASES[config.name], root_folder(config.root))
         case OwnFileConfig():
-            files = own_file.files(config)
+            files = custom_file.files(config)
         case SyntheticConfig():
             files = []
     if not config.cache:
@@ -60,7 +59,7 @@ def _parsed(config: DataSource) -> RatingTable:
         case MovieLensLargeConfig():
             return ml_large.load(root_folder(config.root), config.name)
         case OwnFileConfig():
-            return own_file.load(config)
+            return custom_file.load(config)
         case SyntheticConfig():
             return synthetic.load(config)
 

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from lightning_collab.data.column_rules import rating_rules
 from lightning_collab.data.download import PackageIndex, Place, Server, obtain, sha256_of
-from lightning_collab.data.duplicates import with_one_rating_each
-from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.sources.film_title import release_year
+from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
+from lightning_collab.data.sources.movielens import release_year
 from lightning_collab.data.text_columns import TextFormat, read_text_columns
 from lightning_collab.errors import DataError
 

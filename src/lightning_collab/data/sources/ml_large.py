@@ -10,7 +10,7 @@ import polars as pl
 
 from lightning_collab.data.download import Server
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.sources.movielens_release import (
+from lightning_collab.data.sources.movielens import (
     Release,
     ReleaseFrames,
     items_with_genres,

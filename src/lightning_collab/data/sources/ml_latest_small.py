@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_collab.data.download import Server
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.sources.movielens_release import Release, load_release, read_csv_files
+from lightning_collab.data.sources.movielens import Release, load_release, read_csv_files
 
 NOTICE = (
     "MovieLens latest-small is for research use; it may be redistributed under the same licence "

@@ -12,15 +12,15 @@ from lightning_collab.config.split import (
     UserStratifiedConfig,
 )
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.splits.given import split_as_given
-from lightning_collab.data.splits.k_fold import split_by_fold
-from lightning_collab.data.splits.leave_one_out import split_one_of_each_user
-from lightning_collab.data.splits.lecture import split_as_in_the_lecture
-from lightning_collab.data.splits.official_fold import split_by_official_fold
-from lightning_collab.data.splits.random import split_randomly
+from lightning_collab.data.splits.predefined import split_as_given, split_by_official_fold
+from lightning_collab.data.splits.random import (
+    split_as_in_the_lecture,
+    split_by_fold,
+    split_randomly,
+    split_within_users,
+)
 from lightning_collab.data.splits.split_rows import Rows, SplitRows
-from lightning_collab.data.splits.temporal import split_in_time
-from lightning_collab.data.splits.user_stratified import split_within_users
+from lightning_collab.data.splits.temporal import split_in_time, split_one_of_each_user
 
 
 def split_rows(table: RatingTable, config: Split) -> SplitRows:

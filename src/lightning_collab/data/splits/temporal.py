@@ -1,14 +1,84 @@
-"""`split=temporal`: the past trains, the future tests."""
+"""Splits by time, or within each user: the last ratings test."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lightning_collab.config.split import TemporalSplitConfig
+from lightning_collab.config.split import LeaveOneOutConfig, TemporalSplitConfig
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.splits.split_rows import Rows, SplitRows, check_share, divided
-from lightning_collab.data.splits.within_users import first_of_each_user, share_of_each
+from lightning_collab.data.splits.split_rows import (
+    Rows,
+    SplitRows,
+    check_share,
+    divided,
+    permutation,
+)
 from lightning_collab.errors import DataError
+
+Quota = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""From the number of rows that each user has to how many of them are taken."""
+
+
+def first_of_each_user(table: RatingTable, rows: Rows, quota: Quota) -> tuple[Rows, Rows]:
+    """Take the first rows of each user; one row of each user is always left.
+
+    Args:
+        table: all ratings.
+        rows: of the table, in the order in which they are taken.
+        quota: how many of each user's rows.
+
+    Returns:
+        The rows taken and the others, both in the order that they had.
+    """
+    users = table.users[rows]
+    counts = np.bincount(users, minlength=len(table.user_vocabulary))
+    wanted = np.minimum(quota(counts), np.maximum(counts - 1, 0))
+    by_user = np.argsort(users, kind="stable")
+    first = np.cumsum(counts) - counts
+    place = np.arange(len(rows)) - first[users[by_user]]
+    taken = np.empty(len(rows), dtype=bool)
+    taken[by_user] = place < wanted[users[by_user]]
+    return rows[taken], rows[~taken]
+
+
+def share_of_each(share: float) -> Quota:
+    """The share, rounded to whole rows for each user.
+
+    Args:
+        share: from 0 on, below 1.
+    """
+    return lambda counts: np.rint(share * counts).astype(np.int64)
+
+
+def one_of_each(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One row of each user."""
+    return np.ones_like(counts)
+
+
+def split_one_of_each_user(table: RatingTable, config: LeaveOneOutConfig) -> SplitRows:
+    """One rating of each user who has two or more is test, and one more val if asked for.
+
+    A user's only rating trains: without it nothing would be known of the user.
+
+    Args:
+        table: all ratings.
+        config: the `split` section.
+
+    Raises:
+        DataError: a part that the config asks for would have no rows, or the table has no
+            timestamps to pick the last one by.
+    """
+    order = latest_first(table) if config.pick == "last" else permutation(len(table), config.seed)
+    test, rest = first_of_each_user(table, order, one_of_each)
+    check_share(len(test), len(order), 1, "one rating of each user,")
+    if config.val == "one":
+        val, train = first_of_each_user(table, rest, one_of_each)
+        check_share(len(val), len(rest), 1, "split.val=one: one more of each user,")
+    else:
+        val, train = divided(rest[permutation(len(rest), config.seed)], config.val, "split.val")
+    return SplitRows(train, val, test)
 
 
 def split_in_time(table: RatingTable, config: TemporalSplitConfig) -> SplitRows:

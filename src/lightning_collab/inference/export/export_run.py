@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lightning_collab.errors import ConfigError, StorageError
-from lightning_collab.inference.export.exported_model import ExportedModel
 from lightning_collab.inference.export.model_card import model_card
-from lightning_collab.inference.export.onnx_file import ExportError, onnx_bytes
-from lightning_collab.training.whole_file import write_whole
+from lightning_collab.inference.export.onnx_file import ExportedModel, ExportError, onnx_bytes
+from lightning_collab.runs.atomic_write import write_whole
 
 if TYPE_CHECKING:
     from lightning_collab.inference.trained_run import TrainedRun
+
 
 Format = Literal["onnx", "safetensors"]
 VOCABULARIES = "vocabularies.json"

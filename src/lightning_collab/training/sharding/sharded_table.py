@@ -1,4 +1,4 @@
-"""An embedding table of which each rank holds some rows, and the lookup in it."""
+"""Embedding tables of which each rank holds some rows, and models made of such tables."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.models import RatingModel
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.training.sharding.row_blocks import (
     from_own_rows,
@@ -156,3 +157,37 @@ class _SumOverRanks(torch.autograd.Function):
         whole = gradient.new_empty(len(gradient) * ranks, *gradient.shape[1:])
         distributed.all_gather_into_tensor(whole, gradient.contiguous() / ranks, group=ctx.group)
         return whole, None
+
+
+def shard_tables(model: RatingModel, mesh: DeviceMesh) -> None:
+    """Replace each lookup table by the rows that this rank holds of it.
+
+    Tables that hold nothing yet (`tables_drawn_later`) are drawn now, one after the other. What
+    features are mapped by stays whole on every rank.
+
+    Args:
+        model: its tables are replaced; names and values stay.
+        mesh: of one dimension, over the ranks.
+    """
+    for side in ("users", "items"):
+        ids = IdsOfAllRanks(mesh)
+        for tables in model.lookup_tables().values():
+            table = tables[side]
+            whole = table.drawn() if table.weight.is_meta else table.weight.detach()
+            sharded = ShardedTable(table, own_rows_of(whole, mesh), mesh, ids)
+            for parent in model.modules():
+                for name, child in parent.named_children():
+                    if child is table:
+                        setattr(parent, name, sharded)
+    for module in model.modules():
+        if isinstance(module, EmbeddingTable) and module.weight.is_meta:
+            module.weight = nn.Parameter(module.drawn(), module.weight.requires_grad)
+
+
+def is_sharded(model: RatingModel) -> bool:
+    """Whether the tables of a model are split over ranks.
+
+    Args:
+        model: any.
+    """
+    return any(isinstance(module, ShardedTable) for module in model.modules())

@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from lightning_collab.training.checkpoints import read_checkpoint
+from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.training.sharding.row_blocks import (
     from_own_rows,
     on_rank_zero,

@@ -1,0 +1,1 @@
+"""What each command does with its composed config: one module a command."""

@@ -1,0 +1,106 @@
+"""scripts/cross_validate.py: experiments on the same folds."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from lightning_collab.config import RunConfig
+from lightning_collab.config.cross_validation import (
+    chosen_folds,
+    cross_validation_config,
+    experiments,
+    folds_of,
+)
+from lightning_collab.data.sources import load_ratings
+from lightning_collab.errors import ConfigError
+from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.training.console import run_log
+from lightning_collab.training.cross_validation import FoldRun, plan, run_fold
+from lightning_collab.training.cross_validation_summary import (
+    comparison_tables,
+    fold_table,
+    summarised,
+)
+
+RESULT = "cross_validation.json"
+
+
+def cross_validate_job(config: DictConfig) -> None:
+    """Run the folds that are asked for; sum up once all folds are there.
+
+    Args:
+        config: of conf/cross_validate.yaml.
+
+    Raises:
+        ConfigError: a config that cannot be cross-validated.
+    """
+    hydra = HydraConfig.get()
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    own = cross_validation_config(plain)
+    named = experiments(own, list(hydra.overrides.task), hydra.runtime.choices)
+    for name, each in named.items():
+        if each.trainer.strategy == "ddp":
+            raise ConfigError(
+                f"{name}: trainer={each.trainer.name} starts several processes for one run; a "
+                "cross-validation runs each fold in one, and a launcher can spread the folds: "
+                "-m folds=1,2,3"
+            )
+    first = next(iter(named.values()))
+    for name, each in named.items():
+        if _ratings(each) != _ratings(first) or each.split != first.split:
+            raise ConfigError(
+                f"compare: {name} is not on the same data and split as {next(iter(named))}; set "
+                "data=... or split=... for both"
+            )
+    there = folds_of(first)
+    directory = Path(hydra.runtime.output_dir)
+    runs = plan(named, there, own.repeats, directory)
+    chosen = chosen_folds(own, there)
+    _run(runs, chosen)
+    with FileLock(directory / ".summary.lock"):
+        if all(run.done for run in runs):
+            _sum_up(runs, directory, list(hydra.overrides.task))
+        else:
+            left = sum(not run.done for run in runs)
+            Console().print(
+                f"{left} of {len(runs)} trainings are still to be done; the last one sums up",
+                highlight=False,
+            )
+
+
+def _ratings(config: RunConfig) -> dict[str, Any]:
+    """What decides which ratings there are; experiments may have batches of different sizes."""
+    return config.data.model_dump(exclude={"batch_size", "cache"})
+
+
+def _run(runs: list[FoldRun], chosen: list[int | str]) -> None:
+    mine = [run for run in runs if run.fold in chosen]
+    console = Console()
+    table = None
+    for number, run in enumerate(mine, 1):
+        label = f"{number}/{len(mine)}  {run.experiment}, repeat {run.repeat}, fold {run.fold}"
+        if run.done:
+            console.print(f"{label}: done before", highlight=False)
+            continue
+        run.run.path.mkdir(parents=True, exist_ok=True)
+        with run_log(run.run.log_file, quiet=True):
+            table = table or load_ratings(run.config.data)
+            run_fold(run, table)
+        rmse = run.run.read_metrics()["test/rmse"]
+        console.print(f"{label}: test RMSE {rmse:.4f}", highlight=False)
+
+
+def _sum_up(runs: list[FoldRun], directory: Path, typed: list[str]) -> None:
+    summary = {"overrides": typed, **summarised(runs)}
+    write_whole(directory / RESULT, json.dumps(summary, indent=2) + "\n")
+    console = Console()
+    console.print(fold_table(summary))
+    for table in comparison_tables(summary):
+        console.print(table)
+    console.print(f"result  {os.path.relpath(directory / RESULT)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,172 @@
+"""What the scripts share: clear errors, and a config that is checked before anything is written.
+
+Everything heavy is imported by the jobs themselves, so that `--help` answers at once.
+"""
+
+import functools
+import logging
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from lightning_collab.config import RunConfig, validated
+from lightning_collab.errors import ConfigError, LightningCollabError, StorageError
+from lightning_collab.runs.launch import launched, run_directory_of_all, with_launched_ranks
+from lightning_collab.tuning.sweep import register_sweep_directory
+
+Task = Callable[[DictConfig], Any]
+
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C has ended."""
+
+
+def register_resolvers() -> None:
+    """Make known what `conf/` uses in `${...}`; must come before Hydra composes."""
+    OmegaConf.register_new_resolver(
+        "run_directory",
+        lambda resume, fresh: resume or run_directory_of_all(fresh),
+        replace=True,
+    )
+    register_sweep_directory()
+
+
+def front_door(task: Task) -> Task:
+    """Make a script's job end with one clear message, and exit code 1, where the user can act.
+
+    In a multirun the error goes on to Hydra, which reports the job as failed.
+    """
+    register_resolvers()
+
+    @functools.wraps(task)
+    def opened(config: DictConfig) -> Any:
+        threading.excepthook = _unless_disk_full
+        try:
+            return task(config)
+        except LightningCollabError as error:
+            _remove_unstarted(Path(HydraConfig.get().runtime.output_dir))
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            logging.getLogger("lightning_collab").debug("", exc_info=error)
+            sys.exit(_message(error))
+        except KeyboardInterrupt:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            logging.getLogger("lightning_collab").debug("stopped", exc_info=True)
+            print("stopped", file=sys.stderr)  # noqa: T201 - there may be no log
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            full = StorageError.behind(error)
+            if full is None:
+                raise
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise full from error
+            sys.exit(_message(full))
+
+    return opened
+
+
+def run_config(config: DictConfig, hydra: Any) -> RunConfig:
+    """The checked config of a training run.
+
+    Args:
+        config: what Hydra composed.
+        hydra: Hydra's own part of it.
+
+    Raises:
+        ConfigError: see `validated`.
+        CheckpointError: `resume` names something that is not a run directory.
+    """
+    typed = list(hydra.overrides.task)
+    everything = [*typed, *hydra.overrides.hydra]
+    if config.get("resume") is None:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        own = {k: v for k, v in plain.items() if k not in ("resume", "hydra")}
+        return validated(with_launched_ranks(own, launched(), everything))
+    from lightning_collab.config.compose import resumed_config
+    from lightning_collab.runs.directory import RunDirectory
+
+    saved = RunDirectory(Path(config.resume)).read_plain_config()
+    resumed = resumed_config(saved, config, typed, hydra.job.config_name)
+    return validated(with_launched_ranks(resumed, launched(), everything))
+
+
+class CheckBeforeStart(Callback):
+    """Hydra callback: refuse a bad config or an unwritable place before anything is written."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check, and end the process with a message where something is wrong."""
+        # Hydra only warns of an Exception in a callback; SystemExit ends the process.
+        try:
+            HydraConfig.instance().set_config(config)
+            plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            checked = run_config(plain, config.hydra)
+            if checked.trainer.accelerator == "gpu" or checked.trainer.strategy == "ddp":
+                from lightning_collab.training.devices import check_devices
+
+                check_devices(checked.trainer)
+            _check_writable(Path(_run_directory(config)))
+        except LightningCollabError as error:
+            sys.exit(_message(error))
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a sweep that every rank of a launcher would run."""
+        launch = launched()
+        if launch is not None and launch.ranks > 1:
+            sys.exit(
+                f"error: each of the {launch.ranks} ranks that {launch.launcher} has started would "
+                "run the whole sweep; start it once, and it starts the ranks of each run itself"
+            )
+
+
+def _run_directory(config: DictConfig) -> str:
+    try:
+        return str(config.hydra.run.dir)
+    except InterpolationResolutionError as error:
+        if isinstance(error.__cause__, LightningCollabError):
+            raise error.__cause__ from None
+        raise
+
+
+def _check_writable(directory: Path) -> None:
+    was_there = directory.exists()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        if directory.is_dir() and not was_there:
+            directory.rmdir()
+        raise ConfigError(
+            f"cannot write the run directory {directory} ({error.strerror}); "
+            "set hydra.run.dir to a folder that can be written"
+        ) from error
+
+
+def _remove_unstarted(directory: Path) -> None:
+    """A job that failed before its run began leaves no directory behind."""
+    if directory.resolve() == Path.cwd():
+        return  # a script that only asks has no directory of its own
+    if directory.is_dir() and {path.name for path in directory.iterdir()} <= {"train.log"}:
+        (directory / "train.log").unlink(missing_ok=True)
+        directory.rmdir()
+
+
+def _unless_disk_full(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread; a full disk is said once, by the main one."""
+    if StorageError.behind(failure.exc_value) is None:
+        threading.__excepthook__(failure)
+
+
+def _message(error: LightningCollabError) -> str:
+    from lightning_collab.runs.plain_text import printable
+
+    # Names and values from files are in it, and must not be able to steer the terminal.
+    return "\n".join(printable(line) for line in f"error: {error}".split("\n"))

@@ -1,0 +1,97 @@
+"""scripts/evaluate.py: the numbers of a trained model again, and those that training leaves out."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from lightning_collab.config.commands import EvaluateConfig
+from lightning_collab.config.section import job_config
+from lightning_collab.metrics.rankings import RankingMetrics, ranking_of_part
+from lightning_collab.runs.checkpoints import checkpoint_of
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import build_module, load_data
+from lightning_collab.training.console import metrics_table, run_log
+from lightning_collab.training.evaluation import Snapshot, evaluate_checkpoint, snapshot_ensemble
+
+
+def evaluate_job(config: DictConfig) -> None:
+    """Print the numbers of a checkpoint of a run.
+
+    Args:
+        config: of conf/evaluate.yaml.
+
+    Raises:
+        ConfigError: no run is named.
+        CheckpointError: not a run, or nothing in it that could be measured as asked.
+    """
+    asked = job_config(EvaluateConfig, config)
+    run = RunDirectory(Path(asked.run))
+    trained = run.read_config()
+    tables = []
+    with run_log(None, quiet=True):
+        data = load_data(trained)
+        module = build_module(trained, data)
+        trainer = pl.Trainer(
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        checkpoint = checkpoint_of(run, asked.checkpoint or ("best" if trained.monitor else "last"))
+        metrics = evaluate_checkpoint(trainer, module, data, checkpoint)
+        tables.append(metrics_table(metrics, trained.model.name))
+        if asked.ranking:
+            parts = [part for part in ("val", "test") if len(getattr(data.rows, part))]
+            model = module.model.cpu().eval()
+            ranked = {
+                part: ranking_of_part(model, data, part, liked=asked.liked, top_k=asked.top_k)
+                for part in parts
+            }
+            tables.append(_ranking_table(ranked, asked))
+        if asked.ensemble:
+            tables.append(_ensemble_table(snapshot_ensemble(module.cpu(), data, run)))
+    for table in tables:
+        Console().print(table)
+
+
+def _ranking_table(ranked: dict[str, RankingMetrics], asked: EvaluateConfig) -> Table:
+    table = Table(
+        title=f"ranking of the whole catalogue, seen items left out; liked: {asked.liked:g} or "
+        "more; higher is better",
+        title_justify="left",
+    )
+    for head in ("part", f"NDCG@{asked.top_k}", f"recall@{asked.top_k}", "coverage", "users"):
+        table.add_column(head, justify="left" if head == "part" else "right")
+    for part, each in ranked.items():
+        cells = (
+            f"{each.ndcg:.4f}",
+            f"{each.recall:.4f}",
+            f"{each.coverage:.1%}",
+            f"{each.users:,}",
+        )
+        table.add_row(part, *cells)
+    return table
+
+
+def _ensemble_table(snapshots: list[Snapshot]) -> Table:
+    table = Table(
+        title="RMSE of each cycle alone, and of the mean with all later cycles",
+        title_justify="left",
+    )
+    table.add_column("cycle", justify="right")
+    for part in snapshots[0].single:
+        table.add_column(f"{part} single", justify="right")
+        table.add_column(f"{part} averaged", justify="right")
+    for each in snapshots:
+        cells = (
+            f"{value:.4f}"
+            for part in each.single
+            for value in (each.single[part], each.averaged[part])
+        )
+        table.add_row(str(each.cycle), *cells)
+    return table

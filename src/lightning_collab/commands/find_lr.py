@@ -1,0 +1,45 @@
+"""scripts/find_lr.py: a learning rate by a range test."""
+
+import os
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from lightning_collab.commands.entry import run_config
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
+from lightning_collab.training.console import run_log
+from lightning_collab.training.lr_range_test import LRRangeTest, run_lr_range_test, write_range_test
+
+
+def find_lr_job(config: DictConfig) -> None:
+    """Run the test, keep its curve and print what it suggests.
+
+    Args:
+        config: of conf/find_lr.yaml.
+    """
+    checked = run_config(config, HydraConfig.get())
+    run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
+    rule = checked.lr_range_test.suggestion
+    with run_log(None, quiet=True):
+        found = run_lr_range_test(checked, load_data(checked))
+        rate = found.suggested(rule)
+        write_range_test(found, run, chosen=rule)
+    _print(found, f"optimizer.lr={rate:g}", Path(os.path.relpath(run.path)))
+
+
+@rank_zero_only
+def _print(found: LRRangeTest, override: str, run: Path) -> None:
+    console = Console()
+    table = Table(title=f"suggestions after {len(found.rates)} steps", title_justify="left")
+    table.add_column("rule")
+    table.add_column("optimizer.lr", justify="right")
+    for name, rate in found.suggestions.items():
+        table.add_row(name, f"{rate:.3g}")
+    console.print(table)
+    console.print(f"curve   {run}/figures/lr_range_test.png", highlight=False, soft_wrap=True)
+    console.print(f"paste   {override}", highlight=False)

@@ -1,0 +1,121 @@
+"""scripts/recommend.py: the best items for a user, for all users or for a new person."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from lightning_collab.commands.predict import row_progress
+from lightning_collab.config.commands import RecommendConfig
+from lightning_collab.config.section import job_config
+from lightning_collab.inference.fold_in import read_own_ratings
+from lightning_collab.inference.recommendation import (
+    all_recommendations,
+    check_top_k,
+    recommendation_schema,
+)
+from lightning_collab.inference.table_stream import check_output, write_stream
+from lightning_collab.inference.trained_run import TrainedRun, load
+from lightning_collab.runs.plain_text import terminal_text
+from lightning_collab.training.console import run_log
+
+
+def recommend_job(config: DictConfig) -> pl.DataFrame | None:
+    """Recommend as the config asks, and print or write it.
+
+    Args:
+        config: of conf/recommend.yaml.
+
+    Returns:
+        The recommendations of one person; None where they are of all users.
+
+    Raises:
+        ConfigError: not one of user and ratings is given, `top_k` or a rating is out of range, or
+            the output is there already or not of a known format.
+        NotFoundError: the run does not know the user or a rated item.
+        CheckpointError: the run does not know what its users have rated.
+    """
+    asked = job_config(RecommendConfig, config)
+    output = None if asked.output is None else Path(asked.output)
+    if output is not None:
+        check_output(output, overwrite=asked.overwrite)
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    run = load(asked.run, asked.checkpoint)
+    if asked.user == "all" and output is not None:
+        _write_all(run, asked, output)
+        return None
+    with run_log(None, quiet=True):
+        found, name = _of_one(run, asked)
+    if output is None:
+        Console().print(_table(name, found))
+    else:
+        name_of = pl.element().struct.field("title" if "title" in found.columns else "item")
+        flat = found.with_columns(pl.col("because_of").list.eval(name_of.cast(pl.String)))
+        write_stream(output, iter([flat]), flat.schema)
+        _say(f"{len(found)} recommendations for {name}: {os.path.relpath(output)}")
+    return found
+
+
+def _of_one(run: TrainedRun, asked: RecommendConfig) -> tuple[pl.DataFrame, str]:
+    if asked.ratings is None:
+        found = run.recommend(user=asked.user, top_k=asked.top_k, seen=asked.seen)
+        return found, f"user {asked.user}"
+    if isinstance(asked.ratings, str):
+        ratings = read_own_ratings(run, Path(asked.ratings))
+    else:
+        ratings = dict(asked.ratings)
+    return run.recommend(
+        ratings=ratings, top_k=asked.top_k
+    ), f"somebody with {len(ratings)} ratings"
+
+
+def _write_all(run: TrainedRun, asked: RecommendConfig, output: Path) -> None:
+    check_top_k(run, asked.top_k)
+    users = len(run.users)
+    began = time.perf_counter()
+    with row_progress("recommending", users, "users") as progress:
+
+        def blocks() -> Iterator[pl.DataFrame]:
+            for block in all_recommendations(run, asked.top_k, asked.seen):
+                progress(block["user"].n_unique())
+                yield block
+
+        write_stream(output, blocks(), recommendation_schema(run))
+    seconds = time.perf_counter() - began
+    _say(f"{users:,} users in {seconds:.1f} s: {os.path.relpath(output)}")
+
+
+def _table(name: str, found: pl.DataFrame) -> Table:
+    table = Table(title=terminal_text(f"for {name}"), title_justify="left")
+    table.add_column("item", justify="right", no_wrap=True)
+    if "title" in found.columns:
+        table.add_column("title")
+    table.add_column("predicted", justify="right", no_wrap=True)
+    if "genres" in found.columns:
+        table.add_column("genres")
+    table.add_column("because of (own rating)")
+    for row in found.iter_rows(named=True):
+        cells = [terminal_text(row["item"])]
+        if "title" in row:
+            cells.append(terminal_text(row["title"] or ""))
+        cells.append(terminal_text(f"{row['prediction']:.2f}"))
+        if "genres" in row:
+            cells.append(terminal_text(", ".join(row["genres"] or [])))
+        reasons = (
+            f"{each.get('title') or each['item']} ({each['rating']:g})"
+            for each in row["because_of"]
+        )
+        cells.append(terminal_text("; ".join(reasons)))
+        table.add_row(*cells)
+    return table
+
+
+def _say(text: str) -> None:
+    Console().print(text, highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,103 @@
+"""scripts/similar.py: nearest neighbours of a film or of a user."""
+
+import polars as pl
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from lightning_collab.config.commands import SimilarConfig
+from lightning_collab.config.section import job_config
+from lightning_collab.data.metadata import Side
+from lightning_collab.inference.lookup import row_of_id, row_of_title
+from lightning_collab.inference.trained_run import TrainedRun, load
+from lightning_collab.inspection.embeddings import side_embeddings
+from lightning_collab.inspection.neighbours import nearest
+from lightning_collab.runs.plain_text import terminal_text
+
+
+def similar_job(config: DictConfig) -> pl.DataFrame:
+    """Print the neighbours that the config asks for.
+
+    Args:
+        config: of conf/similar.yaml.
+
+    Returns:
+        What is known of the neighbours, nearest first, with a column `similarity`.
+
+    Raises:
+        ConfigError: none or several of movie, movie_id and user_id are given.
+        NotFoundError: no film or user is meant, or several.
+        InspectionError: the model has no embeddings of that side.
+    """
+    asked = job_config(SimilarConfig, config)
+    run = load(asked.run, asked.checkpoint)
+    side: Side = "items"
+    if asked.user_id is not None:
+        side, row = "users", row_of_id(run, "users", asked.user_id)
+    elif asked.movie_id is not None:
+        row = row_of_id(run, "items", asked.movie_id)
+    else:
+        row = row_of_title(run, str(asked.movie))
+    found = similar(run, side, row, asked)
+    _print(run, side, row, asked, found)
+    return found
+
+
+def similar(run: TrainedRun, side: Side, row: int, asked: SimilarConfig) -> pl.DataFrame:
+    """The neighbours of one row of the model.
+
+    Args:
+        run: the trained run.
+        side: `users` or `items`.
+        row: of the model's tables.
+        asked: how many, by which measure, with how many ratings.
+    """
+    known = run.users if side == "users" else run.items
+    near = nearest(
+        side_embeddings(run.model, side).vectors,
+        torch.tensor([row - 1]),
+        asked.top_k,
+        measure=asked.measure,
+        among=torch.from_numpy((known["ratings"] >= asked.min_ratings).to_numpy().copy()),
+    )
+    similarity = pl.Series("similarity", near.similarities[0].numpy())
+    return known[near.rows[0].numpy()].with_columns(similarity)
+
+
+def _print(
+    run: TrainedRun, side: Side, row: int, asked: SimilarConfig, found: pl.DataFrame
+) -> None:
+    known = run.users if side == "users" else run.items
+    query = known.row(row - 1, named=True)
+    name = query["title"] if "title" in query else f"{side[:-1]} {query[known.columns[0]]}"
+    table = Table(
+        title=terminal_text(
+            f"nearest to {name} by {asked.measure} "
+            f"({query['ratings']} training ratings; neighbours have at least {asked.min_ratings})"
+        ),
+        title_justify="left",
+    )
+    shown = found.drop("year", strict=False)  # MovieLens has it in the title
+    for column in shown.columns:
+        numeric = shown[column].dtype.is_numeric()
+        table.add_column(
+            "mean" if column == "mean_rating" else column,
+            justify="right" if numeric else "left",
+            no_wrap=column != "genres",
+            min_width=14 if column == "genres" else None,
+        )
+    for values in shown.iter_rows():
+        table.add_row(*(terminal_text(_cell(value)) for value in values))
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:.3f}"
+        case list():
+            return ", ".join(map(str, value))
+    return str(value)

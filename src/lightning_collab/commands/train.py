@@ -1,0 +1,71 @@
+"""scripts/train.py: one run from a config to a run directory."""
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from pytorch_lightning import Callback
+from rich.console import Console
+
+from lightning_collab.commands.entry import run_config
+from lightning_collab.config import RunConfig
+from lightning_collab.inspection.after_training import inspect_run
+from lightning_collab.inspection.log_embeddings import LogEmbeddings
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.launch import is_first_rank
+from lightning_collab.runs.lock import run_held
+from lightning_collab.training.callbacks.save_metadata import SaveCatalogue
+from lightning_collab.training.console import print_summary, run_log
+from lightning_collab.training.run import train
+
+
+def train_job(config: DictConfig) -> dict[str, Any]:
+    """Train as the composed config says and print the outcome.
+
+    Args:
+        config: of conf/train.yaml.
+
+    Returns:
+        The content of metrics.json.
+    """
+    run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
+    # Every rank runs this; only rank zero speaks and writes.
+    first = is_first_rank()
+    checked = run_config(config, HydraConfig.get())
+    with (
+        run_held(run.path) if first else nullcontext(),
+        run_log(run.log_file if first else None, silent=not first),
+    ):
+        if first and config.resume is None:
+            run.check_new()
+        catalogue = SaveCatalogue(run)
+        metrics = train(
+            checked,
+            run,
+            resume=config.resume is not None,
+            callbacks=[catalogue, *inspection_callbacks(checked)],
+        )
+        if first and catalogue.data is not None:
+            metrics = inspect_run(checked, run, catalogue.data, metrics)
+    if first:
+        print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
+        if run.report_file.is_file():
+            Console().print(
+                f"{'report':<8}{os.path.relpath(run.report_file)}", highlight=False, soft_wrap=True
+            )
+    return metrics
+
+
+def inspection_callbacks(config: RunConfig) -> list[Callback]:
+    """What looks at the embeddings while a run trains, as its config asks.
+
+    Args:
+        config: of the run.
+    """
+    # No rank has whole tables to show while they are split; the checkpoint is shown afterwards.
+    if config.callbacks.projector is None or config.model.sharded:
+        return []
+    return [LogEmbeddings(config)]

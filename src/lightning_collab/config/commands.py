@@ -1,0 +1,230 @@
+"""Configs of the commands that use a trained run, from `conf/evaluate.yaml` on."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from lightning_collab.config.section import Section
+
+
+def _named(run: object) -> object:
+    if run is None:
+        raise ValueError("say which: run=<run directory>")
+    return run
+
+
+RunPath = Annotated[str, BeforeValidator(_named)]
+RawId = int | str
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+MapMethod = Literal["tsne", "umap", "pca"]
+
+
+class SimilarConfig(Section):
+    """Which neighbours to show."""
+
+    run: RunPath
+    """The run directory."""
+    checkpoint: str | None
+    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    movie: RawId | None
+    """A title."""
+    movie_id: RawId | None
+    """An item by its id."""
+    user_id: RawId | None
+    """A user by its id."""
+    top_k: Positive
+    """How many neighbours."""
+    measure: Literal["cosine", "dot"]
+    """Of similarity."""
+    min_ratings: Count
+    """Training ratings that a neighbour must have."""
+
+    @model_validator(mode="after")
+    def _one_query(self) -> Self:
+        given = [k for k in ("movie", "movie_id", "user_id") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "say one of movie, movie_id, user_id"
+                + (f", not {' and '.join(given)}" if given else "")
+                + ", e.g. 'movie=\"Toy Story (1995)\"'"
+            )
+        return self
+
+
+class MapConfig(Section):
+    """How to draw the embeddings in the plane."""
+
+    run: RunPath
+    """The run directory."""
+    checkpoint: str | None
+    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    side: Literal["items", "users"]
+    """Whose embeddings."""
+    method: MapMethod
+    """From many dimensions to two."""
+    min_ratings: Count
+    """Training ratings that a point must have."""
+    max_points: Annotated[int, Field(ge=3)]
+    """At most so many points, the most rated."""
+    perplexity: Annotated[float, Field(gt=1)]
+    """Of t-SNE: about how many neighbours count."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Of t-SNE and UMAP."""
+    labels: Count
+    """At most so many labels in the picture, of the most rated points."""
+    extremes: Positive
+    """Rows in the lists of best, worst and outermost."""
+    output: str | None
+    """Folder of the results; null: <run>/figures."""
+
+
+class ReportConfig(Section):
+    """Which runs to report on."""
+
+    runs: list[str]
+    """Run directories; one: its own report; several: side by side."""
+    sweep: str | None
+    """Directory of a study."""
+    output: str | None
+    """The file to write; null: <run>/report.html, comparison.html or the study's own."""
+    map: MapMethod | None
+    """Layout of the map in a run's own report; null: no map."""
+
+    @model_validator(mode="after")
+    def _runs_or_sweep(self) -> Self:
+        if bool(self.runs) == (self.sweep is not None):
+            raise ValueError("say either runs=[<run directory>,...] or sweep=<directory>")
+        return self
+
+
+class ScreenshotsConfig(Section):
+    """Which run to photograph."""
+
+    run: RunPath
+    """The run directory."""
+    output: str
+    """Folder of the pictures."""
+
+
+class EvaluateConfig(Section):
+    """What to measure of a trained run."""
+
+    run: RunPath
+    """The run directory."""
+    checkpoint: str | None
+    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    ensemble: bool
+    """Also the mean of the predictions of the cycles."""
+    ranking: bool
+    """Also how well the best of the whole catalogue are what people liked."""
+    top_k: Positive
+    """Items that ranking looks at for each user."""
+    liked: float
+    """The lowest held-out rating of an item that somebody liked."""
+
+
+def _input_named(value: object) -> object:
+    if value is None:
+        raise ValueError("say which: input=<CSV or Parquet file with a user and an item a row>")
+    return value
+
+
+def _output_named(value: object) -> object:
+    if value is None:
+        raise ValueError("say where to: output=<file>.parquet or <file>.csv")
+    return value
+
+
+class PairColumnsConfig(Section):
+    """Which columns of the pairs are what."""
+
+    user: str | None
+    """null: `user`, `user_id`, `userId`, or the name that the run's own data has."""
+    item: str | None
+    """null: `item`, `movie`, `item_id`, `movieId` or so, or the name in the run's own data."""
+    timestamp: str | None
+    """Seconds since 1970; null: `timestamp`, where the model asks for it."""
+
+
+class PredictConfig(Section):
+    """Which pairs to predict."""
+
+    run: RunPath
+    """The run directory."""
+    checkpoint: str | None
+    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    input: Annotated[str, BeforeValidator(_input_named)]
+    """The pairs."""
+    output: Annotated[str, BeforeValidator(_output_named)]
+    """The predictions."""
+    columns: PairColumnsConfig
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
+    """One character between two values of text."""
+    overwrite: bool
+    """Replace the output where it is there."""
+    threads: Positive | None
+    """null: all cores."""
+
+
+class RecommendConfig(Section):
+    """Whom to recommend to."""
+
+    run: RunPath
+    """The run directory."""
+    checkpoint: str | None
+    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    user: RawId | None
+    """A user by its id; `all`: every user."""
+    ratings: dict[RawId, float | int] | str | None
+    """Of a new person."""
+    top_k: int
+    """How many."""
+    seen: Literal["all", "train", "none"]
+    """Which rated items to leave out."""
+    output: str | None
+    """A file for the recommendations."""
+    overwrite: bool
+    """Replace the output where it is there."""
+    threads: Positive | None
+    """null: all cores."""
+
+    @field_validator("top_k")
+    @classmethod
+    def _some(cls, value: int) -> int:
+        if value < 1:
+            raise ValueError("at least 1 is needed")
+        return value
+
+    @model_validator(mode="after")
+    def _one_person(self) -> Self:
+        if (self.user is None) == (self.ratings is None):
+            raise ValueError(
+                "say one of user and ratings: user=<id>, user=all output=<file>, "
+                "ratings={1:5,50:4} (item id:rating) or ratings=<file>.csv"
+            )
+        if self.user == "all" and self.output is None:
+            raise ValueError("user=all needs output=<file>.parquet or <file>.csv")
+        return self
+
+
+class ExportConfig(Section):
+    """Which run to export, and how."""
+
+    run: RunPath
+    """The run directory."""
+    checkpoint: str | None
+    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    format: Literal["onnx", "safetensors"]
+    """Of the model."""
+    output: str | None
+    """Folder of the export; null: <run>/export_<format>."""
+    overwrite: bool
+    """Replace files of an earlier export."""
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("say which: format=onnx or format=safetensors")
+        return value

@@ -1,0 +1,67 @@
+"""Item and user metadata in files of the user's."""
+
+from pathlib import Path
+
+import polars as pl
+
+from lightning_collab.config.data import OwnFileConfig
+from lightning_collab.data.sources.movielens import release_year
+from lightning_collab.data.text_columns import READ_ERRORS, check_file
+from lightning_collab.errors import DataError
+
+
+def read_side_file(
+    path: Path, config: OwnFileConfig, side: str, id_kind: pl.DataType
+) -> pl.DataFrame:
+    """Features of users or items, as `RatingTable` has them.
+
+    Args:
+        path: of a CSV or Parquet file with one line for each.
+        config: the `data` section; the id has the same name here as among the ratings.
+        side: `user` or `item`.
+        id_kind: Int64 or String.
+
+    Returns:
+        The id under the name of the side, then the other columns under their own names; `genres`
+        such as `Drama|War` as a list, and `year` from the title where there is no such column.
+
+    Raises:
+        DataError: the file is missing or cannot be read, an id does not parse or comes twice.
+    """
+    check_file(path)
+    parquet = path.suffix.lower() in (".parquet", ".pq")
+    try:
+        frame = pl.read_parquet(path) if parquet else _text(path, config)
+    except READ_ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be read: {reason}") from error
+    theirs = getattr(config.columns, side)
+    names = [name for name in (theirs, side) if isinstance(name, str)]
+    name = next((each for each in names if each in frame.columns), None)
+    if name is None:
+        raise DataError(f"{path}: no column {names[0]!r}; it has {', '.join(frame.columns)}")
+    others = [each for each in frame.columns if each not in (name, side)]
+    ids = frame[name].cast(id_kind, strict=False)
+    if ids.has_nulls():
+        row = int(ids.is_null().arg_max() or 0)
+        raise DataError(f"{path}, row {row + 1}: {frame[name][row]!r} is not a valid {side}")
+    if ids.is_duplicated().any():
+        raise DataError(f"{path}: {side} {ids.filter(ids.is_duplicated())[0]!r} comes twice")
+    frame = frame.select(ids.alias(side), *others)
+    if frame.schema.get("genres") == pl.String:
+        frame = frame.with_columns(pl.col("genres").str.split("|").fill_null([]))
+    if "year" in others:
+        frame = frame.with_columns(pl.col("year").cast(pl.Int32, strict=False))
+    elif frame.schema.get("title") == pl.String:
+        frame = frame.with_columns(year=release_year(pl.col("title")))
+    return frame
+
+
+def _text(path: Path, config: OwnFileConfig) -> pl.DataFrame:
+    return pl.read_csv(
+        path,
+        separator=config.delimiter,
+        encoding=config.encoding,
+        infer_schema_length=None,
+        try_parse_dates=False,
+    )

@@ -1,0 +1,241 @@
+"""A user whom the model was not trained on, from a few ratings: one user vector is solved for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from lightning_collab.data.text_columns import READ_ERRORS, check_file
+from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.errors import DataError, NotFoundError
+from lightning_collab.inference.lookup import row_of_title, rows_of_ids
+from lightning_collab.inference.pairs_file import USUAL_NAMES
+from lightning_collab.models.item_scores import ItemScores, UserRows, rate_rows
+
+if TYPE_CHECKING:
+    from lightning_collab.inference.trained_run import TrainedRun
+
+
+log = logging.getLogger(__name__)
+
+NAMED = 5
+"""Unknown items that a warning names."""
+
+
+def read_own_ratings(run: TrainedRun, path: Path) -> dict[Any, float]:
+    """The ratings in a file of one person.
+
+    Args:
+        run: the trained run.
+        path: CSV with a first line of names, or Parquet: `rating`, and `item` (or `movieId` or so)
+            or `title`, which is found as people type it.
+
+    Returns:
+        Raw item id -> rating. Items that the run does not know are left out, and that is said.
+
+    Raises:
+        DataError: the file is missing, empty or not readable, or has a rating that is no number.
+        NotFoundError: the run knows none of the items.
+    """
+    table = _read(path)
+    ratings = table[_column(table, path, ("rating",))].cast(pl.Float64, strict=False)
+    if ratings.null_count():
+        first = int(ratings.is_null().arg_max() or 0)
+        raise DataError(f"{path}, row {first + 1} below the names: the rating is no number")
+    name = _column(table, path, (*USUAL_NAMES["item"], "title"))
+    by_title = name.lower() == "title"
+    found: dict[Any, float] = {}
+    unknown = []
+    for raw, rating in zip(table[name].to_list(), ratings.to_list(), strict=True):
+        try:
+            row = (
+                row_of_title(run, str(raw))
+                if by_title
+                else int(rows_of_ids(run.item_vocabulary, [raw])[0])
+            )
+        except NotFoundError as error:
+            log.warning("%s", error)
+            row = UNKNOWN_ROW
+        if row == UNKNOWN_ROW:
+            unknown.append(str(raw))
+        else:
+            found[run.item_vocabulary.ids[row - 1]] = rating
+    if not found:
+        raise NotFoundError(
+            f"{path}: the run knows none of the {len(table)} items in column {name!r}; its ids "
+            f"are like {', '.join(map(str, run.item_vocabulary.ids.head(3).to_list()))}"
+        )
+    if unknown and not by_title:
+        more = ", ..." if len(unknown) > NAMED else ""
+        log.warning(
+            "%s: %d of %d items are not known to the run and left out: %s%s",
+            path,
+            len(unknown),
+            len(table),
+            ", ".join(unknown[:NAMED]),
+            more,
+        )
+    return found
+
+
+def _read(path: Path) -> pl.DataFrame:
+    check_file(path)
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            table = pl.read_parquet(path, glob=False)
+        else:
+            table = pl.read_csv(path, infer_schema=False, glob=False)
+    except pl.exceptions.NoDataError:
+        raise DataError(f"{path}: the file is empty") from None
+    except READ_ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be read: {reason}") from error
+    if table.is_empty():
+        raise DataError(f"{path}: no rows")
+    return table
+
+
+def _column(table: pl.DataFrame, path: Path, names: tuple[str, ...]) -> str:
+    for name in table.columns:
+        if name.lower().replace("_", "") in names:
+            return name
+    raise DataError(
+        f"{path}: no column named {' or '.join(names)}; it has "
+        f"{', '.join(map(repr, table.columns))}"
+    )
+
+
+MAX_ITERATIONS = 200
+TOLERANCE = 1e-6
+MEASURED_ON = 100_000
+"""About how many ratings the error is measured on."""
+LEAST_VARIANCE = 1e-3
+"""Of a direction in which the trained users do not differ, as a share of the mean variance."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedUsers:
+    """What is expected of a user of a trained model before any rating is known.
+
+    The vectors x_u of the trained users (factors and bias, whatever the model has, features
+    included) are taken as draws from N(mean, factor factor'). A new person's x is the most likely
+    one given this and ratings with an error of variance s^2, the mean being that of the unknown
+    row, so that no ratings at all give what the model predicts for an unknown user:
+
+        min_x sum_i (r_i - rating(x, q_i))^2 + s^2 (x - mean)' (factor factor')^-1 (x - mean)
+
+    For a linear output this is ridge regression, for a sigmoid one a few quasi-Newton steps. The
+    prior is made of the trained users and not of the optimiser's weight decay, which says little
+    of somebody with few ratings: see docs/using-a-model.md for what either reaches.
+
+    Attributes:
+        groups: names of the model's tables.
+        widths: of a row of each.
+        mean: float64 [sum of widths].
+        factor: float64 [sum of widths, sum of widths], lower triangular.
+    """
+
+    groups: tuple[str, ...]
+    widths: tuple[int, ...]
+    mean: Tensor
+    factor: Tensor
+
+    @classmethod
+    def of(cls, scores: ItemScores) -> TrainedUsers:
+        """The mean and the covariance of a model's users.
+
+        Args:
+            scores: of the trained model.
+
+        Raises:
+            NotFoundError: the model has no factors of items, so nothing can be said of a person
+                but what it says of everybody.
+        """
+        if "embeddings" not in scores.tables:
+            raise NotFoundError(
+                f"{type(scores.model).__name__} is a model without item factors: it cannot learn "
+                "of a new person from ratings; use a run of another model"
+            )
+        users = [table["users"].double() for table in scores.tables.values()]
+        known = torch.cat([table[1:] for table in users], dim=1)
+        covariance = torch.cov(known.T).reshape(known.shape[1], known.shape[1])
+        covariance.diagonal().add_(LEAST_VARIANCE * covariance.diagonal().mean() + 1e-12)
+        return cls(
+            tuple(scores.tables),
+            tuple(table.shape[1] for table in users),
+            torch.cat([table[0] for table in users]),
+            torch.linalg.cholesky(covariance),
+        )
+
+    def rows_of_person(
+        self, scores: ItemScores, items: Tensor, ratings: Tensor, error_variance: float
+    ) -> UserRows:
+        """The table rows of one person.
+
+        Args:
+            scores: of the trained model.
+            items: int64 [n], rows of the model.
+            ratings: float32 [n].
+            error_variance: s^2, of what the model leaves unexplained, in squared rating units.
+        """
+        # x = mean + factor z, so that z has the unit matrix as its prior and is easily searched.
+        z = torch.zeros(len(self.mean), requires_grad=True)
+        mean, factor = self.mean.float(), self.factor.float()
+        of_items = [scores.tables[group]["items"][items] for group in self.groups]
+
+        def rows_of(z: Tensor) -> UserRows:
+            parts = torch.split(mean + factor @ z, list(self.widths))
+            return dict(zip(self.groups, (part[None] for part in parts), strict=True))
+
+        optimizer = torch.optim.LBFGS(
+            [z],
+            max_iter=MAX_ITERATIONS,
+            tolerance_grad=TOLERANCE,
+            tolerance_change=TOLERANCE,
+            line_search_fn="strong_wolfe",
+        )
+
+        def objective() -> Tensor:
+            optimizer.zero_grad()
+            own = rows_of(z)
+            pairs = {
+                group: (own[group].expand(len(items), -1), fixed)
+                for group, fixed in zip(self.groups, of_items, strict=True)
+            }
+            errors = rate_rows(scores.model, pairs) - ratings
+            loss = errors.square().sum() + error_variance * z.square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        with torch.enable_grad():
+            optimizer.step(objective)  # type: ignore[no-untyped-call]
+        return rows_of(z.detach())
+
+
+def error_variance(run: TrainedRun) -> float:
+    """The mean squared error of a run on ratings that it was not trained on.
+
+    Args:
+        run: the trained run.
+
+    Returns:
+        On the held-out ratings of known users and items; where there are none, on the training
+        ratings, which is too little.
+
+    Raises:
+        CheckpointError: the run does not know what its users have rated.
+    """
+    history = run.history
+    chosen = np.flatnonzero(history.held_out) if history.held_out.any() else np.arange(len(history))
+    chosen = chosen[:: max(1, len(chosen) // MEASURED_ON)]
+    users = np.searchsorted(history.starts, chosen, side="right") - 1
+    ids = run.user_vocabulary.decode(users), run.item_vocabulary.decode(history.items[chosen])
+    errors = run.predict(*ids)["prediction"].to_numpy() - history.ratings[chosen]
+    return float(np.mean(errors**2))

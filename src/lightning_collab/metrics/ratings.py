@@ -1,0 +1,111 @@
+"""RMSE and MAE of ratings, exact over ranks, and how often predicted intervals hold."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.data.vocabulary import UNKNOWN_ROW
+
+WARM, COLD = 0, 1
+
+
+class RatingMetrics(Metric):
+    """Root mean squared error and mean absolute error, of all, warm and cold rows.
+
+    A row is cold where its user or its item has no training rating. What is summed is summed in
+    double precision and over all ranks before anything is divided, so that any number of ranks
+    gives the numbers of one.
+
+    Args:
+        prefix: of the names, such as `val/`.
+    """
+
+    full_state_update = False
+    squared: Tensor
+    absolute: Tensor
+    rows: Tensor
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self.prefix = prefix
+        for name in ("squared", "absolute", "rows"):
+            self.add_state(name, torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, batch: RatingBatch) -> None:
+        """Add a batch.
+
+        Args:
+            predicted: float [B], in rating units, as it is to be measured.
+            batch: what it was predicted for, with the true ratings.
+        """
+        errors = (predicted - batch.ratings).double()
+        cold = ((batch.users == UNKNOWN_ROW) | (batch.items == UNKNOWN_ROW)).double()
+        # Both sums at once, with no look at the data: on a GPU nothing waits.
+        kinds = torch.stack([1 - cold, cold])
+        self.squared += kinds @ errors.square()
+        self.absolute += kinds @ errors.abs()
+        self.rows += kinds.sum(1)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The metrics so far, float32 scalars.
+
+        Returns:
+            `rmse` and `mae`; the same with `_warm` and `_cold` behind where there are such rows.
+        """
+        squared, absolute, rows = self.squared, self.absolute, self.rows
+        named = {"": slice(None), "_warm": slice(WARM, COLD), "_cold": slice(COLD, COLD + 1)}
+        metrics = {}
+        for suffix, which in named.items():
+            count = rows[which].sum()
+            if count > 0:
+                mean_square = squared[which].sum() / count
+                metrics[f"{self.prefix}rmse{suffix}"] = mean_square.sqrt().float()
+                metrics[f"{self.prefix}mae{suffix}"] = (absolute[which].sum() / count).float()
+        return metrics
+
+
+INTERVALS = {50: 0.6744897501960817, 80: 1.2815515655446004, 95: 1.959963984540054}
+"""Percent of a normal distribution within so many standard deviations of its mean."""
+
+
+class IntervalCoverage(Metric):
+    """Shares of ratings within the 50, 80 and 95% intervals, and the mean standard deviation.
+
+    Args:
+        prefix: of the names, such as `val/`.
+    """
+
+    full_state_update = False
+    inside: Tensor
+    deviations: Tensor
+    rows: Tensor
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self.prefix = prefix
+        for name, shape in (("inside", (len(INTERVALS),)), ("deviations", ()), ("rows", ())):
+            state = torch.zeros(shape, dtype=torch.float64)
+            self.add_state(name, state, dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, deviations: Tensor, ratings: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            predicted: float [B], centres of the intervals.
+            deviations: float [B], standard deviations.
+            ratings: float [B], what people gave.
+        """
+        distances = (ratings - predicted).abs()
+        for number, width in enumerate(INTERVALS.values()):
+            self.inside[number] += (distances <= width * deviations).sum()
+        self.deviations += deviations.double().sum()
+        self.rows += len(ratings)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Float32 scalars `coverage_50`, `coverage_80`, `coverage_95` and `deviation`."""
+        shares = {
+            f"{self.prefix}coverage_{percent}": (inside / self.rows).float()
+            for percent, inside in zip(INTERVALS, self.inside, strict=True)
+        }
+        return {**shares, f"{self.prefix}deviation": (self.deviations / self.rows).float()}

@@ -1,0 +1,102 @@
+"""Reading checkpoint files, which are never able to run code."""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_collab.errors import CheckpointError
+from lightning_collab.runs.directory import RunDirectory
+
+CHECKPOINTS = ("best", "last")
+NEEDED = ("state_dict", "vocabularies", "config")
+"""What makes a checkpoint one of ours."""
+
+
+def read_checkpoint(
+    path: Path, map_location: Callable[..., Any] | str | None = "cpu", *, mapped: bool = False
+) -> dict[str, Any]:
+    """The content of a checkpoint file: tensors and primitives.
+
+    Args:
+        path: of the file.
+        map_location: as for `torch.load`.
+        mapped: tensors stay in the file until they are looked at, for a rank that needs a part.
+
+    Raises:
+        CheckpointError: there is no such file, or it is cut short or not a checkpoint, or there
+            is something in it that could run code (which then is not run).
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint")
+    _refuse_packed(path)
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to load it all the same.
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        if found is None:
+            raise CheckpointError(
+                f"{path}: not a whole checkpoint of lightning-collab ({path.stat().st_size} bytes)"
+                ": it is not of tensors and plain values alone. Nothing of it was run"
+            ) from error
+        raise CheckpointError(
+            f"{path}: refused: beside tensors and plain values it holds {found[1]}, which could "
+            "run code. Nothing of it was run. No checkpoint of ours has that; get the file again "
+            "from whoever made it, or train anew"
+        ) from error
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path}: not a whole checkpoint of lightning-collab ({path.stat().st_size} bytes): "
+            f"{reason}"
+        ) from error
+    missing = NEEDED if not isinstance(content, dict) else [k for k in NEEDED if k not in content]
+    if missing:
+        raise CheckpointError(
+            f"{path}: a file without a model of ours in it (it has no {' and no '.join(missing)})"
+        )
+    result: dict[str, Any] = content
+    return result
+
+
+def _refuse_packed(path: Path) -> None:
+    """Refuse a file whose members would take more memory than they take on the disk.
+
+    Torch stores tensors as they are; a packed or overlapping member is a bomb.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError):
+        return  # torch says what is wrong
+    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise CheckpointError(
+            f"{path}: refused: it would unpack to more than its {path.stat().st_size:,} bytes, "
+            "and no checkpoint of ours is packed"
+        )
+
+
+def checkpoint_of(run: RunDirectory, which: str) -> Path:
+    """The file that a person means.
+
+    Args:
+        run: the run directory.
+        which: `best`, `last`, or the path of a file.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    if which not in CHECKPOINTS:
+        return Path(which)
+    path = run.checkpoints / f"{which}.ckpt"
+    if which == "best" and not path.is_file() and run.last_checkpoint.is_file():
+        raise CheckpointError(
+            f"{path}: there is none, since the run had no validation part; say checkpoint=last"
+        )
+    return path

@@ -1,0 +1,148 @@
+"""What a run leaves behind, and where in it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_collab.config import RunConfig, validated
+from lightning_collab.errors import CheckpointError
+from lightning_collab.runs.atomic_write import write_whole
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The places in a run directory.
+
+    Attributes:
+        path: of the directory.
+    """
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved config: the run's truth."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_file(self) -> Path:
+        """The final numbers, flat."""
+        return self.path / "metrics.json"
+
+    @property
+    def log_file(self) -> Path:
+        """What was said."""
+        return self.path / "train.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """best.ckpt, last.ckpt, cycle-<n>.ckpt."""
+        return self.path / "checkpoints"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The checkpoint of the epoch with the best validation metric."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def items_file(self) -> Path:
+        """What is known of each item: features, number and mean of its training ratings."""
+        return self.path / "items.parquet"
+
+    @property
+    def users_file(self) -> Path:
+        """What is known of each user: features, number and mean of the training ratings."""
+        return self.path / "users.parquet"
+
+    @property
+    def history_file(self) -> Path:
+        """Who rated what, held-out ratings too."""
+        return self.path / "history.parquet"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures."""
+        return self.path / "figures"
+
+    @property
+    def report_file(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    def check_new(self) -> None:
+        """Refuse to begin a run where there is one, whose checkpoints it would overwrite.
+
+        Raises:
+            CheckpointError: there are checkpoints in the directory.
+        """
+        if any(self.checkpoints.glob("*.ckpt")):
+            raise CheckpointError(
+                f"{self.path}: there is a trained run already; go on with it by "
+                f"resume={self.path}, or remove it, or set hydra.run.dir to another folder"
+            )
+
+    def read_config(self) -> RunConfig:
+        """The config that the run was made with.
+
+        Raises:
+            CheckpointError: this is not a run directory.
+            ConfigError: the config is of another version.
+        """
+        return validated(self.read_plain_config())
+
+    def read_plain_config(self) -> dict[str, Any]:
+        """The config that the run was made with, as plain values, not checked.
+
+        Raises:
+            CheckpointError: this is not a run directory.
+        """
+        try:
+            content = yaml.safe_load(self.config_file.read_text())
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path}: not a run directory (it has no readable config.yaml)"
+            ) from error
+        except yaml.YAMLError as error:
+            raise CheckpointError(f"{self.config_file}: not readable as YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{self.config_file}: not a config")
+        return content
+
+    def write_config(self, config: RunConfig) -> None:
+        """Keep the config of the run, whole or not at all."""
+        write_whole(
+            self.config_file, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        )
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The final numbers.
+
+        Raises:
+            CheckpointError: the run has not ended, or the file is not what was written.
+        """
+        try:
+            metrics = json.loads(self.metrics_file.read_text())
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: no metrics.json; the run has not ended") from error
+        except ValueError as error:
+            raise CheckpointError(f"{self.metrics_file}: not readable as JSON: {error}") from error
+        if not isinstance(metrics, dict):
+            raise CheckpointError(f"{self.metrics_file}: not the numbers of a run")
+        return metrics
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Keep the final numbers, whole or not at all."""
+        write_whole(self.metrics_file, json.dumps(metrics, indent=2) + "\n")

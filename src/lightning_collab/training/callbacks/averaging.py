@@ -1,0 +1,106 @@
+"""Means of the weights over the training: what is validated, kept in checkpoints and used."""
+
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import nn
+from torch.optim.swa_utils import get_ema_avg_fn
+
+from lightning_collab.config import RunConfig
+from lightning_collab.config.optimizer import EMAConfig, NoAveragingConfig, WarmRestartsConfig
+
+
+class RunAveraging(WeightAveraging):
+    """Lightning's averaging, for the weights of a rating model.
+
+    Validation, checkpoints and the end of the run have the mean once it has begun; each checkpoint
+    keeps the weights under training beside it, so that a resumed run goes on with both.
+
+    Lightning averages after validation where it does so by epochs, so that a best checkpoint would
+    hold another mean than the one that was measured; here the last step of an epoch counts. The
+    unknown rows are made anew from the averaged known ones.
+
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        settings = config.averaging
+        assert not isinstance(settings, NoAveragingConfig)
+        self._from_epoch = settings.from_epoch
+        self._every_step = isinstance(settings, EMAConfig)
+        self._cycle_ends: list[float] | None = None
+        if isinstance(settings, EMAConfig):
+            mean = get_ema_avg_fn(settings.decay)  # type: ignore[no-untyped-call]
+            super().__init__(use_buffers=False, avg_fn=mean)
+        else:
+            super().__init__(use_buffers=False)
+            if settings.every == "cycle":
+                assert isinstance(config.scheduler, WarmRestartsConfig)
+                self._cycle_ends = config.scheduler.cycle_ends(config.trainer.max_epochs)
+        self._steps: set[int] | None = None
+        self._first_step = 0
+
+    @property
+    def _begun(self) -> bool:
+        average = self._average_model
+        return average is not None and int(average.n_averaged) > 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Copy the model that is to be averaged, and work out when."""
+        if stage != "fit":
+            return
+        with warnings.catch_warnings():
+            # The tables are not split over ranks here: the config forbids both at once.
+            warnings.filterwarnings("ignore", ".*overrides the configure_model.*")
+            super().setup(trainer, pl_module, stage)
+        steps: int = pl_module.steps_per_epoch  # type: ignore[assignment]
+        self._first_step = self._from_epoch * steps
+        if not self._every_step:
+            ends = self._cycle_ends or range(1, (trainer.max_epochs or 0) + 1)
+            self._steps = {round(end * steps) for end in ends}
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """After each step, or after the last one of an epoch or cycle."""
+        if step_idx is None or step_idx + 1 <= self._first_step:
+            return False
+        return self._steps is None or step_idx + 1 in self._steps
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the mean in the model."""
+        if self._begun:
+            super().on_train_end(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the mean, and the weights under training beside it."""
+        if self._begun and trainer.state.fn == "fit":
+            self._average().fill_unknown_rows()
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with both."""
+        if "averaging_state" in checkpoint and self._average_model is not None:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+    def _average(self) -> Any:
+        assert self._average_model is not None
+        model: nn.Module = self._average_model.module.model  # type: ignore[assignment]
+        return model
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """While training, validate the mean."""
+        # Lightning would put the last mean in place of a checkpoint that is measured afterwards.
+        if self._begun and trainer.state.fn == "fit":
+            self._average().fill_unknown_rows()
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on training where it stood."""
+        if self._begun and trainer.state.fn == "fit":
+            super().on_validation_epoch_end(trainer, pl_module)

@@ -1,0 +1,93 @@
+"""Ctrl-C between two steps: a checkpoint, then the end."""
+
+import logging
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightning_collab.runs.launch import launched
+from lightning_collab.training.sharding.strategy import RowShardingStrategy
+
+log = logging.getLogger(__name__)
+
+SAME_PRESS = 2.0
+"""Seconds within which a second signal is the first one handed on, as torchrun does."""
+
+
+class SaveOnInterrupt(pl.Callback):
+    """At the first Ctrl-C (or SIGTERM) finishes the step under way, saves and stops.
+
+    A second Ctrl-C stops at once. Ranks other than zero leave the signal to rank zero, which ends
+    them after it has saved. Where the tables are split over ranks, all of them have a part in
+    saving, and so they ask one another every `trainer.log_every_n_steps` steps.
+
+    Args:
+        checkpoint: where to save.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+        self.saved = False
+        self._asked_at: float | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen, where this is the main thread (the only one that Python tells of signals)."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        handler = self._ask if trainer.is_global_zero else signal.SIG_IGN
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, handler)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save and stop if asked to."""
+        together = isinstance(trainer.strategy, RowShardingStrategy)
+        asked = self._asked_at is not None
+        if together:
+            due = (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+            asked = due and trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if asked:
+            # Without trainer.save_checkpoint, whose barrier the other ranks would never reach.
+            content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            if trainer.is_global_zero:
+                trainer.strategy.checkpoint_io.save_checkpoint(content, self.checkpoint)
+            if together:
+                trainer.strategy.barrier()
+            self.saved = True
+            raise KeyboardInterrupt
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop listening."""
+        self._restore()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Stop listening."""
+        self._restore()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._asked_at is not None:
+            if now - self._asked_at < SAME_PRESS and launched() is not None:
+                return
+            raise KeyboardInterrupt
+        self._asked_at = now
+        log.warning("stopping after this step (once more to stop at once)")
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()

@@ -1,1 +1,0 @@
-"""What takes the optimiser steps: autograd, compiled autograd, or fused kernels."""

@@ -1,0 +1,1 @@
+"""Kernels of many exact optimizer steps at a time."""

@@ -1,0 +1,239 @@
+"""Rows of tables in the steps of a stretch: which a batch touches, what they missed, their step.
+
+A row is touched only by the batches that have a rating of it: what it has missed meanwhile
+(momentum, moments, weight decay) it takes when it is touched next, and every row at the end, so
+that a step costs what its batch costs whatever the number of rows.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lightning_collab.runs.kernels import INNER
+from lightning_collab.training.fused.adam_rule import adam_catch_up, adam_step
+from lightning_collab.training.fused.sgd_rule import sgd_catch_up, sgd_step
+from lightning_collab.training.fused.update_rule import ADAM, FROZEN, KIND, RESTING, ROW_DECAY
+
+
+class Table(NamedTuple):
+    """A lookup table with what its optimiser remembers.
+
+    Attributes:
+        weight: float [rows, width].
+        first: float [rows, width], momentum or first moment.
+        second: float [rows, width], second moment (of SGD: no rows).
+    """
+
+    weight: NDArray[np.floating]
+    first: NDArray[np.floating]
+    second: NDArray[np.floating]
+
+
+class TrainedRows(NamedTuple):
+    """Users, items, features or periods in a stretch of steps.
+
+    Attributes:
+        ids: int32 [ratings], the row of each rating; of features, which a rating has several of, no
+            ids; of periods, those of each rating side by side.
+        factors: width is the number of factors; of periods 0.
+        bias: width is 1.
+        done: int64 [rows], steps of the stretch that a row has behind it.
+        moving: bool [rows], whether a row has ever been touched.
+        slot: int32 [rows], its place among the rows of the batch, -1 outside it.
+        all_rows: int32 [rows], 0, 1, 2, ...
+        rows: int32 [rows of a batch], the rows of the batch.
+        counts: [rows of a batch], how much the ratings use each: int32, the number of ratings;
+            where there are features float64, and of a feature the sum of x^2 over the ratings.
+        factor_gradients: float [rows of a batch, factors].
+        bias_gradients: float [rows of a batch, 1].
+    """
+
+    ids: NDArray[np.int32]
+    factors: Table
+    bias: Table
+    done: NDArray[np.int64]
+    moving: NDArray[np.bool_]
+    slot: NDArray[np.int32]
+    all_rows: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    counts: NDArray[np.int32] | NDArray[np.float64]
+    factor_gradients: NDArray[np.floating]
+    bias_gradients: NDArray[np.floating]
+
+
+@njit(**INNER)
+def enter(side, first, last):  # type: ignore[no-untyped-def]
+    """Give each row of a batch a place; returns how many rows there are."""
+    return _enter_rows(
+        side.ids[first:last],
+        side.slot,
+        side.rows,
+        side.counts,
+        side.factor_gradients,
+        side.bias_gradients,
+    )
+
+
+@njit(**INNER)
+def _enter_rows(ids, slot, rows, counts, factor_gradients, bias_gradients):  # type: ignore[no-untyped-def]
+    entered = 0
+    for n in range(ids.shape[0]):
+        row = ids[n]
+        place = slot[row]
+        if place < 0:
+            place = entered
+            entered += 1
+            slot[row] = place
+            rows[place] = row
+            counts[place] = 0
+            bias_gradients[place, 0] = 0
+            for f in range(factor_gradients.shape[1]):
+                factor_gradients[place, f] = 0
+        counts[place] += 1
+    return entered
+
+
+@njit(**INNER)
+def leave(side, count, done):  # type: ignore[no-untyped-def]
+    """Take their places from the rows of a batch."""
+    _leave_rows(side.rows, count, side.slot, side.done, side.moving, done)
+
+
+@njit(**INNER)
+def _leave_rows(rows, count, slot, done, moving, steps):  # type: ignore[no-untyped-def]
+    for place in range(count):
+        row = rows[place]
+        slot[row] = -1
+        done[row] = steps
+        moving[row] = True
+
+
+@njit(**INNER)
+def catch_up(side, rows, count, embeddings, biases, step):  # type: ignore[no-untyped-def]
+    """Take the steps before `step` that some rows have missed."""
+    _catch_up_rows(side.factors, rows, count, side.done, side.moving, embeddings, step)
+    _catch_up_rows(side.bias, rows, count, side.done, side.moving, biases, step)
+
+
+@njit(**INNER)
+def _catch_up_rows(table, rows, count, done, moving, rule, step):  # type: ignore[no-untyped-def]
+    numbers, steps, chain = rule.numbers, rule.steps, rule.chain
+    weight, first, second = table.weight, table.first, table.second
+    if numbers[KIND] == FROZEN:
+        return
+    if numbers[KIND] == ADAM:
+        for place in range(count):
+            row = rows[place]
+            if done[row] < step and (moving[row] or numbers[RESTING] == 0):
+                adam_catch_up(weight[row], first[row], second[row], numbers, steps, done[row], step)
+    else:
+        for place in range(count):
+            row = rows[place]
+            if done[row] < step and (moving[row] or numbers[RESTING] == 0):
+                sgd_catch_up(weight[row], first[row], chain, done[row], step)
+
+
+@njit(**INNER)
+def dot(p, q):  # type: ignore[no-untyped-def]
+    """The dot product of two rows."""
+    total = p.dtype.type(0)
+    for f in range(p.shape[0]):
+        total += p[f] * q[f]
+    return total
+
+
+@njit(**INNER)
+def add(gradient, slope, other):  # type: ignore[no-untyped-def]
+    """Add a multiple of a row to a gradient."""
+    for f in range(gradient.shape[0]):
+        gradient[f] += slope * other[f]
+
+
+@njit(**INNER)
+def penalise(side, count, embeddings, biases, of_each):  # type: ignore[no-untyped-def]
+    """Add the gradient of the penalty on touched rows; returns the penalty."""
+    total = 0.0
+    for place in range(count):
+        row, share = side.rows[place], side.counts[place] * of_each
+        total += _pull(
+            side.factor_gradients[place],
+            side.factors.weight[row],
+            embeddings.numbers[ROW_DECAY] * share,
+        )
+        total += _pull(
+            side.bias_gradients[place], side.bias.weight[row], biases.numbers[ROW_DECAY] * share
+        )
+    return total
+
+
+@njit(**INNER)
+def _pull(gradient, weight, decay):  # type: ignore[no-untyped-def]
+    kind = weight.dtype.type
+    squares, factor = kind(0), kind(decay)
+    for f in range(weight.shape[0]):
+        gradient[f] += factor * weight[f]
+        squares += weight[f] * weight[f]
+    return decay / 2 * np.float64(squares)
+
+
+@njit(**INNER)
+def gradient_squares(side, count, embeddings, biases):  # type: ignore[no-untyped-def]
+    """Sum of squares of the gradients of the groups that are trained."""
+    total = 0.0
+    for place in range(count):
+        if embeddings.numbers[KIND] != FROZEN:
+            gradient = side.factor_gradients[place]
+            total += np.float64(dot(gradient, gradient))
+        if biases.numbers[KIND] != FROZEN:
+            total += np.float64(side.bias_gradients[place, 0]) ** 2
+    return total
+
+
+@njit(**INNER)
+def update(side, count, embeddings, biases, step, scale, of_each):  # type: ignore[no-untyped-def]
+    """Move the rows of a batch."""
+    rows, counts = side.rows, side.counts
+    _update_rows(
+        side.factors, rows, counts, count, side.factor_gradients, embeddings, step, scale, of_each
+    )
+    _update_rows(side.bias, rows, counts, count, side.bias_gradients, biases, step, scale, of_each)
+
+
+@njit(**INNER)
+def _update_rows(  # type: ignore[no-untyped-def]
+    table, rows, counts, count, gradients, rule, step, scale, of_each
+):
+    numbers, steps, chain = rule.numbers, rule.steps, rule.chain
+    weight, first, second = table.weight, table.first, table.second
+    if numbers[KIND] == FROZEN:
+        return
+    pull = numbers[ROW_DECAY] * of_each
+    if numbers[KIND] == ADAM:
+        for place in range(count):
+            row = rows[place]
+            adam_step(
+                weight[row],
+                first[row],
+                second[row],
+                gradients[place],
+                numbers,
+                steps,
+                step,
+                scale,
+                pull * counts[place],
+            )
+    else:
+        for place in range(count):
+            row = rows[place]
+            sgd_step(
+                weight[row],
+                first[row],
+                gradients[place],
+                steps,
+                chain,
+                step,
+                scale,
+                pull * counts[place],
+            )

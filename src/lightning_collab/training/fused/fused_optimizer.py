@@ -1,0 +1,280 @@
+"""Many optimiser steps of a factor model as one step of a torch optimiser."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightning_collab.config.optimizer import AdamConfig, Optimizer, SGDConfig
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.models import RatingModel
+from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
+from lightning_collab.models.time_effects import PeriodEffect
+from lightning_collab.training.fused.adam_rule import adam_rule
+from lightning_collab.training.fused.batch_rows import Table, TrainedRows
+from lightning_collab.training.fused.feature_tables import Features, Periods, period_ids
+from lightning_collab.training.fused.features_kernel import (
+    Trained,
+    train_stretch_with_features,
+)
+from lightning_collab.training.fused.kernel import Output, train_stretch
+from lightning_collab.training.fused.mapped_rows import Mapped
+from lightning_collab.training.fused.per_sample import (
+    Rates,
+    Samples,
+    Weights,
+    per_sample_sgd,
+    takes_single_ratings,
+)
+from lightning_collab.training.fused.sgd_rule import sgd_rule
+from lightning_collab.training.fused.update_rule import UpdateRule, frozen_rule
+from lightning_collab.training.fused.workspaces import Workspaces
+from lightning_collab.training.optimizers import build_optimizer
+
+SIDES = ("users", "items")
+Array = NDArray[Any]
+
+
+class Stretch(NamedTuple):
+    """Batches that are taken in one go.
+
+    Attributes:
+        users: int32 [n].
+        items: int32 [n].
+        ratings: float [n].
+        batch_size: ratings in a step; the last may have fewer.
+        factors: float64 [steps], the schedule's factor on every group's learning rate.
+        with_penalties: whether the penalty of each step is wanted.
+        day: int32 [n], where the model has effects of time.
+    """
+
+    users: Tensor
+    items: Tensor
+    ratings: Tensor
+    batch_size: int
+    factors: NDArray[np.float64]
+    with_penalties: bool = False
+    day: Tensor | None = None
+
+
+class StretchLosses(NamedTuple):
+    """What the steps of a stretch saw.
+
+    Attributes:
+        squared_errors: float64 [steps], their sum over each batch, before the step.
+        penalties: float64 [steps], the penalty on touched rows over the batch's size; [0] where it
+            was not asked for.
+        taken: steps taken; fewer than there are where a loss was no number.
+    """
+
+    squared_errors: NDArray[np.float64]
+    penalties: NDArray[np.float64]
+    taken: int
+
+
+class FusedSteps(torch.optim.Optimizer):
+    """SGD or Adam on the tables of a factor model, a whole stretch of batches at each `step`.
+
+    Parameters, groups and state are those of torch's optimisers, by the same names, so that a
+    checkpoint of one engine is one of the other. The kernels work on the tensors' own memory.
+
+    Args:
+        groups: from `parameter_groups`.
+        config: the `optimizer` section.
+        model: whose tables are trained, on the processor, in float32 or float64.
+        lazy: rows that a batch does not touch stay as they are.
+        clip: norm to which gradients are clipped; None: not.
+        threads: that take steps on single ratings at the same time; see `per_sample_sgd`.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        config: Optimizer,
+        model: RatingModel,
+        *,
+        lazy: bool,
+        clip: float | None,
+        threads: int = 1,
+    ) -> None:
+        alike = build_optimizer(groups, config)
+        super().__init__(alike.param_groups, alike.defaults)
+        self.name = type(alike).__name__
+        # torch's optimiser has none where the penalty is a part of the loss; the kernels need it.
+        self._decays = {group["name"]: group["weight_decay"] for group in groups}
+        self._config = config
+        self._model = model
+        self._lazy = lazy
+        self._clip = clip or 0.0
+        self._threads = threads
+        self._effects = [each for each in model.time_effects if isinstance(each, PeriodEffect)]
+        self._with_features = bool(model.features() or self._effects)
+        self._plain = not self._with_features and takes_single_ratings(
+            config, lazy=lazy, clip=self._clip
+        )
+        # Uses of features are no whole numbers.
+        self._work = Workspaces(np.float64 if self._with_features else np.int32)
+        self._features: dict[str, Features] = {}
+        self.losses = StretchLosses(np.zeros(0), np.zeros(0), 0)
+        """Of the last stretch."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of torch's optimiser or of another of these."""
+        super().load_state_dict(state_dict)
+        self._work.clear()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Take the steps of a stretch; `losses` then says what they saw.
+
+        Args:
+            closure: gives the `Stretch`.
+        """
+        assert closure is not None
+        stretch: Stretch = closure()
+        steps = len(stretch.factors)
+        squared_errors = np.zeros(steps)
+        penalties = np.zeros(steps if stretch.with_penalties else 0)
+        if stretch.batch_size == 1 and not stretch.with_penalties and self._plain:
+            taken = self._take_single_ratings(stretch, squared_errors)
+        else:
+            taken = self._take_batches(stretch, squared_errors, penalties)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if "step" in self.state.get(parameter, {}):
+                    self.state[parameter]["step"] += taken
+        self.losses = StretchLosses(squared_errors, penalties, taken)
+
+    def _take_batches(self, stretch: Stretch, squared_errors: Array, penalties: Array) -> int:
+        rules = {group["name"]: self._rule(group, stretch.factors) for group in self.param_groups}
+        factor_rule, bias_rule = rules["embeddings"], rules.get("biases") or frozen_rule()
+        users = self._side("users", stretch.users.numpy(), stretch.batch_size)
+        items = self._side("items", stretch.items.numpy(), stretch.batch_size)
+        settings = (
+            stretch.ratings.numpy(),
+            self._output(),
+            stretch.batch_size,
+            self._lazy,
+            self._clip,
+            squared_errors,
+            penalties,
+        )
+        taken: int
+        if not self._with_features:
+            taken = train_stretch(users, items, factor_rule, bias_rule, *settings)
+            return taken
+        user_features, users_mapped = self._side_features("users", users)
+        item_features, items_mapped = self._side_features("items", items)
+        effects = self._effects
+        periods = Periods.of(effects, users.bias, self._table)
+        of_time = self._work.rows(
+            "periods",
+            period_ids(effects, RatingBatch(*stretch[:3], stretch.day)),
+            periods.no_factors,
+            periods.bias,
+            min(len(periods.bias.weight), stretch.batch_size * len(effects)),
+        )
+        trained = Trained(
+            (users, items, user_features, item_features, of_time),
+            (factor_rule, factor_rule, factor_rule, factor_rule, frozen_rule()),
+            bias_rule,
+        )
+        taken = train_stretch_with_features(trained, users_mapped, items_mapped, *settings)
+        periods.give_back()
+        return taken
+
+    def _take_single_ratings(self, stretch: Stretch, squared_errors: Array) -> int:
+        rates = {"embeddings": (0.0, 0.0), "biases": (0.0, 0.0)}
+        for group in self.param_groups:
+            if any(parameter.requires_grad for parameter in group["params"]):
+                name = group["name"]
+                rates[name] = (group.get("initial_lr", group["lr"]), self._decays[name])
+        tables = self._model.lookup_tables()
+        weights = {
+            name: [tables[name][side].weight.detach().numpy() for side in SIDES] for name in tables
+        }
+        factors = weights["embeddings"]
+        none = np.zeros((0, 1), factors[0].dtype)
+        (rate, decay), (bias_rate, bias_decay) = rates["embeddings"], rates["biases"]
+        return per_sample_sgd(
+            Samples(
+                stretch.users.numpy().astype(np.int32, copy=False),
+                stretch.items.numpy().astype(np.int32, copy=False),
+                stretch.ratings.numpy(),
+                stretch.factors,
+            ),
+            Weights(*factors, *weights.get("biases", (none, none))),
+            Rates(rate, bias_rate, decay, bias_decay),
+            self._output(),
+            squared_errors,
+            self._threads,
+        )
+
+    def _rule(self, group: dict[str, Any], factors: NDArray[np.float64]) -> UpdateRule:
+        if not any(parameter.requires_grad for parameter in group["params"]):
+            on_rows = self._config.decay == "touched_rows"
+            return frozen_rule(self._decays[group["name"]] if on_rows else 0.0)
+        rates = group.get("initial_lr", group["lr"]) * factors
+        decay = self._decays[group["name"]]
+        match self._config:
+            case SGDConfig():
+                return sgd_rule(self._config, rates, decay)
+            case AdamConfig():
+                state = self._state(group["params"][0])
+                return adam_rule(self._config, rates, decay, int(state["step"]))
+
+    def _state(self, parameter: nn.Parameter) -> dict[str, Any]:
+        """What torch's optimiser would remember of a parameter, zeros at first."""
+        state: dict[str, Any] = self.state[parameter]
+        if isinstance(self._config, AdamConfig):
+            if not state:
+                state["step"] = torch.tensor(0.0, dtype=torch.float32)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        elif state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        return state
+
+    def _output(self) -> Output:
+        if isinstance(self._model, EmbeddingDotBias):
+            output = self._model.output
+            if output.kind == "sigmoid":
+                return Output(True, float(output.low), float(output.span))
+            return Output(False, float(output.mean_rating), 1.0)
+        return Output(False, 0.0, 1.0)
+
+    def _side(self, side: str, ids: Array, batch_size: int) -> TrainedRows:
+        tables = self._model.lookup_tables()
+        factors = self._table(tables["embeddings"][side].weight)
+        rows = len(factors.weight)
+        if "biases" in tables:
+            bias = self._table(tables["biases"][side].weight)
+        else:
+            zeros = np.zeros((rows, 1), factors.weight.dtype)
+            bias = Table(zeros, zeros, zeros[:0])
+        return self._work.rows(side, ids, factors, bias, min(rows, batch_size))
+
+    def _side_features(self, side: str, own: TrainedRows) -> tuple[TrainedRows, Mapped]:
+        features = self._features.get(side)
+        if features is None or len(features.mapped.factors) != len(own.rows):
+            features = self._features[side] = Features.of(self._model, side, len(own.rows))
+        tables = features.tables(self._model, side, self._table)
+        ids = np.zeros(0, np.int32)
+        return self._work.rows(f"{side} features", ids, *tables, features.used), features.mapped
+
+    def _table(self, parameter: Tensor) -> Table:
+        weight = parameter.detach().numpy()
+        nothing = weight[:0]
+        if not parameter.requires_grad:
+            return Table(weight, nothing, nothing)
+        assert isinstance(parameter, nn.Parameter)
+        if isinstance(self._config, AdamConfig):
+            state = self._state(parameter)
+            return Table(weight, state["exp_avg"].numpy(), state["exp_avg_sq"].numpy())
+        if self._config.momentum:
+            return Table(weight, self._state(parameter)["momentum_buffer"].numpy(), nothing)
+        # The kernels write a momentum that is multiplied by 0 before it is read.
+        return Table(weight, np.zeros_like(weight), nothing)

@@ -1,0 +1,1 @@
+"""LightningModules: one for each way in which a model is trained."""

@@ -1,0 +1,147 @@
+"""Factors by Gibbs sampling: one epoch is one sweep."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+from lightning_collab.config import RunConfig
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.data.features import FeatureSet
+from lightning_collab.data.vocabulary import Vocabulary
+from lightning_collab.metrics.ratings import IntervalCoverage
+from lightning_collab.models.bayesian_factors import BayesianFactors
+from lightning_collab.training.modules.rating_module import RatingModule
+from lightning_collab.training.solvers.gibbs_sampler import GibbsSampler, check_memory
+
+
+class BayesianModule(RatingModule):
+    """Gibbs sampling inside Lightning's loop.
+
+    The sampler is an optimiser under manual optimisation; its batch is the whole training part. The
+    training loss is that of the latest sample; the validation numbers are those of the average over
+    the samples so far.
+
+    Args:
+        model: takes the samples.
+        config: of the run.
+        rating_range: lowest and highest rating.
+        vocabularies: `users` and `items`.
+        features: of users and items, and effects of time.
+
+    Raises:
+        TrainingError: the samples, or blocks of features, need more memory than there is.
+    """
+
+    automatic_optimization = False
+
+    def __init__(
+        self,
+        model: BayesianFactors,
+        config: RunConfig,
+        *,
+        rating_range: tuple[float, float],
+        vocabularies: dict[str, Vocabulary],
+        features: FeatureSet,
+    ) -> None:
+        super().__init__(model, config, rating_range=rating_range, vocabularies=vocabularies)
+        check_memory(model, features)
+        self._features = features
+        self._averages: dict[int, RunningAverage] = {}
+        self.val_coverage = IntervalCoverage("val/")
+        self.test_coverage = IntervalCoverage("test/")
+
+    @property
+    def bayesian(self) -> BayesianFactors:
+        """The model by its type."""
+        assert isinstance(self.model, BayesianFactors)
+        return self.model
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The sampler."""
+        return GibbsSampler(
+            self.bayesian,
+            self._features,
+            seed=self.config.seed,
+            threads=self.config.trainer.threads,
+        )
+
+    def training_step(self, batch: RatingBatch, batch_idx: int) -> None:
+        """One sweep."""
+        sampler: Any = self.optimizers()
+
+        def ratings() -> RatingBatch:
+            return batch
+
+        sampler.step(closure=ratings)
+        chain = sampler.optimizer.chain
+        squared_error = torch.tensor(chain.squared_error, dtype=torch.float64)
+        self.count_squared_errors(squared_error.to(self.device), len(batch.ratings))
+        self.log_dict({f"chain/{name}": value for name, value in chain.traces().items()})
+        self.log("chain/samples", self.bayesian.kept.float())
+
+    def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
+        """Add a batch to the validation metrics; in training at the cost of one sample."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            predicted, deviations = self.bayesian.predict_with_deviation(batch)
+            self.val_coverage.update(predicted, deviations, batch.ratings)
+        else:
+            average = self._averages.setdefault(batch_idx, RunningAverage())
+            predicted = average.predict(self.bayesian, batch)
+        self.val_loss.update(predicted, batch.ratings)
+        self.val_metrics.update(predicted.clamp(*self.rating_range), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log and reset the validation metrics, and coverage where it was measured."""
+        super().on_validation_epoch_end()
+        self._log_coverage(self.val_coverage)
+
+    def test_step(self, batch: RatingBatch, batch_idx: int) -> None:
+        """Add a batch to the test metrics."""
+        predicted, deviations = self.bayesian.predict_with_deviation(batch)
+        self.test_coverage.update(predicted, deviations, batch.ratings)
+        self.test_metrics.update(predicted.clamp(*self.rating_range), batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log and reset the test metrics and coverage."""
+        super().on_test_epoch_end()
+        self._log_coverage(self.test_coverage)
+
+    def _log_coverage(self, coverage: IntervalCoverage) -> None:
+        if coverage.update_called and coverage.rows > 0:
+            self.log_dict(coverage.compute())
+            coverage.reset()
+
+    def advice_on_divergence(self) -> str:
+        """What to do when the loss is no longer a number."""
+        return "the chain has diverged: lower model.factors, or try another seed"
+
+
+class RunningAverage:
+    """The average prediction of one batch over the samples so far, a sample at a time."""
+
+    def __init__(self) -> None:
+        self._total: Tensor | None = None
+        self._seen = (0, 1)
+
+    def predict(self, model: BayesianFactors, batch: RatingBatch) -> Tensor:
+        """What `model(batch)` gives, from the sum that is kept and the samples since.
+
+        Args:
+            model: with its samples.
+            batch: always the same one.
+
+        Returns:
+            float [B].
+        """
+        count, stride = int(model.kept), int(model.stride)
+        if count == 0:
+            return model(batch)  # type: ignore[no-any-return]
+        known, known_stride = self._seen
+        if self._total is None or stride != known_stride or count < known:
+            self._total = model.sum_of_samples(batch, 0, count)
+        else:
+            self._total = self._total + model.sum_of_samples(batch, known, count)
+        self._seen = (count, stride)
+        return model.mean_of(self._total, count)

@@ -1,0 +1,105 @@
+"""Training by gradient descent: mean squared error, autograd, any optimiser and schedule."""
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from lightning_collab.config import RunConfig
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.data.vocabulary import Vocabulary
+from lightning_collab.models import RatingModel
+from lightning_collab.models.rating_model import EmbeddedBatch
+from lightning_collab.training.modules.rating_module import RatingModule
+from lightning_collab.training.optimizers import build_optimizer, parameter_groups
+from lightning_collab.training.schedules import Schedule, build_schedule
+from lightning_collab.training.sharding.sharded_table import is_sharded, shard_tables
+from lightning_collab.training.sharding.strategy import RowShardingStrategy
+
+
+class GradientModule(RatingModule):
+    """Mean squared error by gradient descent on batches.
+
+    Args:
+        model: what is trained.
+        config: of the run.
+        rating_range: lowest and highest rating.
+        vocabularies: `users` and `items`.
+        steps_per_epoch: optimiser steps in an epoch, which schedules count in.
+        schedule: in place of the config's.
+    """
+
+    def __init__(
+        self,
+        model: RatingModel,
+        config: RunConfig,
+        *,
+        rating_range: tuple[float, float],
+        vocabularies: dict[str, Vocabulary],
+        steps_per_epoch: int,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(model, config, rating_range=rating_range, vocabularies=vocabularies)
+        self.steps_per_epoch = steps_per_epoch
+        self.schedule = schedule or build_schedule(
+            config.scheduler,
+            lr=config.optimizer.lr,
+            steps_per_epoch=steps_per_epoch,
+            max_epochs=config.trainer.max_epochs,
+        )
+        for tables in model.lookup_tables().values():
+            for table in tables.values():
+                table.sparse = config.optimizer.sparse_gradients
+        on_rows = config.optimizer.decay == "touched_rows"
+        groups = parameter_groups(model, config.optimizer)
+        decays = {group["name"]: group["weight_decay"] for group in groups}
+        self._row_decay = {name: decay for name, decay in decays.items() if decay and on_rows}
+
+    def configure_model(self) -> None:
+        """Split the tables over the ranks where the strategy asks for it, once."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, RowShardingStrategy) and not is_sharded(self.model):
+            shard_tables(self.model, strategy.row_mesh)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser over the named groups, its rates following the schedule at each step."""
+        groups = parameter_groups(self.model, self.config.optimizer)
+        optimizer = build_optimizer(groups, self.config.optimizer)
+        # A plain function: LambdaLR would keep anything else in the checkpoint.
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
+        """The loss of this rank's share, scaled so that the mean over ranks is the batch's mean."""
+        embedded = self.model.embed(batch)
+        rated = self.model.rate(embedded.rows, batch, embedded.effects)
+        squared_errors = (rated - batch.ratings).square().sum()
+        self.count_squared_errors(squared_errors, len(batch.ratings))
+        total = squared_errors + self._penalty(embedded, len(batch.ratings))
+        return total * (self.trainer.world_size / batch.whole_size)
+
+    def _penalty(self, embedded: EmbeddedBatch, count: int) -> Tensor | float:
+        """Weight decay that is on the rows a batch touches: decay / 2 * |row|^2 for each rating.
+
+        The gradient on a row is decay * row times the share of the batch's ratings that touch it;
+        the layers that every rating touches are decayed as by the form `gradient`.
+        """
+        penalty: Tensor | float = 0.0
+        touched = self.model.touched_squares(embedded) if self._row_decay else {}
+        for name, decay in self._row_decay.items():
+            if name in touched:
+                squares = touched[name]
+            else:
+                parameters = self.model.parameter_groups()[name]
+                squares = torch.stack([each.square().sum() for each in parameters]).sum() * count
+            penalty = penalty + decay / 2 * squares
+        return penalty
+
+    def advice_on_divergence(self) -> str:
+        """What to do when the loss is no longer a number."""
+        return (
+            f"the learning rate {self.config.optimizer.lr:g} is too high for this model: lower "
+            "optimizer.lr, or let scripts/find_lr.py suggest one"
+        )

@@ -1,0 +1,41 @@
+"""Factors by linear regression: one epoch is one sweep over users and items."""
+
+import torch
+from torch import Tensor
+
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.models.least_squares_factors import LeastSquaresFactors
+from lightning_collab.training.modules.rating_module import RatingModule
+from lightning_collab.training.solvers.least_squares import AlternatingLeastSquares
+
+
+class LeastSquaresModule(RatingModule):
+    """Alternating ridge regression inside Lightning's loop.
+
+    The solver is an optimiser under manual optimisation, so that checkpoints, step counts and
+    resume work as for any other model. Its batch is the whole training part.
+    """
+
+    automatic_optimization = False
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The solver."""
+        model = self.model
+        assert isinstance(model, LeastSquaresFactors)
+        return AlternatingLeastSquares(model)
+
+    def training_step(self, batch: RatingBatch, batch_idx: int) -> None:
+        """One sweep; the training loss is that of the factors it ends with."""
+        solver = self.optimizers()
+
+        def ratings() -> RatingBatch:
+            return batch
+
+        solver.step(closure=ratings)  # type: ignore[union-attr]
+        with torch.no_grad():
+            squared_errors: Tensor = (self.model(batch) - batch.ratings).square().sum()
+        self.count_squared_errors(squared_errors, len(batch.ratings))
+
+    def advice_on_divergence(self) -> str:
+        """What to do when the loss is no longer a number."""
+        return "the regressions have no solution: raise model.penalty"

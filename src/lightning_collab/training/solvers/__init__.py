@@ -1,0 +1,1 @@
+"""Optimizers whose step is a sweep: alternating least squares, Gibbs sampling."""

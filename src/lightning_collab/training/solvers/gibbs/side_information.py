@@ -1,0 +1,208 @@
+"""Links: regressions of rows on features, as part of the prior mean of the rows.
+
+The rows W of one side have the prior W = 1 m' + sum over blocks of F B + E, with the rows of E from
+N(0, P^-1). Each link matrix B has the prior N(0, (lambda P)^-1) in every row, and its precision
+lambda a Gamma prior. With several blocks each B is drawn given the others.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.sparse import csc_array
+
+from lightning_collab.training.solvers.gibbs.hyperpriors import GammaPrior
+from lightning_collab.training.solvers.gibbs.normals import Floats, Streams, fill_normals, normals
+
+COLUMN_PARTS = 4
+"""Parts of the columns that are shared out to threads; fixed, so that threads change no number."""
+SMALLEST_EIGENVALUE = 1e-7
+"""Of those of F'F, as a share of the largest; directions below it have no part in F."""
+
+
+class Link(ABC):
+    """One block of features and its link matrix.
+
+    Attributes:
+        name: of the block.
+        matrix: float64 [dimensions, width], B.
+        precision: lambda.
+        mapped: float64 [rows, width], F B.
+    """
+
+    def __init__(self, name: str, rows: int, dimensions: int, width: int) -> None:
+        self.name = name
+        self.matrix: Floats = np.zeros((dimensions, width))
+        self.precision = 1.0
+        self.mapped: Floats = np.zeros((rows, width))
+
+    def draw(self, left: Floats, root: Floats, prior: GammaPrior, streams: Streams) -> None:
+        """Draw B given lambda, then lambda given B.
+
+        Args:
+            left: float64 [rows, width], the rows less all of their prior mean but F B; row 0 is 0.
+            root: float64 [width, width], lower Cholesky factor of P.
+            prior: of lambda.
+            streams: of random numbers.
+        """
+        # In the coordinates of W root the columns are independent and have unit noise.
+        whitened = self._draw_whitened(left @ root, self.matrix @ root, streams)
+        self.matrix = solve_triangular(root, whitened.T, lower=True, trans="T").T
+        self.mapped = self._map()
+        self.precision = prior.draw(whitened.size, (whitened**2).sum(), streams.generator())
+
+    def restore(self, matrix: Floats, precision: float) -> None:
+        """Take up the state of a chain.
+
+        Args:
+            matrix: B.
+            precision: lambda.
+        """
+        self.matrix = matrix
+        self.precision = precision
+        self.mapped = self._map()
+
+    @abstractmethod
+    def _draw_whitened(self, left: Floats, matrix: Floats, streams: Streams) -> Floats:
+        """B root, given that its rows have the prior N(0, I / lambda) and `left` unit noise."""
+
+    @abstractmethod
+    def _map(self) -> Floats:
+        """F B."""
+
+
+class JointLink(Link):
+    """Draws all of B at once, by noise injection.
+
+    (F'F + lambda I) B = F'(left + E1) + sqrt(lambda) E2 with the rows of E1 and E2 from N(0, P^-1)
+    has exactly the conditional distribution of B as its own (Simm et al. 2017, "Macau: scalable
+    Bayesian factorization with high-dimensional side information using MCMC", equation 6).
+
+    The system changes with lambda at every sweep but its eigenvectors V do not. So B is held in
+    their basis, C = V'B, where F is Z = F V with orthogonal columns of squared length s: the
+    system is diagonal, and a draw costs two products with Z. Directions that F does not reach are
+    left out: nothing depends on them, and their prior is integrated out.
+
+    Args:
+        name: of the block.
+        features: [rows, features].
+        width: of a row.
+    """
+
+    def __init__(self, name: str, features: csc_array, width: int) -> None:
+        rows, columns = features.shape
+        wide = columns > rows
+        gram = (features @ features.T if wide else features.T @ features).toarray()
+        squares, vectors = np.linalg.eigh(gram.astype(np.float64))
+        kept = squares > SMALLEST_EIGENVALUE * max(squares[-1], 1e-300)
+        self._squares: Floats = squares[kept]
+        vectors = vectors[:, kept]
+        self._basis: Floats = np.ascontiguousarray(
+            vectors * np.sqrt(self._squares) if wide else features @ vectors
+        )
+        super().__init__(name, rows, len(self._squares), width)
+
+    def _draw_whitened(self, left: Floats, matrix: Floats, streams: Streams) -> Floats:
+        rows, width = matrix.shape
+        right = self._basis.T @ left
+        # Z'E1 has independent entries of variance s, so that only as many are drawn as B has.
+        right += np.sqrt(self._squares)[:, None] * normals(rows, width, streams.key())
+        right += np.sqrt(self.precision) * normals(rows, width, streams.key())
+        drawn: Floats = right / (self._squares + self.precision)[:, None]
+        return drawn
+
+    def _map(self) -> Floats:
+        mapped: Floats = self._basis @ self.matrix
+        return mapped
+
+
+class RowwiseLink(Link):
+    """Draws one row of B after the other, given all others, in time linear in the entries of F.
+
+    For blocks that are too wide for `JointLink`. Its stationary distribution is the same; it takes
+    a few more sweeps to get there. A solver of the system of noise injection by conjugate
+    gradients would need tens of passes over F for one draw and be inexact; this needs two.
+
+    Args:
+        name: of the block.
+        features: [rows, features].
+        width: of a row.
+    """
+
+    def __init__(self, name: str, features: csc_array, width: int) -> None:
+        rows, columns = features.shape
+        super().__init__(name, rows, columns, width)
+        self._features = features
+        self._squares: Floats = np.zeros(columns)
+        entry_column = np.repeat(np.arange(columns), np.diff(features.indptr))
+        np.add.at(self._squares, entry_column, features.data.astype(np.float64) ** 2)
+
+    def _draw_whitened(self, left: Floats, matrix: Floats, streams: Streams) -> Floats:
+        features = self._features
+        _draw_one_by_one(
+            matrix,
+            left - features @ matrix,
+            features.indptr,
+            features.indices,
+            features.data,
+            self._squares,
+            self.precision,
+            streams.key(),
+        )
+        return matrix
+
+    def _map(self) -> Floats:
+        mapped: Floats = self._features @ self.matrix
+        return mapped
+
+
+@njit(parallel=True, cache=True, fastmath=True)
+def _draw_one_by_one(
+    matrix: Floats,
+    left: Floats,
+    starts: NDArray[np.integer[Any]],
+    rows: NDArray[np.integer[Any]],
+    values: NDArray[np.float32],
+    squares: Floats,
+    precision: float,
+    key: np.uint64,
+) -> None:
+    """Draw each row of a link matrix given all others, in place.
+
+    Args:
+        matrix: float64 [features, width]; the prior of a row is N(0, I / precision).
+        left: float64 [rows, width], with unit noise, less F matrix; kept so.
+        starts: int [features + 1], where the entries of each feature begin.
+        rows: int [entries].
+        values: float32 [entries].
+        squares: float64 [features], sums of squared values.
+        precision: of the prior.
+        key: of the stream of random numbers.
+    """
+    features, width = matrix.shape
+    noise = np.empty((features, width))
+    for d in prange(features):
+        fill_normals(noise[d], key, d)
+    # Columns do not depend on one another; features do.
+    for part in prange(COLUMN_PARTS):
+        first = width * part // COLUMN_PARTS
+        last = width * (part + 1) // COLUMN_PARTS
+        change = np.empty(width)
+        for d in range(features):
+            for k in range(first, last):
+                change[k] = squares[d] * matrix[d, k]
+            for n in range(starts[d], starts[d + 1]):
+                for k in range(first, last):
+                    change[k] += values[n] * left[rows[n], k]
+            total = squares[d] + precision
+            scale = 1.0 / np.sqrt(total)
+            for k in range(first, last):
+                drawn = change[k] / total + noise[d, k] * scale
+                change[k] = drawn - matrix[d, k]
+                matrix[d, k] = drawn
+            for n in range(starts[d], starts[d + 1]):
+                for k in range(first, last):
+                    left[rows[n], k] -= values[n] * change[k]

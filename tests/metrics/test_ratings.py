@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.metrics.ratings import RatingMetrics
+
+ROW = st.tuples(
+    st.integers(0, 2), st.integers(0, 2), st.floats(0.5, 5, width=32), st.floats(0.5, 5, width=32)
+)
+
+
+def batch_of(rows):
+    users, items, ratings, predicted = (list(column) for column in zip(*rows, strict=True))
+    batch = RatingBatch(
+        torch.tensor(users, dtype=torch.int32),
+        torch.tensor(items, dtype=torch.int32),
+        torch.tensor(ratings),
+    )
+    return torch.tensor(predicted), batch
+
+
+@given(parts=st.lists(st.lists(ROW, min_size=1, max_size=8), min_size=1, max_size=4))
+def test_as_by_hand_over_any_batches(parts):
+    metrics = RatingMetrics("val/")
+    for rows in parts:
+        metrics.update(*batch_of(rows))
+    found = {name: float(value) for name, value in metrics.compute().items()}
+    rows = np.array([row for part in parts for row in part], dtype=np.float64)
+    errors = rows[:, 3] - rows[:, 2]
+    cold = (rows[:, 0] == 0) | (rows[:, 1] == 0)
+    expected = {}
+    for suffix, which in (("", cold | True), ("_warm", ~cold), ("_cold", cold)):
+        if which.any():
+            expected[f"val/rmse{suffix}"] = np.sqrt(np.square(errors[which]).mean())
+            expected[f"val/mae{suffix}"] = np.abs(errors[which]).mean()
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_it_starts_anew_after_a_reset():
+    metrics = RatingMetrics("test/")
+    metrics.update(*batch_of([(0, 1, 3.0, 5.0)]))
+    assert set(metrics.compute()) == {"test/rmse", "test/mae", "test/rmse_cold", "test/mae_cold"}
+    metrics.reset()
+    metrics.update(*batch_of([(1, 1, 3.0, 4.0)]))
+    assert set(metrics.compute()) == {"test/rmse", "test/mae", "test/rmse_warm", "test/mae_warm"}

@@ -1,0 +1,150 @@
+"""The same epoch by autograd and by fused kernels, from the same weights and in the same order."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import torch
+from scipy.sparse import random_array
+
+from lightning_collab.config import RunConfig
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.data.features import FeatureBlock, TimeEffect
+from lightning_collab.models import RatingFacts, build_model
+from lightning_collab.training.fused.fused_optimizer import FusedSteps, Stretch
+from lightning_collab.training.modules.gradient_module import GradientModule
+from lightning_collab.training.optimizers import parameter_groups
+
+USERS, ITEMS = 40, 90
+
+
+@dataclass
+class Epoch:
+    """What is left after an epoch."""
+
+    weights: dict[str, torch.Tensor]
+    optimizer: dict
+    losses: np.ndarray
+
+
+def made_up_ratings(count: int, seed: int = 0) -> RatingBatch:
+    """Skewed: a few users and items have most ratings, some have none."""
+    random = np.random.default_rng(seed)
+    users = 1 + (random.random(count) ** 3 * (USERS - 2)).astype(np.int32)
+    items = 1 + (random.random(count) ** 3 * (ITEMS - 2)).astype(np.int32)
+    ratings = random.integers(1, 6, count).astype(np.float32)
+    day = random.integers(100, 130, count).astype(np.int32)
+    return RatingBatch(*map(torch.from_numpy, (users, items, ratings, day)))
+
+
+def made_up_features(*kinds: str) -> dict:
+    """What `RatingFacts` has beside ids; some rows have no feature, some features no row."""
+    known = made_up_ratings(60, seed=9)
+    users, items, day = known.users.numpy(), known.items.numpy(), known.day.numpy()
+    made = {
+        "users": {"user_features": (block_of("history", USERS, 25), block_of("age", USERS, 3))},
+        "items": {"item_features": (block_of("genres", ITEMS, 7),)},
+        "time": {
+            "time_effects": (
+                TimeEffect.fit("day", "users", 2, users, day),
+                TimeEffect.fit("month", "items", 30, items, day),
+            )
+        },
+    }
+    return {key: value for kind in kinds for key, value in made[kind].items()}
+
+
+def block_of(name: str, rows: int, width: int) -> FeatureBlock:
+    matrix = random_array((rows, width), density=0.15, format="csr", dtype=np.float32, rng=width)
+    # As the data's blocks are: the squares of a row sum to 1.
+    squares = np.maximum((matrix**2).sum(1), 1e-9)
+    matrix.data /= np.sqrt(squares).repeat(np.diff(matrix.indptr)).astype(np.float32)
+    return FeatureBlock(name, matrix, pl.Series(range(width)))
+
+
+def module_of(config: RunConfig, steps: int, kind: torch.dtype, features: dict) -> GradientModule:
+    torch.manual_seed(config.seed)
+    facts = RatingFacts(USERS, ITEMS, rating_range=(1.0, 5.0), mean_rating=3.2, **features)
+    module = GradientModule(
+        build_model(config.model, facts),
+        config,
+        rating_range=(1.0, 5.0),
+        vocabularies={},
+        steps_per_epoch=steps,
+    ).to(kind)
+    module._trainer = SimpleNamespace(world_size=1)
+    return module
+
+
+def batches_of(ratings: RatingBatch, size: int, kind: torch.dtype) -> list[RatingBatch]:
+    parts = zip(*(torch.split(each, size) for each in ratings[:4]), strict=True)
+    return [RatingBatch(u, i, r.to(kind), day, 0, len(r)) for u, i, r, day in parts]
+
+
+def by_autograd(config, ratings, size, kind, state=None, first=0, features=None) -> Epoch:
+    batches = batches_of(ratings, size, kind)
+    module = module_of(config, len(batches), kind, features or {})
+    made = module.configure_optimizers()
+    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    if state is not None:
+        take(state, module, optimizer)
+    losses = []
+    for step, batch in enumerate(batches, start=first):
+        for group, base in zip(optimizer.param_groups, scheduler.base_lrs, strict=True):
+            group["lr"] = base * module.schedule(step)
+        before = module._squared_errors.item()
+        loss = module.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        if config.trainer.gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(module.parameters(), config.trainer.gradient_clip_val)
+        optimizer.step()
+        losses.append(module._squared_errors.item() - before)
+    return Epoch(module.model.state_dict(), optimizer.state_dict(), np.array(losses))
+
+
+def by_kernels(
+    config, ratings, size, kind, state=None, first=0, features=None, stretches=1, lazy=False
+) -> Epoch:
+    steps = -(-len(ratings.ratings) // size)
+    module = module_of(config, steps, kind, features or {})
+    groups = parameter_groups(module.model, config.optimizer)
+    clip = config.trainer.gradient_clip_val
+    optimizer = FusedSteps(groups, config.optimizer, module.model, lazy=lazy, clip=clip)
+    if state is not None:
+        take(state, module, optimizer)
+    losses = []
+    per_stretch = -(-steps // stretches)
+    for start in range(0, steps, per_stretch):
+        mine = slice(start * size, (start + per_stretch) * size)
+        count = min(per_stretch, steps - start)
+        factors = np.array([module.schedule(first + start + k) for k in range(count)])
+        users, items, values, day = (each[mine] for each in ratings[:4])
+        stretch = Stretch(users, items, values.to(kind), size, factors, day=day)
+        optimizer.step(closure=lambda stretch=stretch: stretch)
+        assert optimizer.losses.taken == count
+        losses.extend(optimizer.losses.squared_errors)
+    return Epoch(module.model.state_dict(), optimizer.state_dict(), np.array(losses))
+
+
+def take(state: Epoch, module: GradientModule, optimizer: torch.optim.Optimizer) -> None:
+    with torch.no_grad():
+        module.model.load_state_dict(state.weights)
+    optimizer.load_state_dict(state.optimizer)
+
+
+def difference(one: Epoch, two: Epoch) -> float:
+    """The largest of any weight and of anything that the optimiser remembers."""
+    apart = [(one.weights[name] - two.weights[name]).abs().max() for name in one.weights]
+    assert one.optimizer["state"].keys() == two.optimizer["state"].keys()
+    for place, state in one.optimizer["state"].items():
+        other = two.optimizer["state"][place]
+        for name, value in state.items():
+            if value is None:
+                assert other.get(name) is None
+            else:
+                assert value.dtype == other[name].dtype
+                assert value.shape == other[name].shape
+                apart.append((value - other[name]).abs().max())
+    return max(each.item() for each in apart)

@@ -1,0 +1,241 @@
+import numpy as np
+import pytest
+import torch
+from support import composed
+
+from lightning_collab.config import validated
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.errors import ConfigError
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training import build
+from lightning_collab.training.fused.kernel import Output
+from lightning_collab.training.fused.per_sample import (
+    Rates,
+    Samples,
+    Weights,
+    parts,
+    per_sample_sgd,
+    takes_single_ratings,
+)
+from lightning_collab.training.run import train
+
+SINGLE = (
+    "data.batch_size=1",
+    "optimizer=sgd",
+    "optimizer.momentum=0",
+    "optimizer.decay=touched_rows",
+    "optimizer.weight_decay=0.03",
+)
+QUIET = ("callbacks.progress_bar=false", "callbacks.projector=null", "logger=none")
+USERS, ITEMS, WIDTH = 7, 5, 3
+
+
+def drawn(kind, count=60, biased=True):
+    random = np.random.default_rng(0)
+    weights = Weights(
+        *(random.normal(size=(rows, WIDTH)).astype(kind) for rows in (USERS, ITEMS)),
+        *(random.normal(size=(rows if biased else 0, 1)).astype(kind) for rows in (USERS, ITEMS)),
+    )
+    samples = Samples(
+        random.integers(0, USERS, count).astype(np.int32),
+        random.integers(0, ITEMS, count).astype(np.int32),
+        random.integers(1, 6, count).astype(kind),
+        np.linspace(1.0, 0.1, count),
+    )
+    return samples, weights
+
+
+def by_autograd(samples, weights, rates, output):
+    """The same steps by torch: squared error plus decay / 2 times the squared rows."""
+    tables = [torch.tensor(each, requires_grad=True) for each in weights]
+    groups = [
+        {"params": tables[:2], "lr": rates.factors},
+        {"params": tables[2:], "lr": rates.biases},
+    ]
+    optimizer = torch.optim.SGD(groups)
+    base = [group["lr"] for group in groups]
+    losses = []
+    for user, item, rating, factor in zip(*samples, strict=True):
+        p, q, b, c = (
+            table[row] if len(table) else torch.zeros(1, dtype=table.dtype)
+            for table, row in zip(tables, (user, item, user, item), strict=True)
+        )
+        raw = (p * q).sum() + (b + c).sum()
+        predicted = output.low + (output.span * torch.sigmoid(raw) if output.sigmoid else raw)
+        squared_error = (predicted - float(rating)) ** 2
+        penalty = rates.factor_decay / 2 * (p.square().sum() + q.square().sum())
+        penalty = penalty + rates.bias_decay / 2 * (b.square().sum() + c.square().sum())
+        for group, rate in zip(optimizer.param_groups, base, strict=True):
+            group["lr"] = rate * factor
+        optimizer.zero_grad()
+        (squared_error + penalty).backward()
+        optimizer.step()
+        losses.append(squared_error.item())
+    return [table.detach().numpy() for table in tables], losses
+
+
+@pytest.mark.parametrize(
+    ("kind", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)], ids=["double", "single"]
+)
+@pytest.mark.parametrize("output", [Output(True, 0.5, 5.0), Output(False, 3.5, 1.0)])
+@pytest.mark.parametrize("biased", [True, False], ids=["biases", "factors alone"])
+def test_steps_are_those_of_autograd(kind, tolerance, output, biased):
+    rates = Rates(factors=0.05, biases=0.02, factor_decay=0.1, bias_decay=0.3)
+    samples, weights = drawn(kind, biased=biased)
+    expected, losses = by_autograd(samples, weights, rates, output)
+    squared_errors = np.zeros(len(samples.users))
+    taken = per_sample_sgd(samples, weights, rates, output, squared_errors)
+    assert taken == len(samples.users)
+    for mine, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(mine, other, atol=tolerance, rtol=0)
+    np.testing.assert_allclose(squared_errors, losses, atol=100 * tolerance, rtol=0)
+
+
+def test_it_stops_before_a_step_that_is_no_number():
+    samples, weights = drawn(np.float64)
+    samples.ratings[7] = np.nan
+    squared_errors = np.zeros(60)
+    before, *_ = by_autograd(
+        Samples(*(each[:7] for each in samples)), weights, Rates(0.1, 0.1, 0, 0), OUT
+    )
+    assert per_sample_sgd(samples, weights, Rates(0.1, 0.1, 0, 0), OUT, squared_errors) == 7
+    np.testing.assert_allclose(weights.user_factors, before[0], atol=1e-12)
+    assert np.isnan(squared_errors[7])
+
+
+OUT = Output(False, 3.5, 1.0)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_parts_lie_side_by_side_and_have_about_as_many_ratings(threads):
+    users = np.random.default_rng(0).zipf(1.5, 5000).clip(1, 400).astype(np.int32)
+    np.random.default_rng(1).shuffle(renamed := np.arange(401, dtype=np.int32))
+    part, loads = parts(renamed[users], 401, threads)
+    np.testing.assert_array_equal(loads, np.bincount(part[renamed[users]], minlength=threads))
+    assert (np.diff(part) >= 0).all()
+    # A border lies within a row of the best place for it.
+    assert loads.max() - loads.min() <= 2 * np.bincount(users).max()
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_steps_of_threads_are_steps_on_all_ratings_in_an_order_of_their_own(threads):
+    random = np.random.default_rng(0)
+    users = random.integers(1, 40, 3000).astype(np.int32)
+    items = random.integers(1, 30, 3000).astype(np.int32)
+    ratings = random.integers(1, 6, 3000).astype(np.float32)
+    start = [random.normal(0, 0.1, shape) for shape in ((40, 4), (30, 4), (40, 1), (30, 1))]
+    rates = Rates(0.05, 0.05, 0.01, 0.01)
+    (user_part, _), (item_part, _) = parts(users, 40, threads), parts(items, 30, threads)
+    phase = (item_part[items] - user_part[users]) % threads
+    order = np.lexsort((np.arange(3000), user_part[users], phase))
+    outcomes = []
+    for chosen, count in ((np.arange(3000), threads), (np.arange(3000), threads), (order, 1)):
+        weights = Weights(*(each.copy() for each in start))
+        samples = Samples(users[chosen], items[chosen], ratings[chosen], np.ones(3000))
+        squared_errors = np.zeros(3000)
+        taken = per_sample_sgd(samples, weights, rates, OUT, squared_errors, count)
+        assert taken == 3000
+        outcomes.append([*weights, np.sort(squared_errors)])
+    for one, again, in_turn in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(one, again)
+        np.testing.assert_allclose(one, in_turn, atol=1e-12)
+
+
+def test_threads_stop_where_a_loss_is_no_number():
+    random = np.random.default_rng(0)
+    users, items = (random.integers(1, 9, 100).astype(np.int32) for _ in range(2))
+    ratings = np.full(100, 3, np.float32)
+    ratings[50] = np.nan
+    weights = Weights(*(random.normal(0, 0.1, (9, width)) for width in (4, 4, 1, 1)))
+    samples = Samples(users, items, ratings, np.ones(100))
+    assert per_sample_sgd(samples, weights, Rates(0.1, 0.1, 0, 0), OUT, np.zeros(100), 2) < 100
+    assert all(np.isfinite(each).all() for each in weights)
+
+
+def test_several_threads_learn_nearly_as_well_as_one(ml_100k, run_config, tmp_path):
+    rmse = {}
+    for threads in (1, 2, 4):
+        config = run_config(
+            *SINGLE,
+            *QUIET,
+            "model.factors=16",
+            "model.init_range=0.05",
+            "optimizer.lr=0.1",
+            "scheduler.cycle_len=2",
+            "trainer.max_epochs=2",
+            f"training.sgd_threads={threads}",
+        )
+        data = RatingDataModule(ml_100k, config.data, config.split, config.seed)
+        (tmp_path / str(threads)).mkdir()
+        run = RunDirectory(tmp_path / str(threads))
+        rmse[threads] = train(config, run, data=data, test=False)["val/rmse"]
+    assert rmse[1] < 0.93
+    # A pass in which the users of one thread come after those of the other is less well mixed.
+    assert rmse[2] == pytest.approx(rmse[1], abs=0.007)
+    assert rmse[4] == pytest.approx(rmse[1], abs=0.012)
+
+
+def test_a_run_of_several_threads_says_that_its_order_is_another(
+    small_table, run_config, tmp_path, caplog
+):
+    config = run_config(*SINGLE, *QUIET, "trainer.max_epochs=1", "training.sgd_threads=2")
+    config = config.model_copy(
+        update={"scheduler": config.scheduler.model_copy(update={"cycle_len": 1.0})}
+    )
+    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    (tmp_path / "run").mkdir()
+    with caplog.at_level("WARNING"):
+        train(config, RunDirectory(tmp_path / "run"), data=data)
+    assert "in another order than by one thread" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("data.batch_size=64",), r"sgd_threads.*say data\.batch_size=1"),
+        (("optimizer.momentum=0.9",), r"say optimizer\.momentum=0"),
+        (("optimizer=adam",), r"say optimizer=sgd"),
+        (("optimizer.decay=gradient",), r"say optimizer\.decay=touched_rows"),
+        (("trainer.gradient_clip_val=1",), r"say trainer\.gradient_clip_val=null"),
+        (("training.engine=eager",), r"training\.engine=eager: .*sgd_threads=2"),
+        (("model=embedding_net",), r"sgd_threads=2: .*model=embedding_net"),
+        (
+            ("training.sgd_threads=0",),
+            r"training\.sgd_threads: .*greater than or equal to 1",
+        ),
+    ],
+)
+def test_threads_that_would_do_something_else_are_refused(overrides, message):
+    optimizer = [each for each in SINGLE if not each.startswith("optimizer.momentum")]
+    base = optimizer if "optimizer=adam" in overrides else SINGLE
+    with pytest.raises(ConfigError, match=message):
+        validated(composed(*base, "training.sgd_threads=2", *overrides))
+
+
+def test_without_numba_threads_are_refused(run_config, monkeypatch):
+    monkeypatch.setattr(build, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"sgd_threads: numba is not installed"):
+        build.choose_engine(run_config(*SINGLE, "training.sgd_threads=2"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "plain"),
+    [
+        ((), True),
+        (("optimizer.decay=gradient",), False),
+        (("optimizer.decay=gradient", "optimizer.weight_decay=0"), True),
+        (
+            (
+                "optimizer.decay=decoupled",
+                "optimizer.weight_decay=0",
+                "optimizer.groups.biases.weight_decay=0.1",
+            ),
+            False,
+        ),
+        (("optimizer.momentum=0.5",), False),
+    ],
+)
+def test_only_steps_that_remember_nothing_are_plain(run_config, overrides, plain):
+    optimizer = run_config(*SINGLE, *overrides).optimizer
+    assert takes_single_ratings(optimizer, lazy=False, clip=0) is plain
+    assert not takes_single_ratings(optimizer, lazy=False, clip=1.0)

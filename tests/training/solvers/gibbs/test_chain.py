@@ -1,0 +1,235 @@
+"""The chain as a whole: against the joint distribution, whatever threads and order there are."""
+
+import numba
+import numpy as np
+import pytest
+from scipy.sparse import csc_array
+
+from lightning_collab.training.solvers.gibbs.chain import ChainSettings, GibbsChain, Observations
+from lightning_collab.training.solvers.gibbs.hyperpriors import SHAPES, GammaPrior, Hyperpriors
+
+USERS, ITEMS = 4, 3
+INFORMATIVE = Hyperpriors(
+    noise=GammaPrior(6.0, 6.0),
+    links=GammaPrior(6.0, 6.0),
+    effects=GammaPrior(6.0, 6.0),
+    scales=GammaPrior(6.0, 1.0),
+    degrees=8.0,
+    mean_weight=2.0,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny kernels gain nothing from a second one, and wait for it."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
+
+
+def features(rows, columns, seed):
+    random = np.random.default_rng(seed)
+    dense = random.normal(size=(rows, columns)) * (random.random((rows, columns)) < 0.8)
+    dense[0] = 0
+    return csc_array(dense.astype(np.float32))
+
+
+def small_chain(seed=0, joint_links=2, **settings):
+    """Four users, three items, two blocks of users (one of each kind of link), one of items."""
+    random = np.random.default_rng(8)
+    users, items = np.divmod(np.arange(USERS * ITEMS), ITEMS)
+    days = random.integers(0, 3, len(users))
+    observations = Observations(
+        users + 1, items + 1, random.normal(size=len(users)), {"day": days, "month": days // 2}
+    )
+    return GibbsChain(
+        observations,
+        USERS + 1,
+        ITEMS + 1,
+        {"wide": features(USERS + 1, 3, 1), "narrow": features(USERS + 1, 2, 2)},
+        {"items": features(ITEMS + 1, 2, 3)},
+        ChainSettings(
+            **{
+                "factors": 1,
+                "user_noise": True,
+                "item_noise": True,
+                "joint_links": joint_links,
+                "seed": seed,
+                "hyperpriors": INFORMATIVE,
+                **settings,
+            }
+        ),
+    )
+
+
+def draw_from_the_prior(chain, random):
+    """All unknowns from their prior, in the order of the hierarchy."""
+    constants = chain.settings.hyperpriors
+    chain.precision = random.gamma(constants.noise.shape) / constants.noise.rate
+    for side in (chain.users, chain.items):
+        prior, width = side.prior, len(side.prior.mean)
+        prior.scales = random.gamma(constants.scales.shape, size=width) / constants.scales.rate
+        # The definition of the Wishart distribution for whole degrees of freedom.
+        vectors = random.normal(size=(int(prior.degrees), width)) / np.sqrt(prior.scales)
+        prior.precision = vectors.T @ vectors
+        inverse = np.linalg.inv(np.linalg.cholesky(prior.precision))
+        prior.mean = random.normal(size=width) @ inverse / np.sqrt(constants.mean_weight)
+        for link in side.links:
+            precision = random.gamma(constants.links.shape) / constants.links.rate
+            matrix = random.normal(size=link.matrix.shape) @ inverse / np.sqrt(precision)
+            link.restore(matrix, precision)
+        side.rows = side.prior_mean + random.normal(size=side.rows.shape) @ inverse
+        side.rows[0] = prior.mean
+        side.noise.shape = float(random.choice(SHAPES))
+        side.noise.multiples = random.gamma(side.noise.shape, size=len(side.rows))
+        side.noise.multiples /= side.noise.shape
+        side.noise.multiples[0] = 1.0
+    for effect in chain.effects.values():
+        effect.precision = random.gamma(constants.effects.shape) / constants.effects.rate
+        effect.values = random.normal(size=len(effect.values)) / np.sqrt(effect.precision)
+
+
+def draw_ratings(chain, random):
+    """Ratings given all unknowns."""
+    users = np.repeat(np.arange(1, USERS + 1), ITEMS)
+    u, i = chain.users.rows[users], chain.items.rows[chain.users.other]
+    mean = u[:, 0] + i[:, 0] + (u[:, 1:] * i[:, 1:]).sum(1)
+    for effect in chain.effects.values():
+        mean += effect.values[effect.groups]
+    precision = (
+        chain.precision
+        * chain.users.noise.multiples[users]
+        * chain.items.noise.multiples[chain.users.other]
+    )
+    chain.ratings = mean + random.normal(size=len(mean)) / np.sqrt(precision)
+
+
+def observed(chain):
+    """Functions of all unknowns, whose means must be those under the prior."""
+    found = [np.log(chain.precision), chain.ratings[0], chain.ratings[0] * chain.ratings[5]]
+    for side in (chain.users, chain.items):
+        prior = side.prior
+        rows = side.rows
+        found += [
+            *prior.mean,
+            *np.log(np.diag(prior.precision)),
+            prior.precision[0, 1],
+            *np.log(prior.scales),
+            rows[1, 0],
+            rows[2, 1] ** 2,
+            rows[1, 1] * rows[3, 1],
+            np.log(side.noise.multiples[1]),
+            np.log(side.noise.shape),
+        ]
+        for link in side.links:
+            found += [np.log(link.precision), link.mapped[1, 0], link.mapped[2, 1] ** 2]
+            found.append(link.mapped[1, 1] * rows[1, 1])
+    for effect in chain.effects.values():
+        found += [np.log(effect.precision), effect.values[0], np.abs(effect.values[1])]
+    return np.array([np.tanh(value / 3) for value in found])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("joint_links", [0, 2])
+def test_sweeps_leave_the_joint_distribution_as_it_is(joint_links):
+    # Geweke (2004), "Getting it right": draws from the prior against a chain that alternates
+    # sweeps with new ratings; every conditional must be right for all means to agree.
+    random = np.random.default_rng(joint_links)
+    chain = small_chain(joint_links=joint_links)
+    from_prior = []
+    for _ in range(6000):
+        draw_from_the_prior(chain, random)
+        draw_ratings(chain, random)
+        from_prior.append(observed(chain))
+    batches, length = 100, 200
+    from_chain = []
+    for _ in range(batches):
+        means = []
+        for _ in range(length):
+            chain.sweep()
+            draw_ratings(chain, random)
+            means.append(observed(chain))
+        from_chain.append(np.mean(means, 0))
+    prior, chained = np.array(from_prior), np.array(from_chain)
+    variance = prior.var(0) / len(prior) + chained.var(0, ddof=1) / batches
+    scores = (prior.mean(0) - chained.mean(0)) / np.sqrt(variance)
+    assert np.abs(scores).max() < 4, scores.round(1)
+    assert (scores**2).mean() < 1.8, scores.round(1)
+
+
+def flat(state):
+    for value in state.values():
+        if isinstance(value, dict):
+            yield from flat(value)
+        else:
+            yield np.asarray(value)
+
+
+def same(one, two):
+    return all(np.array_equal(a, b) for a, b in zip(flat(one), flat(two), strict=True))
+
+
+def test_the_number_of_threads_changes_no_number():
+    states = []
+    for count in {1, min(2, numba.config.NUMBA_NUM_THREADS)}:
+        numba.set_num_threads(count)
+        chain = small_chain(joint_links=0)
+        for _ in range(5):
+            chain.sweep()
+        states.append(chain.state())
+    assert same(states[0], states[-1])
+
+
+def test_the_order_of_the_ratings_changes_no_number():
+    random = np.random.default_rng(0)
+    users, items = np.divmod(random.permutation(12), 3)
+    ratings = random.normal(size=12)
+    settings = ChainSettings(2, True, True, 10, 0)
+    states = []
+    for order in (np.arange(12), random.permutation(12)):
+        chain = GibbsChain(
+            Observations(users[order] + 1, items[order] + 1, ratings[order]),
+            5,
+            4,
+            {},
+            {},
+            settings,
+        )
+        chain.sweep()
+        states.append(chain.state())
+    assert same(*states)
+
+
+def test_another_seed_is_another_chain():
+    one, two = small_chain(seed=0), small_chain(seed=1)
+    one.sweep()
+    two.sweep()
+    assert not same(one.state(), two.state())
+
+
+def test_ratings_that_follow_the_model_are_explained():
+    random = np.random.default_rng(5)
+    users, items = np.divmod(np.arange(60 * 50), 50)
+    p, q = random.normal(size=(60, 2)), random.normal(size=(50, 2))
+    ratings = 3 + (p[users] * q[items]).sum(1) + 0.5 * random.normal(size=len(users))
+    known = random.random(len(users)) < 0.7
+    chain = GibbsChain(
+        Observations(users[known] + 1, items[known] + 1, ratings[known]),
+        61,
+        51,
+        {},
+        {},
+        ChainSettings(4, False, False, 10, 0),
+    )
+    predicted, precisions = [], []
+    for sweep in range(80):
+        chain.sweep()
+        if sweep >= 30:
+            u, i = chain.users.rows[users[~known] + 1], chain.items.rows[items[~known] + 1]
+            raw = u[:, 0] + i[:, 0] + (u[:, 1:] * i[:, 1:]).sum(1)
+            predicted.append(chain.mean + chain.spread * raw)
+            precisions.append(chain.traces()["noise_precision"])
+    errors = np.mean(predicted, 0) - ratings[~known]
+    assert np.sqrt((errors**2).mean()) < 0.58, "the noise alone is 0.5"
+    assert np.mean(precisions) == pytest.approx(1 / 0.25, rel=0.1)
