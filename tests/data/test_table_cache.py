@@ -4,11 +4,12 @@ import logging
 import os
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lightning_collab.data import table_cache
+from lightning_collab.data import sources, table_cache
 from lightning_collab.data.sources import custom_file, load_ratings
 from lightning_collab.data.table_cache import cached_table
 
@@ -181,3 +182,15 @@ def test_a_run_uses_it_unless_told_not_to(cache, run_config, tmp_path, monkeypat
         load_ratings(config.model_copy(update={"cache": False}))
     os.utime(path, (0, 0))
     assert len(load_ratings(config)) == 2
+
+
+def test_a_table_kept_before_folds_were_known_is_not_served(
+    cache, ml_100k, run_config, monkeypatch
+):
+    config = run_config("data.cache=true").data
+    with monkeypatch.context() as earlier:
+        earlier.setattr(table_cache, "code_version", lambda: "without folds")
+        earlier.setattr(sources.ml_100k, "load", lambda _: replace(ml_100k, parts={}))
+        assert load_ratings(config).parts == {}
+    for _ in range(2):
+        assert_same(load_ratings(config), ml_100k)

@@ -67,6 +67,84 @@ def test_the_copy_in_the_wheel_is_the_release(recbole_folder, shared_data):
         assert np.array_equal(getattr(copy, column), getattr(original, column))
     assert copy.user_features.equals(original.user_features)
     assert copy.item_features.equals(original.item_features)
+    assert_same_folds(copy, original)
+
+
+def assert_same_folds(one, other):
+    assert list(one.parts) == list(other.parts) == ["u1", "u2", "u3", "u4", "u5", "ua", "ub"]
+    for name, rows in one.parts.items():
+        assert rows.dtype == other.parts[name].dtype == np.int32
+        assert np.array_equal(rows, other.parts[name])
+
+
+def test_the_fifths_are_disjoint_and_together_all_ratings(ml_100k):
+    fifths = [ml_100k.parts[f"u{number}"] for number in range(1, 6)]
+    assert [len(rows) for rows in fifths] == [20_000] * 5
+    assert np.concatenate(fifths).tolist() == list(range(100_000))
+
+
+def test_the_ten_of_each_user_are_the_first_and_the_next(ml_100k):
+    seen = dict.fromkeys(range(1, 944), 0)
+    rows = {"ua": [], "ub": []}
+    for row, user in enumerate(ml_100k.users.tolist()):
+        if seen[user] < 20:
+            rows["ua" if seen[user] < 10 else "ub"].append(row)
+        seen[user] += 1
+    for fold, expected in rows.items():
+        assert len(expected) == 943 * 10
+        assert ml_100k.parts[fold].tolist() == expected
+
+
+@pytest.mark.parametrize("fold", ["u1", "u2", "u3", "u4", "u5", "ua", "ub"])
+def test_the_folds_without_their_files_are_those_of_the_files(own_copy, shared_data, fold):
+    assert not (own_copy / "ml-100k" / f"{fold}.test").exists()
+    rows = set(source.load(own_copy).parts[fold].tolist())
+    lines = (own_copy / "ml-100k" / "u.data").read_text().splitlines()
+    for part, expected in (("test", rows), ("base", set(range(100_000)) - rows)):
+        in_file = (shared_data / "ml-100k" / f"{fold}.{part}").read_text().splitlines()
+        assert {lines[row] for row in expected} == set(in_file)
+
+
+@pytest.fixture
+def package_copy(recbole_folder, tmp_path):
+    shutil.copytree(recbole_folder / "ml-100k", tmp_path / "ml-100k")
+    return tmp_path
+
+
+def write_fold(root, fold, first, last):
+    """A file of a fold with the ratings `first` to `last`, counted from 1."""
+    lines = (root / "ml-100k" / "ml-100k.inter").read_text().splitlines()[first : last + 1]
+    (root / "ml-100k" / f"{fold}.test").write_text("\n".join(lines) + "\n")
+
+
+def test_a_file_of_a_fold_that_is_as_it_should_be_changes_nothing(package_copy):
+    without = source.load(package_copy)
+    write_fold(package_copy, "u3", 40_001, 60_000)
+    assert_same_folds(source.load(package_copy), without)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "differing"), [(40_001, 59_999, 1), (40_002, 60_001, 2), (1, 20_000, 40_000)]
+)
+def test_a_file_of_a_fold_with_other_ratings_is_named(package_copy, first, last, differing):
+    write_fold(package_copy, "u3", first, last)
+    with pytest.raises(DataError, match=rf"u3\.test is not the test part .*: {differing} ratings"):
+        source.load(package_copy)
+
+
+def test_ratings_in_another_order_have_only_the_folds_of_their_files(package_copy, caplog):
+    write_fold(package_copy, "u3", 40_001, 60_000)
+    expected = sorted((package_copy / "ml-100k" / "u3.test").read_text().splitlines())
+    path = package_copy / "ml-100k" / "ml-100k.inter"
+    header, *lines = path.read_text().splitlines()
+    lines.reverse()
+    path.write_text("\n".join([header, *lines]) + "\n")
+    with caplog.at_level(logging.WARNING):
+        table = source.load(package_copy)
+    assert "another sha256" in caplog.text
+    assert "official folds, from files beside it: u3" in caplog.text
+    assert list(table.parts) == ["u3"]
+    assert sorted(lines[row] for row in table.parts["u3"]) == expected
 
 
 @pytest.fixture
@@ -106,8 +184,11 @@ def test_another_sum_than_the_release_is_only_a_warning(own_copy, caplog):
     path = own_copy / "ml-100k" / "u.data"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with caplog.at_level(logging.WARNING):
-        assert len(source.load(own_copy)) == 99_999
+        table = source.load(own_copy)
+    assert len(table) == 99_999
     assert "another sha256" in caplog.text
+    assert "official folds, from files beside it: none" in caplog.text
+    assert table.parts == {}
 
 
 def test_without_network_or_files_the_three_places_are_named(tmp_path):

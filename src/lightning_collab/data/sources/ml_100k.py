@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lightning_collab.data.column_rules import rating_rules
 from lightning_collab.data.download import PackageIndex, Place, Server, obtain, sha256_of
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
+from lightning_collab.data.sources.ml_100k_folds import FOLDS, official_folds
 from lightning_collab.data.sources.movielens import release_year
 from lightning_collab.data.text_columns import TextFormat, read_text_columns
 from lightning_collab.errors import DataError
@@ -22,7 +23,6 @@ from lightning_collab.errors import DataError
 log = logging.getLogger(__name__)
 
 FOLDER = "ml-100k"
-FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 NOTICE = (
     "MovieLens 100K is for research use; it may not be redistributed or used commercially without "
     "permission from GroupLens. Cite: Harper and Konstan (2015), DOI 10.1145/2827872."
@@ -45,7 +45,7 @@ GROUPLENS = Server(
         )
     },
 )
-# The same ratings in the same order, without the official folds.
+# The same ratings in the same order, without the files of the official folds.
 RECBOLE_WHEEL = PackageIndex(
     requirement="recbole==1.2.1",
     sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
@@ -146,18 +146,50 @@ def _from_grouplens(folder: Path) -> RatingTable:
         users = read_text_columns(folder / "u.user", USER_COLUMNS, BARS)
     if (folder / "u.item").is_file():
         items = _items_of_grouplens(folder / "u.item")
-    parts = {
-        fold: _test_rows(ratings, folder / f"{fold}.test")
-        for fold in FOLDS
-        if (folder / f"{fold}.test").is_file()
-    }
-    return _table(ratings, users, items, folder / "u.data", parts)
+    return _table(ratings, users, items, folder / "u.data")
 
 
 def _ratings(path: Path, schema: Mapping[str, pl.DataType], text: TextFormat) -> pl.DataFrame:
     ids = {side: schema[side] for side in ("user", "item")}
     rules = rating_rules(ids=ids, rating_range=RATING_RANGE, timestamp=True)
     return read_text_columns(path, schema, text, rules=rules)
+
+
+def _folds(ratings: pl.DataFrame, path: Path) -> dict[str, NDArray[np.int32]]:
+    """The test rows of each official fold.
+
+    The release's own ratings say them. Files of folds beside these are only compared; beside other
+    ratings they are all that is known.
+    """
+    there = {fold: path.with_name(f"{fold}.test") for fold in FOLDS}
+    there = {fold: each for fold, each in there.items() if each.is_file()}
+    if not _is_of_the_release(path):
+        known = ", ".join(there) if there else "none"
+        log.warning(
+            "%s is not the file of the release (another sha256); using its %d ratings; official "
+            "folds, from files beside it: %s",
+            path,
+            len(ratings),
+            known,
+        )
+        return {fold: _test_rows(ratings, each) for fold, each in there.items()}
+    folds = official_folds(ratings["user"])
+    for fold, each in there.items():
+        _compare(folds[fold], _test_rows(ratings, each), each)
+    return folds
+
+
+def _is_of_the_release(path: Path) -> bool:
+    return sha256_of(path) == RATINGS_SHA256[path.name]
+
+
+def _compare(rows: NDArray[np.int32], in_file: NDArray[np.int32], path: Path) -> None:
+    differing = len(np.setxor1d(rows, in_file))
+    if differing:
+        raise DataError(
+            f"{path} is not the test part of the release: {differing} ratings are in only one of "
+            "the two; unpack the archive of GroupLens again, or remove the file: it is not needed"
+        )
 
 
 def _test_rows(ratings: pl.DataFrame, path: Path) -> NDArray[np.int32]:
@@ -209,20 +241,13 @@ def _table(
     users: pl.DataFrame | None,
     items: pl.DataFrame | None,
     path: Path,
-    parts: dict[str, NDArray[np.int32]] | None = None,
 ) -> RatingTable:
-    if sha256_of(path) != RATINGS_SHA256[path.name]:
-        log.warning(
-            "%s is not the file of the release (another sha256); using its %d ratings",
-            path,
-            len(ratings),
-        )
     table = RatingTable.from_frame(
         ratings,
         name="ml_100k",
         rating_range=RATING_RANGE,
         user_features=users,
         item_features=items,
-        parts=parts,
+        parts=_folds(ratings, path),
     )
     return with_one_rating_each(table, "error", None)

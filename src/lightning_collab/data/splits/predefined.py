@@ -44,7 +44,7 @@ def _part(table: RatingTable, name: str | None, key: str) -> Rows:
 
 
 def split_by_official_fold(table: RatingTable, config: OfficialFoldConfig) -> SplitRows:
-    """Test is the official file; validation comes out of its base, by lot or as another fold.
+    """Test is the official part; validation comes out of its base, by lot or as another fold.
 
     Args:
         table: all ratings.
@@ -73,6 +73,7 @@ def _check_fold(table: RatingTable, key: str, fold: str) -> None:
         known = f"has {', '.join(table.parts)}" if table.parts else "has none"
         raise DataError(
             f"split.{key}={fold}: this copy of {table.name} {known}; the official folds are "
-            "files of the original archive of MovieLens 100K (u1.base, u1.test, ..., ub.test): "
+            "those of the ratings of MovieLens 100K as they were released (a changed file has only "
+            "those that u1.test, ..., ub.test beside it say): "
             "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
         )
