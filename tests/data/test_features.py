@@ -236,6 +236,21 @@ def test_a_pair_of_user_and_day_is_found_again_and_others_have_no_effect():
     assert effect.rows(np.array([3, 1, 1, 1, 0]), np.array([10, 14, 8, 20, 10])).sum() == 0
 
 
+@given(
+    training=st.lists(st.tuples(st.integers(1, 4), st.integers(100, 112)), min_size=1),
+    days=st.integers(1, 5),
+)
+def test_a_pair_is_known_if_and_only_if_training_has_it(training, days):
+    rows, day = np.array(training, np.int32).T
+    effect = TimeEffect.fit("user_day", "users", days, rows, day)
+    pairs = sorted({(row, (when - day.min()) // days) for row, when in training})
+    # From long before the first training day to long after the last.
+    asked = [(row, when) for row in range(7) for when in range(60, 160)]
+    expected = [(row, (when - day.min()) // days) for row, when in asked]
+    found = effect.rows(*np.array(asked).T)
+    assert found.tolist() == [1 + pairs.index(p) if p in pairs else 0 for p in expected]
+
+
 def test_batches_have_days_only_where_an_effect_asks_for_them(run_config):
     config = run_config(*EVERYTHING)
     batch = next(iter(module_of(config, table_of()).train_dataloader()))

@@ -1,8 +1,12 @@
 """The chain as a whole: against the joint distribution, whatever threads and order there are."""
 
+import copy
+
 import numba
 import numpy as np
 import pytest
+from gibbs_formulas import assert_uniform, of_a_precision, of_a_row_prior, of_noise_multiples
+from scipy import stats
 from scipy.sparse import csc_array
 
 from lightning_collab.training.solvers.gibbs.chain import ChainSettings, GibbsChain, Observations
@@ -17,15 +21,6 @@ INFORMATIVE = Hyperpriors(
     degrees=8.0,
     mean_weight=2.0,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny kernels gain nothing from a second one, and wait for it."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
 
 
 def features(rows, columns, seed):
@@ -156,6 +151,75 @@ def test_sweeps_leave_the_joint_distribution_as_it_is(joint_links):
     scores = (prior.mean(0) - chained.mean(0)) / np.sqrt(variance)
     assert np.abs(scores).max() < 4, scores.round(1)
     assert (scores**2).mean() < 1.8, scores.round(1)
+
+
+def of_the_priors(chain, before):
+    """Probabilities of the priors of rows and links that a sweep has drawn."""
+    constants = chain.settings.hyperpriors
+    for name in ("users", "items"):
+        side, old = getattr(chain, name), getattr(before, name)
+        for link in side.links:
+            whitened = link.matrix @ old.prior.root
+            yield f"{name} links", of_a_precision(link.precision, constants.links, whitened)
+        rows = old.rows[1:] - sum(link.mapped[1:] for link in side.links)
+        links = [(link.precision, link.matrix) for link in side.links]
+        found = of_a_row_prior(side.prior, old.prior.scales, rows, links, constants)
+        yield from ((f"{name} {what}", probability) for what, probability in found.items())
+
+
+def of_the_effects(chain, before, left, weights):
+    """Probabilities of the effects of time; `left` then is what they leave, too."""
+    for effect, old in zip(chain.effects.values(), before.effects.values(), strict=True):
+        left += old.values[old.groups]
+        member = effect.groups == np.arange(len(effect.values))[:, None]
+        total = old.precision + before.precision * member @ weights
+        mean = before.precision * member @ (weights * left) / total
+        yield "effects", stats.norm(mean, 1 / np.sqrt(total)).cdf(effect.values)
+        left -= effect.values[effect.groups]
+        prior = chain.settings.hyperpriors.effects
+        yield "effect precisions", of_a_precision(effect.precision, prior, effect.values)
+
+
+def of_the_noises(chain, before, users, items, left):
+    """Probabilities of each side's multiples, of items given those of users."""
+    multiples = chain.users.noise.multiples, before.items.noise.multiples
+    squares = chain.precision * left**2
+    of_users = np.bincount(users, squares * multiples[1][items])
+    of_items = np.bincount(items, squares * multiples[0][users])
+    for name, other_squares in (("users", of_users), ("items", of_items)):
+        noise, shape = getattr(chain, name).noise, getattr(before, name).noise.shape
+        counts = getattr(chain, name).counts
+        found = of_noise_multiples(noise.multiples, shape, counts, other_squares)
+        yield f"{name} noise", found[1:]
+
+
+def of_a_sweep(chain):
+    """Make a sweep; by name, probabilities of what it has drawn, given all else."""
+    before = copy.deepcopy(chain)
+    chain.sweep()
+    users, items = np.repeat(np.arange(1, USERS + 1), ITEMS), chain.users.other
+    u, i = chain.users.rows[users], chain.items.rows[items]
+    left = chain.ratings - u[:, 0] - i[:, 0] - (u[:, 1:] * i[:, 1:]).sum(1)
+    for old in before.effects.values():
+        left -= old.values[old.groups]
+    weights = before.users.noise.multiples[users] * before.items.noise.multiples[items]
+    yield from of_the_priors(chain, before)
+    yield from of_the_effects(chain, before, left, weights)
+    constants = chain.settings.hyperpriors
+    yield "precision", of_a_precision(chain.precision, constants.noise, left, weights)
+    yield from of_the_noises(chain, before, users, items, left)
+    assert chain.squared_error == pytest.approx(left @ left * chain.spread**2)
+
+
+def test_a_sweep_draws_from_the_conditional_distributions_of_the_textbook():
+    chain = small_chain()
+    found = {}
+    for _ in range(150):
+        for name, probability in of_a_sweep(chain):
+            found.setdefault(name, []).extend(np.atleast_1d(probability))
+    assert len(found) == 13
+    for name, probabilities in found.items():
+        assert_uniform(probabilities, name)
 
 
 def flat(state):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from gibbs_formulas import assert_uniform, of_a_precision
 from scipy.sparse import csc_array, random_array
 
 from lightning_collab.training.solvers.gibbs.hyperpriors import GammaPrior
@@ -86,8 +87,13 @@ def test_directions_that_no_row_has_are_left_out():
     assert len(JointLink("x", features, 2).matrix) == np.linalg.matrix_rank(features.toarray())
 
 
-def test_the_precision_is_drawn_from_its_gamma_distribution():
-    random = np.random.default_rng(0)
-    drawn = [GammaPrior(2.0, 3.0).draw(10, 8.0, random) for _ in range(20000)]
-    assert np.mean(drawn) == pytest.approx((2 + 5) / (3 + 4), rel=0.02)
-    assert np.var(drawn) == pytest.approx((2 + 5) / (3 + 4) ** 2, rel=0.05)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_precision_is_drawn_given_all_entries_of_the_matrix(kind):
+    features, left, root = example(SHAPES["narrow"])
+    link, prior = KINDS[kind]("x", features, 2), GammaPrior(2.0, 3.0)
+    found = []
+    for number in range(500):
+        link.draw(left, root, prior, Streams(0, number))
+        # Each row of the matrix is N(0, (lambda P)^-1) for P = root root'.
+        found.append(of_a_precision(link.precision, prior, link.matrix @ root))
+    assert_uniform(found)

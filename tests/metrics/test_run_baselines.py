@@ -1,0 +1,56 @@
+"""What a run is compared with: fitted to training rows alone, measured on others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.metrics.baselines import BIAS_PENALTY
+from lightning_collab.metrics.baselines import baseline_metrics
+
+PARTS = {"test": True, "val": False}
+
+
+def data_of(table, run_config):
+    config = run_config("split.test=0.3", "split.val=0.2")
+    return RatingDataModule(table, config.data, config.split, config.seed)
+
+
+@pytest.fixture
+def data(small_table, run_config):
+    """Ratings of the ends of the scale, most of them, so that predictions go beyond it."""
+    ends = np.where(small_table.ratings > 2, 5, 1).astype(np.float32)
+    ends[small_table.users % 3 == 0] = 5
+    ends[small_table.items % 5 == 0] = 5
+    return data_of(replace(small_table, ratings=ends), run_config)
+
+
+def design(data, rows):
+    """Two entries of 1 in each row: of the user and of the item."""
+    columns = data.columns(rows)
+    users = np.eye(len(data.user_vocabulary))[columns.users]
+    return np.hstack([users, np.eye(len(data.item_vocabulary))[columns.items]])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_both_are_fitted_to_the_training_part_and_measured_on_the_other(data, part):
+    measured = getattr(data.rows, part)
+    train, ratings = design(data, data.rows.train), data.table.ratings
+    mean = ratings[data.rows.train].mean(dtype=np.float64)
+    # Ridge regression by its normal equations.
+    normal = train.T @ train + BIAS_PENALTY * np.eye(train.shape[1])
+    biases = np.linalg.solve(normal, train.T @ (ratings[data.rows.train] - mean))
+    predicted = mean + design(data, measured) @ biases
+    assert predicted.max() > 5, "the example must go beyond the scale"
+    errors = predicted.clip(1, 5) - ratings[measured]
+    assert baseline_metrics(data, test=PARTS[part]) == {
+        "baseline/mean_rmse": pytest.approx(np.sqrt(((ratings[measured] - mean) ** 2).mean())),
+        "baseline/bias_rmse": pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5),
+    }
+
+
+def test_without_a_part_to_measure_there_are_none(small_table, run_config):
+    config = run_config("split.test=0", "split.val=0")
+    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    assert baseline_metrics(data) == {}
