@@ -5,7 +5,6 @@ from typing import Any
 # Sums may be reordered and products fused, so that loops over factors use the processor's vectors;
 # infinities and NaN keep their meaning, since a diverging loss must be seen.
 KERNEL: dict[str, Any] = {
-    "cache": True,
     "error_model": "numpy",
     "fastmath": {"reassoc", "contract", "nsz"},
     "nogil": True,

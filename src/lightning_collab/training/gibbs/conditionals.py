@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from lightning_collab.kernel_cache import cached_njit
 from lightning_collab.training.gibbs.arrays import Floats, Ids
 from lightning_collab.training.gibbs.normals import fill_normals
 
@@ -17,7 +18,7 @@ CHUNKS = 64
 """Stretches of rows that are shared out to threads; fixed, so that threads change no number."""
 
 
-@njit(parallel=True, cache=True, fastmath=True)
+@cached_njit(parallel=True, fastmath=True)
 def draw_rows(
     rows: Floats,
     others: Floats,
@@ -132,7 +133,7 @@ def _draw_normal(precision: Floats, right: Floats, noise: Floats) -> None:
             right[k] -= precision[a, k] * right[a]
 
 
-@njit(parallel=True, cache=True, fastmath=True)
+@cached_njit(parallel=True, fastmath=True)
 def residuals(
     rows: Floats,
     others: Floats,
@@ -164,7 +165,7 @@ def residuals(
     return left
 
 
-@njit(cache=True)
+@cached_njit()
 def weighted_sums(
     groups: Ids,
     values: Floats,

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from lightning_collab.kernel_cache import cached_njit
 from lightning_collab.training.gibbs.arrays import Floats
 
 INCREMENT = np.uint64(0x9E3779B97F4A7C15)
@@ -76,7 +77,7 @@ def fill_normals(out: Floats, key: np.uint64, row: int) -> None:
             out[k + 1] = radius * math.sin(angle)
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def normals(rows: int, width: int, key: np.uint64) -> NDArray[np.float64]:
     """Standard normal numbers, float64 [rows, width].
 
