@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.metrics.baselines import BIAS_PENALTY
-from lightning_collab.metrics.baselines import baseline_metrics
+from lightning_collab.metrics.baselines import BIAS_PENALTY, baseline_metrics
 
 PARTS = {"test": True, "val": False}
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from lightning_collab.kernel_cache import cached_njit
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -81,7 +82,7 @@ def _on_threads(work: Callable[[int], None], starts: range) -> None:
 _ANY_ORDER: Any = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
+@cached_njit(nogil=True, fastmath=_ANY_ORDER)
 def _pair_products(
     user_vectors: Floats, item_vectors: Floats, users: Ints, items: Ints, products: Floats
 ) -> None:
@@ -93,7 +94,7 @@ def _pair_products(
         products[n] = total
 
 
-@numba.njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def _best_unseen(
     scores: Floats, starts: NDArray[np.int64], seen: Ints, columns: Ints, highest: Floats
 ) -> None:

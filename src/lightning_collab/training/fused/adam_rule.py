@@ -14,10 +14,9 @@ bends the gradient, since then each step depends on the weight.
 import math
 
 import numpy as np
-from numba import njit
 
 from lightning_collab.config.optimizer import AdamConfig
-from lightning_collab.runs.kernels import INNER, KERNEL
+from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
 from lightning_collab.training.fused.update_rule import (
     ADAM,
     BETA1,
@@ -101,7 +100,7 @@ def _window(config: AdamConfig, steps: int) -> int:
     return min(steps, math.ceil(math.log(NEGLIGIBLE) / math.log(ratio)))
 
 
-@njit(**KERNEL)
+@cached_njit(**KERNEL)
 def sum_to_the_end(steps, beta1, beta2):  # type: ignore[no-untyped-def]
     """Fill in the terms of the series, from each step to the end of the stretch.
 
@@ -123,7 +122,7 @@ def sum_to_the_end(steps, beta1, beta2):  # type: ignore[no-untyped-def]
             steps[SUMS + n, t] = total
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def adam_catch_up(weight, first, second, numbers, steps, start, end):  # type: ignore[no-untyped-def]
     """Take the steps that a row has missed.
 
@@ -156,7 +155,7 @@ def adam_catch_up(weight, first, second, numbers, steps, start, end):  # type: i
             )
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _one_by_one(weight, first, second, numbers, steps, start, end):  # type: ignore[no-untyped-def]
     kind = weight.dtype.type
     stop = min(end, start + int(numbers[WINDOW]))
@@ -183,7 +182,7 @@ def _one_by_one(weight, first, second, numbers, steps, start, end):  # type: ign
             second[f] *= small2
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _term(steps, n, start, stop):  # type: ignore[no-untyped-def]
     """Term n over the steps from `start` to before `stop`."""
     gap = stop - start
@@ -192,7 +191,7 @@ def _term(steps, n, start, stop):  # type: ignore[no-untyped-def]
     return (sums[start] - power * sums[stop]) / steps[SHRINK_AFTER, stop]
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _summed(weight, first, second, numbers, steps, start, stop, end, reach):  # type: ignore[no-untyped-def]
     """The missed steps of the elements that are far from eps, or at rest."""
     kind = weight.dtype.type
@@ -217,7 +216,7 @@ def _summed(weight, first, second, numbers, steps, start, stop, end, reach):  # 
         second[f] = small2 * v if ours else v
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def adam_step(weight, first, second, gradient, numbers, steps, step, scale, penalty):  # type: ignore[no-untyped-def]
     """One step of a row that a batch touches.
 

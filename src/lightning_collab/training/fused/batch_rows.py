@@ -8,10 +8,9 @@ that a step costs what its batch costs whatever the number of rows.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from lightning_collab.runs.kernels import INNER
+from lightning_collab.kernel_cache import INNER, cached_njit
 from lightning_collab.training.fused.adam_rule import adam_catch_up, adam_step
 from lightning_collab.training.fused.sgd_rule import sgd_catch_up, sgd_step
 from lightning_collab.training.fused.update_rule import ADAM, FROZEN, KIND, RESTING, ROW_DECAY
@@ -63,7 +62,7 @@ class TrainedRows(NamedTuple):
     bias_gradients: NDArray[np.floating]
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def enter(side, first, last):  # type: ignore[no-untyped-def]
     """Give each row of a batch a place; returns how many rows there are."""
     return _enter_rows(
@@ -76,7 +75,7 @@ def enter(side, first, last):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _enter_rows(ids, slot, rows, counts, factor_gradients, bias_gradients):  # type: ignore[no-untyped-def]
     entered = 0
     for n in range(ids.shape[0]):
@@ -95,13 +94,13 @@ def _enter_rows(ids, slot, rows, counts, factor_gradients, bias_gradients):  # t
     return entered
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def leave(side, count, done):  # type: ignore[no-untyped-def]
     """Take their places from the rows of a batch."""
     _leave_rows(side.rows, count, side.slot, side.done, side.moving, done)
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _leave_rows(rows, count, slot, done, moving, steps):  # type: ignore[no-untyped-def]
     for place in range(count):
         row = rows[place]
@@ -110,14 +109,14 @@ def _leave_rows(rows, count, slot, done, moving, steps):  # type: ignore[no-unty
         moving[row] = True
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def catch_up(side, rows, count, embeddings, biases, step):  # type: ignore[no-untyped-def]
     """Take the steps before `step` that some rows have missed."""
     _catch_up_rows(side.factors, rows, count, side.done, side.moving, embeddings, step)
     _catch_up_rows(side.bias, rows, count, side.done, side.moving, biases, step)
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _catch_up_rows(table, rows, count, done, moving, rule, step):  # type: ignore[no-untyped-def]
     numbers, steps, chain = rule.numbers, rule.steps, rule.chain
     weight, first, second = table.weight, table.first, table.second
@@ -135,7 +134,7 @@ def _catch_up_rows(table, rows, count, done, moving, rule, step):  # type: ignor
                 sgd_catch_up(weight[row], first[row], chain, done[row], step)
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def dot(p, q):  # type: ignore[no-untyped-def]
     """The dot product of two rows."""
     total = p.dtype.type(0)
@@ -144,14 +143,14 @@ def dot(p, q):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def add(gradient, slope, other):  # type: ignore[no-untyped-def]
     """Add a multiple of a row to a gradient."""
     for f in range(gradient.shape[0]):
         gradient[f] += slope * other[f]
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def penalise(side, count, embeddings, biases, of_each):  # type: ignore[no-untyped-def]
     """Add the gradient of the penalty on touched rows; returns the penalty."""
     total = 0.0
@@ -168,7 +167,7 @@ def penalise(side, count, embeddings, biases, of_each):  # type: ignore[no-untyp
     return total
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _pull(gradient, weight, decay):  # type: ignore[no-untyped-def]
     kind = weight.dtype.type
     squares, factor = kind(0), kind(decay)
@@ -178,7 +177,7 @@ def _pull(gradient, weight, decay):  # type: ignore[no-untyped-def]
     return decay / 2 * np.float64(squares)
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def gradient_squares(side, count, embeddings, biases):  # type: ignore[no-untyped-def]
     """Sum of squares of the gradients of the groups that are trained."""
     total = 0.0
@@ -191,7 +190,7 @@ def gradient_squares(side, count, embeddings, biases):  # type: ignore[no-untype
     return total
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def update(side, count, embeddings, biases, step, scale, of_each):  # type: ignore[no-untyped-def]
     """Move the rows of a batch."""
     rows, counts = side.rows, side.counts
@@ -201,7 +200,7 @@ def update(side, count, embeddings, biases, step, scale, of_each):  # type: igno
     _update_rows(side.bias, rows, counts, count, side.bias_gradients, biases, step, scale, of_each)
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _update_rows(  # type: ignore[no-untyped-def]
     table, rows, counts, count, gradients, rule, step, scale, of_each
 ):

@@ -8,9 +8,8 @@ caught up when a batch uses them next.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from lightning_collab.runs.kernels import INNER, KERNEL
+from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
 from lightning_collab.training.fused.batch_rows import (
     TrainedRows,
     add,
@@ -47,7 +46,7 @@ class Trained(NamedTuple):
 USERS, ITEMS, USER_FEATURES, ITEM_FEATURES, PERIODS = range(5)
 
 
-@njit(**KERNEL)
+@cached_njit(**KERNEL)
 def train_stretch_with_features(  # type: ignore[no-untyped-def]
     trained,
     users_mapped,
@@ -149,7 +148,7 @@ def train_stretch_with_features(  # type: ignore[no-untyped-def]
     return steps
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _gradients(  # type: ignore[no-untyped-def]
     users,
     items,

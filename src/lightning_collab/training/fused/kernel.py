@@ -6,9 +6,8 @@ Each step is the step of the whole batch at the weights before it, as autograd t
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from lightning_collab.runs.kernels import INNER, KERNEL
+from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
 from lightning_collab.training.fused.batch_rows import (
     add,
     catch_up,
@@ -35,7 +34,7 @@ class Output(NamedTuple):
     span: float
 
 
-@njit(**KERNEL)
+@cached_njit(**KERNEL)
 def train_stretch(  # type: ignore[no-untyped-def]
     users, items, embeddings, biases, ratings, output, batch_size, lazy, clip, losses, penalties
 ):
@@ -109,7 +108,7 @@ def train_stretch(  # type: ignore[no-untyped-def]
     return steps
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _gradients(  # type: ignore[no-untyped-def]
     users,
     items,

@@ -9,10 +9,9 @@ taken once, however many of the batch's ratings it has.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from lightning_collab.runs.kernels import INNER
+from lightning_collab.kernel_cache import INNER, cached_njit
 
 IN_ORDER = 4
 """Above one feature in so many, a batch goes through them in the order of memory."""
@@ -41,7 +40,7 @@ class Mapped(NamedTuple):
     uses: NDArray[np.floating]
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def enter_features(features, mapped, own, count):  # type: ignore[no-untyped-def]
     """Enter the features of a batch's users (items), and sort their uses by feature.
 
@@ -68,7 +67,7 @@ def enter_features(features, mapped, own, count):  # type: ignore[no-untyped-def
     )
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _enter(slot, features, rows, count, indptr, indices, values, places, uses):  # type: ignore[no-untyped-def]
     entered = 0
     for place in range(count):
@@ -99,7 +98,7 @@ def _enter(slot, features, rows, count, indptr, indices, values, places, uses): 
     return entered
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def map_rows(features, mapped, own, count):  # type: ignore[no-untyped-def]
     """Fill in what each of a batch's users (items) comes to.
 
@@ -124,7 +123,7 @@ def map_rows(features, mapped, own, count):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _map(  # type: ignore[no-untyped-def]
     rows, count, own, own_bias, factors, biases, indptr, indices, values, mapped, mapped_bias
 ):
@@ -138,7 +137,7 @@ def _map(  # type: ignore[no-untyped-def]
         mapped_bias[place, 0] = own_bias[row, 0] + _weighted(biases, indices, values, first, end)
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def map_gradients(features, mapped, own, entered):  # type: ignore[no-untyped-def]
     """Fill in the gradient of each feature of a batch, and how much the ratings use it.
 
@@ -163,7 +162,7 @@ def map_gradients(features, mapped, own, entered):  # type: ignore[no-untyped-de
     )
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _map_back(  # type: ignore[no-untyped-def]
     ends,
     features,
@@ -193,7 +192,7 @@ def _map_back(  # type: ignore[no-untyped-def]
         first = end
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _add_rows(target, table, rows, weights, first, end):  # type: ignore[no-untyped-def]
     """Add rows of a table, times weights, to one row.
 
@@ -216,7 +215,7 @@ def _add_rows(target, table, rows, weights, first, end):  # type: ignore[no-unty
         first += 1
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def _weighted(table, rows, weights, first, end):  # type: ignore[no-untyped-def]
     """Sum of entries of a table times weights."""
     total = table.dtype.type(0)

@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lightning_collab.config.optimizer import Optimizer, SGDConfig
-from lightning_collab.runs.kernels import INNER, KERNEL
+from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
 from lightning_collab.training.fused.kernel import Output
 
 
@@ -159,7 +158,7 @@ def parts(
 
 
 # The arrays come one by one: out of a tuple, their addresses would be fetched at each access.
-@njit(forceinline=True, **INNER)
+@cached_njit(forceinline=True, **INNER)
 def _step(  # type: ignore[no-untyped-def]
     user_factors,
     item_factors,
@@ -205,7 +204,7 @@ def _step(  # type: ignore[no-untyped-def]
     return squared_error
 
 
-@njit(**KERNEL)
+@cached_njit(**KERNEL)
 def _in_turn(samples, weights, rates, output, squared_errors):  # type: ignore[no-untyped-def]
     users, items, ratings, schedule = samples
     user_factors, item_factors, user_bias, item_bias = weights
@@ -228,7 +227,7 @@ def _in_turn(samples, weights, rates, output, squared_errors):  # type: ignore[n
     return ratings.shape[0]
 
 
-@njit(**KERNEL)
+@cached_njit(**KERNEL)
 def _counts(ids, rows):  # type: ignore[no-untyped-def]
     """As numpy's bincount, which would first make a copy of 64 bits."""
     counts = np.zeros(rows, np.int64)
@@ -237,7 +236,7 @@ def _counts(ids, rows):  # type: ignore[no-untyped-def]
     return counts
 
 
-@njit(**KERNEL)
+@cached_njit(**KERNEL)
 def _blocks(users, items, user_part, item_part, thread, threads, load):  # type: ignore[no-untyped-def]
     """Numbers of a thread's ratings, those of each part of the items together; where each ends."""
     # No branches on what a rating is, since half of all guesses would be wrong: what is not wanted
@@ -261,7 +260,7 @@ def _blocks(users, items, user_part, item_part, thread, threads, load):  # type:
     return order[:load], ends
 
 
-@njit(**KERNEL)
+@cached_njit(**KERNEL)
 def _in_order(  # type: ignore[no-untyped-def]
     samples, weights, rates, output, squared_errors, order, first, end
 ):

@@ -7,10 +7,9 @@ would need an inverse of a matrix whose determinant is momentum^steps.)
 """
 
 import numpy as np
-from numba import njit
 
 from lightning_collab.config.optimizer import SGDConfig
-from lightning_collab.runs.kernels import INNER, KERNEL
+from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
 from lightning_collab.training.fused.update_rule import (
     GAIN,
     KIND,
@@ -47,7 +46,7 @@ def sgd_rule(config: SGDConfig, rates: Numbers, decay: float) -> UpdateRule:
     return UpdateRule(numbers, np.append(rates * now, 0.0)[None], chained(matrices))
 
 
-@njit(**KERNEL)
+@cached_njit(**KERNEL)
 def chained(matrices):  # type: ignore[no-untyped-def]
     """Products of the steps in all aligned blocks of 1, 2, 4, ... steps.
 
@@ -75,7 +74,7 @@ def chained(matrices):  # type: ignore[no-untyped-def]
     return chain
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def missed(chain, start, end):  # type: ignore[no-untyped-def]
     """The product of the steps from `start` to before `end`, as four numbers."""
     a, b, c, d = 1.0, 0.0, 0.0, 1.0
@@ -96,7 +95,7 @@ def missed(chain, start, end):  # type: ignore[no-untyped-def]
     return a, b, c, d
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def sgd_catch_up(weight, momentum, chain, start, end):  # type: ignore[no-untyped-def]
     """Take the steps that a row has missed.
 
@@ -116,7 +115,7 @@ def sgd_catch_up(weight, momentum, chain, start, end):  # type: ignore[no-untype
         momentum[f] = c * w + d * v
 
 
-@njit(**INNER)
+@cached_njit(**INNER)
 def sgd_step(weight, momentum, gradient, steps, chain, step, scale, penalty):  # type: ignore[no-untyped-def]
     """One step of a row that a batch touches.
 

@@ -10,13 +10,14 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from lightning_collab.kernel_cache import cached_njit
 from lightning_collab.training.solvers.gibbs.normals import Floats, Ids, fill_normals
 
 CHUNKS = 64
 """Stretches of rows that are shared out to threads; fixed, so that threads change no number."""
 
 
-@njit(parallel=True, cache=True, fastmath=True)
+@cached_njit(parallel=True, fastmath=True)
 def draw_rows(
     rows: Floats,
     others: Floats,
@@ -131,7 +132,7 @@ def _draw_normal(precision: Floats, right: Floats, noise: Floats) -> None:
             right[k] -= precision[a, k] * right[a]
 
 
-@njit(parallel=True, cache=True, fastmath=True)
+@cached_njit(parallel=True, fastmath=True)
 def residuals(
     rows: Floats,
     others: Floats,
@@ -163,7 +164,7 @@ def residuals(
     return left
 
 
-@njit(cache=True)
+@cached_njit()
 def weighted_sums(
     groups: Ids,
     values: Floats,

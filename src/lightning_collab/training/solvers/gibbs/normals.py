@@ -7,9 +7,10 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from lightning_collab.kernel_cache import cached_njit
+
 Floats = NDArray[np.floating[Any]]
 Ids = NDArray[np.integer[Any]]
-
 
 INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
@@ -73,7 +74,7 @@ def fill_normals(out: Floats, key: np.uint64, row: int) -> None:
             out[k + 1] = radius * math.sin(angle)
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def normals(rows: int, width: int, key: np.uint64) -> NDArray[np.float64]:
     """Standard normal numbers, float64 [rows, width].
 

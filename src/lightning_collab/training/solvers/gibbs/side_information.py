@@ -9,11 +9,12 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.sparse import csc_array
 
+from lightning_collab.kernel_cache import cached_njit
 from lightning_collab.training.solvers.gibbs.hyperpriors import GammaPrior
 from lightning_collab.training.solvers.gibbs.normals import Floats, Streams, fill_normals, normals
 
@@ -159,7 +160,7 @@ class RowwiseLink(Link):
         return mapped
 
 
-@njit(parallel=True, cache=True, fastmath=True)
+@cached_njit(parallel=True, fastmath=True)
 def _draw_one_by_one(
     matrix: Floats,
     left: Floats,
