@@ -1,4 +1,7 @@
-"""What is used of other packages' insides, in one place, with the versions it was checked on."""
+"""Private attributes of other packages, all in one place, with the versions they were checked on.
+
+Each function takes the object, so that nothing heavy is imported here.
+"""
 
 import logging
 import threading
@@ -68,3 +71,67 @@ class _ForgivingCache:
             action(*arguments)
         except OSError as error:
             log.warning("compiled code is not kept in %s (%s)", self._cache.cache_path, error)
+
+
+def whole_checkpoint(trainer: Any) -> dict[str, Any]:
+    """What `trainer.save_checkpoint` would write, without its barrier between ranks.
+
+    Checked on pytorch-lightning 2.6.6. Inside: `Trainer._checkpoint_connector`.
+    """
+    content: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+    return content
+
+
+def stop_observing(processes: list[Any]) -> None:
+    """Tell the thread of Lightning that observes these processes that none is left to observe.
+
+    Checked on pytorch-lightning 2.6.6. Inside: `_ChildProcessObserver._child_processes`.
+    """
+    for thread in threading.enumerate():
+        observer: Any = thread
+        if getattr(observer, "_child_processes", None) is processes:
+            observer._child_processes = []
+
+
+def count_further_batches(trainer: Any, further: int) -> None:
+    """Count more batches than Lightning has fetched, in the middle of a training step.
+
+    Checked on pytorch-lightning 2.6.6. Inside: `_TrainingEpochLoop._batches_that_stepped` and
+    `_FitLoop._data_fetcher`.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    loop._batches_that_stepped += further
+    fetcher = trainer.fit_loop._data_fetcher
+    fetcher.fetched += further
+    if fetcher.length is not None:
+        fetcher.done = fetcher.fetched >= fetcher.length
+        loop.batch_progress.is_last_batch = fetcher.done
+
+
+def use_all_ranks(strategy: Any, ranks: int) -> None:
+    """Give a ModelParallelStrategy that was made for `auto` ranks their number.
+
+    Checked on pytorch-lightning 2.6.6, which takes those of one machine. Inside:
+    `ModelParallelStrategy._tensor_parallel_size`.
+    """
+    if strategy._tensor_parallel_size == "auto":
+        strategy._tensor_parallel_size = ranks
+
+
+def count_further_scheduler_steps(scheduler: Any, further: int) -> None:
+    """Count steps of a learning-rate schedule that were taken at once.
+
+    Checked on torch 2.11.0 and 2.13.0. Inside: `LRScheduler._step_count`.
+    """
+    scheduler._step_count += further
+
+
+def compiler_error() -> type[Exception]:
+    """What `torch.compile` raises where it cannot compile.
+
+    Checked on torch 2.11.0 and 2.13.0. Inside: `torch._dynamo`.
+    """
+    import torch
+
+    error: type[Exception] = torch._dynamo.exc.TorchDynamoException
+    return error

@@ -7,7 +7,7 @@ from support import CONF
 from benchmarks import scale
 from benchmarks.config import ScaleConfig
 from benchmarks.scale import Workload, columns, compared, run
-from lightning_collab.commands.entry import register_resolvers
+from lightning_collab.tuning.sweep import register_resolvers
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from support import CONF, REPOSITORY
 
-from lightning_collab.commands.entry import register_resolvers
 from lightning_collab.config.cross_validation import cross_validation_config, experiments
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.data.splits import split_rows
+from lightning_collab.tuning.sweep import register_resolvers
 
 
 def commands(page, script):

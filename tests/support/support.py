@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from lightning_collab.commands.entry import register_resolvers
+from lightning_collab.tuning.sweep import register_resolvers
 
 REPOSITORY = Path(__file__).parents[2]
 CONF = REPOSITORY / "conf"

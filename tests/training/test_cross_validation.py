@@ -7,7 +7,6 @@ from hydra import initialize_config_dir
 from scipy import stats
 from support import CONF
 
-from lightning_collab.commands.entry import register_resolvers
 from lightning_collab.config.cross_validation import (
     chosen_folds,
     cross_validation_config,
@@ -17,6 +16,7 @@ from lightning_collab.config.cross_validation import (
 from lightning_collab.errors import ConfigError
 from lightning_collab.training.cross_validation import USER_ERRORS, folder_name, plan, run_fold
 from lightning_collab.training.cross_validation_summary import paired_comparison, summarised
+from lightning_collab.tuning.sweep import register_resolvers
 
 QUICK = ("trainer.max_epochs=1", "logger=none", "callbacks.progress_bar=false", "split=k_fold")
 

@@ -19,9 +19,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from support import CONF
 
-from lightning_collab.commands.entry import register_resolvers
 from lightning_collab.tuning.composition import Composer
-from lightning_collab.tuning.storage import StorageAddress, StorageError
+from lightning_collab.tuning.storage import StorageAddress, StudyStorageError
+from lightning_collab.tuning.sweep import register_resolvers
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +116,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
         try:
             StorageAddress.parse(url, Path()).open()
             return
-        except StorageError:
+        except StudyStorageError:
             if time.monotonic() > deadline or server.poll() is not None:
                 raise
             time.sleep(0.2)

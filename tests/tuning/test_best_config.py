@@ -5,8 +5,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from support import CONF
 
-from lightning_collab.commands.entry import register_resolvers
 from lightning_collab.tuning.composition import experiment_yaml, plain
+from lightning_collab.tuning.sweep import register_resolvers
 
 CASES = [
     ((), {"model.factors": 7, "optimizer.lr": 1e-5}),

@@ -34,9 +34,11 @@ SPACE = {"x": FloatDistribution(0, 1)}
 
 def coordinator(url, n_trials, run="run", stale_after=60.0, max_failures=3):
     address = StorageAddress(url)
-    study = optuna.load_study(study_name="study", storage=address.open())
+    storage = address.open()
+    study = optuna.load_study(study_name="study", storage=storage)
     return Coordinator(
         study,
+        storage,
         partial(address.claim_lock, "study"),
         distributions=SPACE,
         sampler=lambda number: optuna.samplers.RandomSampler(number),

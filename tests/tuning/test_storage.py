@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.storage import StorageAddress, StorageError, hidden
+from lightning_collab.tuning.storage import StorageAddress, StudyStorageError, hidden
 
 
 def test_the_default_is_a_journal_in_the_sweep(tmp_path):
@@ -39,7 +39,7 @@ def test_storages_that_cannot_be_shared_are_refused(text, message, tmp_path):
 def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
     pytest.importorskip("psycopg")
     address = StorageAddress.parse("postgresql://me:s3cret@127.0.0.1:1/db", tmp_path)
-    with pytest.raises(StorageError, match=r"127\.0\.0\.1") as raised:
+    with pytest.raises(StudyStorageError, match=r"127\.0\.0\.1") as raised:
         address.open()
     assert "s3cret" not in str(raised.value)
     assert "s3cret" not in str(address)
@@ -47,7 +47,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "study.db").write_text("no database" * 100)
-    with pytest.raises(StorageError, match="cannot be used"):
+    with pytest.raises(StudyStorageError, match="cannot be used"):
         StorageAddress.parse(f"sqlite:///{tmp_path}/study.db", tmp_path).open()
 
 

@@ -19,24 +19,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from lightning_collab.config import RunConfig, validated
+from lightning_collab.config.cross_validation import OWN_KEYS, cross_validation_config
 from lightning_collab.errors import ConfigError, LightningCollabError, StorageError
-from lightning_collab.runs.launch import launched, run_directory_of_all, with_launched_ranks
-from lightning_collab.tuning.sweep import register_sweep_directory
+from lightning_collab.runs.launch import launched, with_launched_ranks
+from lightning_collab.tuning.sweep import register_resolvers
 
 Task = Callable[[DictConfig], Any]
 
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C has ended."""
-
-
-def register_resolvers() -> None:
-    """Make known what `conf/` uses in `${...}`; must come before Hydra composes."""
-    OmegaConf.register_new_resolver(
-        "run_directory",
-        lambda resume, fresh: resume or run_directory_of_all(fresh),
-        replace=True,
-    )
-    register_sweep_directory()
 
 
 def front_door(task: Task) -> Task:
@@ -127,6 +118,19 @@ class CheckBeforeStart(Callback):
             )
 
 
+class CheckCrossValidation(CheckBeforeStart):
+    """Hydra callback: as for a run, without the keys that are not the run's."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check, and end the process with a message where something is wrong."""
+        try:
+            cross_validation_config({key: _plain(config[key]) for key in OWN_KEYS})
+        except LightningCollabError as error:
+            sys.exit(f"error: {error}")
+        run = OmegaConf.masked_copy(config, [str(key) for key in config if key not in OWN_KEYS])
+        super().on_run_start(run, **kwargs)
+
+
 def _run_directory(config: DictConfig) -> str:
     try:
         return str(config.hydra.run.dir)
@@ -170,3 +174,7 @@ def _message(error: LightningCollabError) -> str:
 
     # Names and values from files are in it, and must not be able to steer the terminal.
     return "\n".join(printable(line) for line in f"error: {error}".split("\n"))
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -1,5 +1,6 @@
 """Sections of the config: typed and closed, with one wording for all that is wrong in them."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
@@ -52,3 +53,12 @@ def _key(location: tuple[str | int, ...], plain: Any) -> str:
             keys.append(str(step))
             plain = plain.get(step)
     return ".".join(keys)
+
+
+def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of a nested config with its key as it is typed."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

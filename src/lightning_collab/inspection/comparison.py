@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning_collab.config.section import flat
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.inference.trained_run import TrainedRun
@@ -130,7 +131,7 @@ def _best(numbers: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def _differences_table(names: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> PageTable:
-    flat = [dict(_flat(config)) for config in configs]
+    flat = [dict(flat(config)) for config in configs]
     keys = list(dict.fromkeys(key for each in flat for key in each))
     differing = [
         key for key in keys if any(each.get(key, ...) != flat[0].get(key, ...) for each in flat[1:])
@@ -143,14 +144,6 @@ def _differences_table(names: Sequence[str], configs: Sequence[Mapping[str, Any]
 
 def _shown(value: Any) -> str:
     return "null" if value is None else str(value)
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _curve_pictures(compared: Sequence[Compared]) -> Iterator[Picture]:

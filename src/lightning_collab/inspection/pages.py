@@ -1,12 +1,12 @@
 """Pages: templates filled in, everything escaped, nothing loaded from elsewhere."""
 
 from collections.abc import Iterable
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lightning_collab import __version__
 from lightning_collab.inspection.extremes import Ends
 
 EXTREMES_NOTE = (
@@ -58,7 +58,7 @@ def render(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(version=__version__, **content)
+    return environment.get_template(template).render(version=version("lightning-collab"), **content)
 
 
 def page_ends(ends: Iterable[Ends]) -> list[PageEnds]:

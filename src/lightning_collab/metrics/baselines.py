@@ -112,10 +112,11 @@ def baseline_metrics(data: RatingDataModule, *, test: bool = True) -> dict[str, 
     low, high = data.table.rating_range
     with_biases = baseline.predict(measured.users, measured.items).clip(low, high)
     return {
-        "baseline/mean_rmse": _rmse(measured.ratings - baseline.mean),
-        "baseline/bias_rmse": _rmse(measured.ratings - with_biases),
+        "baseline/mean_rmse": rmse(measured.ratings - baseline.mean),
+        "baseline/bias_rmse": rmse(measured.ratings - with_biases),
     }
 
 
-def _rmse(errors: np.ndarray) -> float:
+def rmse(errors: np.ndarray) -> float:
+    """Root of the mean square, summed in float64."""
     return float(np.sqrt(np.square(errors, dtype=np.float64).mean()))

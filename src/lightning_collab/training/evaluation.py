@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.splits import Rows
 from lightning_collab.errors import CheckpointError
+from lightning_collab.metrics.baselines import rmse
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.modules.rating_module import RatingModule
@@ -111,8 +112,8 @@ def snapshot_ensemble(
         for part, rows in parts.items():
             predicted = clamped_predictions(module, data, rows)
             sums[part] += predicted
-            single[part] = _rmse(predicted, ratings[part])
-            averaged[part] = _rmse(sums[part] / count, ratings[part])
+            single[part] = rmse(predicted - ratings[part].astype(np.float64))
+            averaged[part] = rmse(sums[part] / count - ratings[part].astype(np.float64))
         snapshots.append(Snapshot(cycle, single, averaged))
     return snapshots[::-1]
 
@@ -135,7 +136,3 @@ def clamped_predictions(
     ]
     predictions: NDArray[np.float32] = torch.cat(parts).numpy()
     return predictions
-
-
-def _rmse(predicted: NDArray[np.floating], ratings: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.mean((predicted - ratings.astype(np.float64)) ** 2)))

@@ -1,12 +1,13 @@
 """The config and the final metrics on TensorBoard's HParams page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.section import flat
 
 FINAL = ("val/rmse", "val/mae", "test/rmse", "test/mae")
 
@@ -27,13 +28,7 @@ def log_hyperparameters(trainer: pl.Trainer, config: RunConfig, metrics: Mapping
             final = {
                 f"final/{key.replace('/', '_')}": metrics[key] for key in FINAL if key in metrics
             }
-            logger.log_hyperparams(dict(_flat(config.model_dump(mode="json"))), final)
+            values = flat(config.model_dump(mode="json"))
+            shown = {key: "null" if value is None else value for key, value in values}
+            logger.log_hyperparams(shown, final)
             logger.save()
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if value is not None else "null"

@@ -10,12 +10,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
 from lightning_collab.config import RunConfig, validated
@@ -180,18 +175,29 @@ class CornerTrial(FixedTrial):
 
     def __init__(self, params: Mapping[str, Any], *, last: bool) -> None:
         super().__init__(dict(params))
-        self._suggested_params.update(params)
+        self._drawn = dict(params)
         self._last = last
 
-    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        if name not in self._params:
-            self._params[name] = self._end(distribution)
-        return super()._suggest(name, distribution)
+    @property
+    def params(self) -> dict[str, Any]:
+        """What was given, and what a hook has drawn."""
+        return dict(self._drawn)
 
-    def _end(self, distribution: BaseDistribution) -> Any:
-        if isinstance(distribution, CategoricalDistribution):
-            return distribution.choices[-1 if self._last else 0]
-        assert isinstance(distribution, IntDistribution | FloatDistribution)
+    def suggest_float(self, name: str, low: float, high: float, **settings: Any) -> float:
+        """An end of the range."""
+        distribution = FloatDistribution(low, high, **settings)
+        return float(self._drawn.setdefault(name, self._end(distribution)))
+
+    def suggest_int(self, name: str, low: int, high: int, **settings: Any) -> int:
+        """An end of the range."""
+        distribution = IntDistribution(low, high, **settings)
+        return int(self._drawn.setdefault(name, self._end(distribution)))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """The first or the last choice."""
+        return self._drawn.setdefault(name, choices[-1 if self._last else 0])
+
+    def _end(self, distribution: IntDistribution | FloatDistribution) -> float:
         return distribution.high if self._last else distribution.low
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.tuning.heartbeat import Watch, Worker
+from lightning_collab.tuning.storage import trial_id_of
 from lightning_collab.tuning.trials import (
     DIRECTORY,
     ENDED_WELL,
@@ -42,7 +44,8 @@ class Coordinator:
     be a thread of this process, or run on another machine, or be killed at any point.
 
     Args:
-        study: on a storage that all workers share.
+        study: as opened.
+        storage: of the study, which all workers share.
         lock: makes the lock of the storage.
         distributions: what is asked of each trial.
         sampler: makes the sampler of a trial from its number.
@@ -55,6 +58,7 @@ class Coordinator:
     def __init__(
         self,
         study: optuna.Study,
+        storage: BaseStorage,
         lock: Callable[[], AbstractContextManager[None]],
         *,
         distributions: Mapping[str, optuna.distributions.BaseDistribution],
@@ -65,6 +69,7 @@ class Coordinator:
         watch: Watch,
     ) -> None:
         self.study = study
+        self._storage = storage
         self.n_trials = n_trials
         self._lock = lock
         self._distributions = dict(distributions)
@@ -139,9 +144,9 @@ class Coordinator:
             self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
             again = self._retry_of(trial.number)
             assert again is not None
-        storage = self.study._storage
-        storage.set_trial_user_attr(trial._trial_id, INTERRUPTED, True)
-        storage.set_trial_user_attr(trial._trial_id, RETRIED_BY, again)
+        number = trial_id_of(self._storage, self.study.study_name, trial.number)
+        self._storage.set_trial_user_attr(number, INTERRUPTED, True)
+        self._storage.set_trial_user_attr(number, RETRIED_BY, again)
         self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _retry_of(self, number: int) -> int | None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from lightning_collab.tuning.heartbeat import SignOfLife
 from lightning_collab.tuning.report import TRIALS_FILE, WINNER, write_study_report
 from lightning_collab.tuning.storage import JOURNAL_FILE
 from lightning_collab.tuning.subprocess_run import run_alone, script_command
+from lightning_collab.tuning.sweep import say
 from lightning_collab.tuning.trials import OVERRIDES, Progress, as_csv, trial_rows
 from lightning_collab.tuning.worker import SIGNS_BEFORE_STALE, StudyWorker
 
@@ -52,7 +52,7 @@ def finish_study(worker: StudyWorker) -> None:
             f"{coordinator.first_error() or 'there is none: all were pruned'}"
         )
     if not coordinator.claim_finish():
-        _say("another process that shares this study trains the winner and writes the report")
+        say("another process that shares this study trains the winner and writes the report")
         return
     try:
 
@@ -105,7 +105,7 @@ def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> di
         return run.read_metrics()
     if directory.is_dir() and before is not None and before["number"] != trial.number:
         directory.rename(worker.sweep_dir / f"{WINNER}-was-trial-{before['number']}")
-    _say(f"training trial {trial.number} again, to test it once")
+    say(f"training trial {trial.number} again, to test it once")
     command = script_command(
         [
             f"hydra.searchpath=[{quoted(worker.sweep_dir.as_uri())}]",
@@ -141,7 +141,7 @@ def _snapshot(worker: StudyWorker, study: optuna.Study) -> None:
     partial.unlink(missing_ok=True)
     storage = JournalStorage(JournalFileBackend(str(partial)))
     optuna.copy_study(
-        from_study_name=study.study_name, from_storage=study._storage, to_storage=storage
+        from_study_name=study.study_name, from_storage=worker.address.open(), to_storage=storage
     )
     partial.replace(target)
 
@@ -195,7 +195,7 @@ def _say_where_not_reproduced(objective: str, value: float, metrics: dict[str, A
     """A winner that does not do again what it did as a trial is no winner."""
     again = metrics.get(objective)
     if isinstance(again, float) and abs(again - value) > SAME_WITHIN * abs(value):
-        _say(
+        say(
             f"warning: {objective} was {value:.4f} in the trial and is {again:.4f} now: results of "
             "this config vary from run to run"
         )
@@ -203,7 +203,3 @@ def _say_where_not_reproduced(objective: str, value: float, metrics: dict[str, A
 
 def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else json.dumps(value).strip('"')
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what a terminal is told

@@ -10,7 +10,6 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
-from hydra.core.utils import JobStatus
 from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +25,7 @@ from lightning_collab.tuning.grid_job import (
     summarise,
 )
 from lightning_collab.tuning.settings import GridSettings, checked_settings
-from lightning_collab.tuning.sweep import Sweep
+from lightning_collab.tuning.sweep import Sweep, job_error, say
 
 MOST_JOBS = 10_000
 
@@ -57,7 +56,7 @@ def run_grid(sweep: Sweep, arguments: Sequence[str]) -> list[Any]:
     (directory / STOP_FILE).unlink(missing_ok=True)
     jobs = _placed(directory, combinations, prints)
     to_do = [job for job in jobs if not job.is_done(directory)]
-    _say(
+    say(
         f"{len(jobs)} jobs in {os.path.relpath(directory)}"
         + (f", {len(jobs) - len(to_do)} of them done already" if len(to_do) < len(jobs) else "")
     )
@@ -142,9 +141,10 @@ def _launch(sweep: Sweep, settings: GridSettings, jobs: list[GridJob]) -> list[A
     except KeyboardInterrupt:
         sys.exit("stopped; the same command again runs the jobs that are not done")
     for result in results:
-        if result.status == JobStatus.FAILED:
+        error = job_error(result)
+        if error is not None:
             # Not of a job, whose errors are kept by the task, but of the machinery around it.
-            raise result._return_value
+            raise error
     return results
 
 
@@ -171,7 +171,3 @@ def _show(summary: Summary, directory: Path) -> None:
     console.print(
         f"summary {os.path.relpath(directory / 'sweep.csv')}", highlight=False, soft_wrap=True
     )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what a terminal is told

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lightning_collab.commands.entry import register_resolvers
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.runs.atomic_write import write_whole
 from lightning_collab.tuning.composition import quoted
@@ -24,6 +23,7 @@ from lightning_collab.tuning.subprocess_run import (
     run_alone,
     script_command,
 )
+from lightning_collab.tuning.sweep import register_resolvers
 from lightning_collab.tuning.trials import as_csv
 
 JOB_FILE = "job.json"

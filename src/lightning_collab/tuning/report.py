@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,6 @@ from optuna.trial import FrozenTrial, TrialState
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from lightning_collab import __version__
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_whole
 from lightning_collab.tuning.storage import JOURNAL_FILE
@@ -199,7 +199,7 @@ def write_study_report(sweep_dir: Path) -> Path:
     page = _render(
         "study.html.j2",
         about=about,
-        version=__version__,
+        version=version("lightning-collab"),
         progress=Progress.of(trials),
         saved=PruningSaved.of(trials),
         objectives=objectives,
@@ -298,9 +298,8 @@ def _write(
     parameters["state"] = trial.state.name.lower()
     results = {f"study/{name.replace('/', '_')}": value for name, value in values.items()}
     with SummaryWriter(str(folder)) as writer:
-        file = writer._get_file_writer()
         for summary in hparams(parameters, results):  # type: ignore[no-untyped-call]
-            file.add_summary(summary)
+            writer.file_writer.add_summary(summary)
         for name, value in results.items():
             writer.add_scalar(name, value, epochs_run(trial))
         for epoch, value in trial.intermediate_values.items():

@@ -21,7 +21,7 @@ JOURNAL_FILE = "study.log"
 CONNECT_TIMEOUT_SECONDS = 10
 
 
-class StorageError(LightningCollabError):
+class StudyStorageError(LightningCollabError):
     """A storage that cannot be reached or used."""
 
 
@@ -92,7 +92,7 @@ class StorageAddress:
         """Connect.
 
         Raises:
-            StorageError: it cannot be reached, or is not a storage of Optuna.
+            StudyStorageError: it cannot be reached, or is not a storage of Optuna.
         """
         # Our messages say what Optuna's own would.
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -105,10 +105,10 @@ class StorageAddress:
             # Two that open a new database at once would both make its tables.
             with self.claim_lock(""):
                 return RDBStorage(self.url, engine_kwargs=self._engine_settings())
-        except StorageError:
+        except StudyStorageError:
             raise
         except (ImportError, ModuleNotFoundError) as error:
-            raise StorageError(
+            raise StudyStorageError(
                 f"{self}: the driver is not installed ({error}); pip install "
                 "'lightning-collab[postgresql]'"
             ) from None
@@ -154,8 +154,8 @@ class StorageAddress:
             "connect_args": {"connect_timeout": CONNECT_TIMEOUT_SECONDS},
         }
 
-    def _unusable(self, error: Exception) -> StorageError:
-        return StorageError(
+    def _unusable(self, error: Exception) -> StudyStorageError:
+        return StudyStorageError(
             f"the study's storage {self} cannot be used: {self._reason(error)}\n"
             "Check hydra.sweeper.storage, and that the server runs."
         )
@@ -182,3 +182,9 @@ def hidden(url: str) -> str:
         url: possibly with a password in it.
     """
     return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+
+
+def trial_id_of(storage: BaseStorage, study_name: str, number: int) -> int:
+    """A storage's own name for a trial of a study."""
+    study = storage.get_study_id_from_name(study_name)
+    return storage.get_trial_id_from_study_id_trial_number(study, number)

@@ -1,14 +1,12 @@
 """`hydra/sweeper=optuna_study`: from a composed multirun to a finished study."""
 
 import os
-import sys
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from hydra.core.utils import JobStatus
 
 from lightning_collab.config import RunConfig
 from lightning_collab.errors import ConfigError
@@ -25,7 +23,7 @@ from lightning_collab.tuning.settings import (
 )
 from lightning_collab.tuning.storage import StorageAddress
 from lightning_collab.tuning.study_identity import check_same, set_identity, write_study_file
-from lightning_collab.tuning.sweep import Sweep
+from lightning_collab.tuning.sweep import Sweep, job_error, say
 from lightning_collab.tuning.trial_run import needs_own_process
 from lightning_collab.tuning.trials import Progress
 from lightning_collab.tuning.worker import StoppedSweepError, StudyWorker, run_parameters
@@ -79,7 +77,7 @@ def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
         study = _open_study(storage, name, settings, space, composer, base)
     write_study_file(sweep.directory, _about(worker, arguments))
     progress = Progress.of(study.get_trials(deepcopy=False))
-    _say(_greeting(worker, progress))
+    say(_greeting(worker, progress))
     if progress.ended < n_trials:
         _launch(sweep, worker)
     finish_study(worker)
@@ -176,13 +174,13 @@ def first_trials(
         for name, distribution in space.distributions.items():
             value = given[name] if name in given else _own_value(config, name)
             try:
-                inside = distribution._contains(distribution.to_internal_repr(value))
+                optuna.create_trial(
+                    params={name: value}, distributions={name: distribution}, value=0.0
+                )
             except (ValueError, TypeError):
-                inside = False
-            if inside:
-                values[name] = value
+                say(f"note: {name}={value} is outside the space, so no trial has it")
             else:
-                _say(f"note: {name}={value} is outside the space, so no trial has it")
+                values[name] = value
         others = {name: value for name, value in given.items() if name not in values}
         trials.append(values | {k: v for k, v in others.items() if k not in space.distributions})
     return trials
@@ -203,7 +201,7 @@ def _launch(sweep: Sweep, worker: StudyWorker) -> None:
         results = launcher.launch(jobs, initial_job_idx=0)
     except KeyboardInterrupt:
         raise StoppedSweepError("stopped; the same command again goes on where it stands") from None
-    errors = [result._return_value for result in results if result.status == JobStatus.FAILED]
+    errors = [error for result in results if (error := job_error(result)) is not None]
     # What all workers stop for is said once.
     errors.sort(key=lambda error: not isinstance(error, StudyFailedError))
     if errors:
@@ -241,7 +239,3 @@ def _greeting(worker: StudyWorker, progress: Progress) -> str:
 
 def _short(address: StorageAddress) -> str:
     return str(os.path.relpath(address.url)) if address.is_journal else str(address)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what a terminal is told

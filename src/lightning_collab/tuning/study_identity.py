@@ -9,6 +9,7 @@ import optuna
 import yaml
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.section import flat
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_whole
 from lightning_collab.tuning.search_space import SearchSpace
@@ -107,8 +108,8 @@ def check_same(
         raise ConfigError(
             f"{other} searches another space (differing: {', '.join(differing)}); {choose}"
         )
-    old = dict(_flat(study.user_attrs[CONFIG]))
-    new = dict(_flat(base.model_dump(mode="json")))
+    old = dict(flat(study.user_attrs[CONFIG]))
+    new = dict(flat(base.model_dump(mode="json")))
     ignored = (*NOT_COMPARED, *space.distributions)
     changes = [
         f"{key}={new.get(key)} (was {old.get(key)})"
@@ -120,13 +121,3 @@ def check_same(
             f"{other} its trials have another config, so that results could not be compared: "
             f"{', '.join(changes)}; {choose}"
         )
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            pairs += _flat(value, f"{prefix}{key}.")
-        else:
-            pairs.append((f"{prefix}{key}", value))
-    return pairs

@@ -2,13 +2,18 @@
 
 import hashlib
 import re
+import sys
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lightning_collab.errors import ConfigError
+from lightning_collab.runs.launch import run_directory_of_all
 from lightning_collab.tuning.composition import quoted
 
 LONGEST_LABEL = 48
@@ -61,8 +66,13 @@ def _without_password(url: str) -> str:
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1@", url)
 
 
-def register_sweep_directory() -> None:
-    """Make `${sweep_directory:}` known; must come before Hydra composes."""
+def register_resolvers() -> None:
+    """Make known what `conf/` uses in `${...}`; must come before Hydra composes."""
+    OmegaConf.register_new_resolver(
+        "run_directory",
+        lambda resume, fresh: resume or run_directory_of_all(fresh),
+        replace=True,
+    )
     OmegaConf.register_new_resolver("sweep_directory", sweep_directory, replace=True)
 
 
@@ -143,3 +153,19 @@ class Sweep:
         with read_write(self.config), open_dict(self.config):
             if "n_jobs" in self.config.hydra.launcher:
                 self.config.hydra.launcher.n_jobs = n_jobs
+
+
+def job_error(result: JobReturn) -> Exception | None:
+    """What a job that a launcher ran ended with; None where it ended well."""
+    if result.status != JobStatus.FAILED:
+        return None
+    with redirect_stderr(StringIO()):  # Hydra has a line of its own about it
+        try:
+            return cast(Exception, result.return_value)  # raises it
+        except Exception as error:
+            return error
+
+
+def say(line: str) -> None:
+    """Tell the terminal, whose output may be redirected to a file."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what a terminal is told

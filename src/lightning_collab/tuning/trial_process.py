@@ -11,8 +11,9 @@ from pathlib import Path
 import optuna
 
 from lightning_collab.config import validated
+from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.tuning.settings import build_pruner
-from lightning_collab.tuning.storage import StorageAddress
+from lightning_collab.tuning.storage import StorageAddress, trial_id_of
 from lightning_collab.tuning.trial_run import (
     REQUEST_FILE,
     STORAGE_VARIABLE,
@@ -31,7 +32,7 @@ def main() -> None:
     request = Request(**json.loads((directory / REQUEST_FILE).read_text()))
     config = validated(request.config)
     # Lightning sets this in the ranks that it starts, not in the first.
-    first = "LOCAL_RANK" not in os.environ
+    first = is_first_rank()
     callback = PruneTrial(
         _report(request) if first else None,
         request.objective,
@@ -53,7 +54,7 @@ def _report(request: Request) -> Report | None:
         sampler=optuna.samplers.RandomSampler(),
         pruner=build_pruner(request.pruner),
     )
-    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, request.number)
+    trial_id = trial_id_of(storage, request.study_name, request.number)
     return report_to(optuna.Trial(study, trial_id))
 
 

@@ -22,6 +22,7 @@ from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, LightningCollabError, TrainingError
 from lightning_collab.runs.atomic_write import write_whole
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import InterruptedRunError, train
@@ -206,7 +207,7 @@ def run_here(
     """
     directory.mkdir(parents=True, exist_ok=True)
     run = RunDirectory(directory)
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    first = is_first_rank()
     started = time.perf_counter()
     outcome = Outcome("complete")
     with run_log(run.log_file if first else None, silent=True):

@@ -14,7 +14,6 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from lightning_collab.commands.entry import register_resolvers
 from lightning_collab.config import RunConfig
 from lightning_collab.errors import ConfigError, LightningCollabError
 from lightning_collab.tuning.composition import Composer
@@ -23,6 +22,7 @@ from lightning_collab.tuning.heartbeat import SignOfLife, Watch
 from lightning_collab.tuning.search_space import SearchSpace, load_hook
 from lightning_collab.tuning.settings import StudySettings, build_pruner, build_sampler
 from lightning_collab.tuning.storage import StorageAddress
+from lightning_collab.tuning.sweep import register_resolvers
 from lightning_collab.tuning.trial_run import (
     Outcome,
     PreparedData,
@@ -116,14 +116,16 @@ class StudyWorker:
 
     def coordinator(self) -> Coordinator:
         """The study, opened."""
+        storage = self.address.open()
         study = optuna.load_study(
             study_name=self.study_name,
-            storage=self.address.open(),
+            storage=storage,
             pruner=build_pruner(self.settings.pruner),
             sampler=optuna.samplers.RandomSampler(),
         )
         return Coordinator(
             study,
+            storage,
             partial(self.address.claim_lock, self.study_name),
             distributions=self.space.distributions,
             sampler=self._sampler,

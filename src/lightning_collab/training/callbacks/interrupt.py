@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from lightning_collab.compat import whole_checkpoint
 from lightning_collab.runs.launch import launched
 from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
@@ -60,7 +61,7 @@ class SaveOnInterrupt(pl.Callback):
             asked = due and trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked:
             # Without trainer.save_checkpoint, whose barrier the other ranks would never reach.
-            content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            content = whole_checkpoint(trainer)
             if trainer.is_global_zero:
                 trainer.strategy.checkpoint_io.save_checkpoint(content, self.checkpoint)
             if together:

@@ -2,12 +2,11 @@
 
 import signal
 import subprocess
-import threading
 import time
-from typing import Any
 
 import pytorch_lightning as pl
 
+from lightning_collab.compat import stop_observing
 from lightning_collab.errors import LightningCollabError, TrainingError
 
 PATIENCE = 15.0
@@ -37,7 +36,7 @@ class RankWatch(pl.Callback):
         processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
         if not processes:
             return
-        _leave_alone(processes)
+        stop_observing(processes)
         if isinstance(exception, KeyboardInterrupt):
             return  # Lightning ends them
         if not isinstance(exception, LightningCollabError):
@@ -45,14 +44,6 @@ class RankWatch(pl.Callback):
             self.cause = _first_failure(processes, PATIENCE if lost else 0.0)
         for process in processes:
             process.kill()
-
-
-def _leave_alone(processes: list[subprocess.Popen[bytes]]) -> None:
-    """Tell Lightning's observer that there is nothing left to observe."""
-    for thread in threading.enumerate():
-        watched: Any = getattr(thread, "_child_processes", None)
-        if watched is processes:
-            thread._child_processes = []  # type: ignore[attr-defined]
 
 
 def _first_failure(

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from lightning_collab.compat import count_further_batches
+
 
 def count_further_steps(trainer: pl.Trainer, further: int) -> None:
     """Count more batches and optimiser steps, as if Lightning had taken them one by one.
@@ -23,13 +25,7 @@ def count_further_steps(trainer: pl.Trainer, further: int) -> None:
     for counted in (steps.total, steps.current):
         counted.ready += further
         counted.completed += further
-    loop._batches_that_stepped += further
-    fetcher = trainer.fit_loop._data_fetcher
-    assert fetcher is not None
-    fetcher.fetched += further
-    if fetcher.length is not None:
-        fetcher.done = fetcher.fetched >= fetcher.length
-        loop.batch_progress.is_last_batch = fetcher.done
+    count_further_batches(trainer, further)
 
 
 def carry_over_steps(checkpoint: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_collab.compat import compiler_error
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.training.modules.gradient_module import GradientModule
 
@@ -44,7 +45,7 @@ class CompiledModule(GradientModule):
         if self._compiled is not None:
             try:
                 return self._compiled[0](batch)
-            except torch._dynamo.exc.TorchDynamoException as error:
+            except compiler_error() as error:
                 reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
                 log.warning("torch.compile failed, so the run goes on without it: %s", reason)
                 self._compiled = None

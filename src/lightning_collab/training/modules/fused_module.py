@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
+from lightning_collab.compat import count_further_scheduler_steps
 from lightning_collab.config.optimizer import WarmRestartsConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.training.fused.fused_optimizer import FusedSteps, Stretch
@@ -160,7 +161,7 @@ class FusedModule(GradientModule):
             count_further_steps(self.trainer, losses.taken)
             self._stop("the training loss is no longer a number")
         scheduler.last_epoch = first + steps - 1
-        scheduler._step_count += steps - 1
+        count_further_scheduler_steps(scheduler, steps - 1)
         scheduler.step()
         count_further_steps(self.trainer, steps - 1)
         self._log_rates(first, following)

@@ -85,6 +85,7 @@ class ShardedTable(EmbeddingTable):
             from_own_rows(own, self.num_embeddings, mesh),
             requires_grad=table.weight.requires_grad,
         )
+        self.register_load_state_dict_pre_hook(_take_own_rows)  # type: ignore[no-untyped-call]
 
     def rows(self, ids: Tensor, whole_size: int) -> Tensor:
         """The rows of this rank's ids; every rank must call this with its share of a batch.
@@ -121,22 +122,19 @@ class ShardedTable(EmbeddingTable):
         if self._block.start == UNKNOWN_ROW and self.num_embeddings > 1 and len(own):
             own[0] = (total / (self.num_embeddings - 1)).to(own.dtype)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
-    ) -> None:
-        """Take this rank's rows of a whole table."""
-        name = f"{prefix}weight"
-        whole = state_dict.get(name)
-        if whole is not None and not isinstance(whole, DTensor) and whole.ndim:
-            own = own_rows_of(whole, self.mesh)
-            table = from_own_rows(own, len(whole), self.mesh)
-            state_dict = {**state_dict, name: table}
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
-
     def extra_repr(self) -> str:
         """For printing."""
         block = f"rows {self._block.start} to {self._block.stop} here"
         return f"{self.num_embeddings}, {self.embedding_dim}, {block}"
+
+
+def _take_own_rows(table: Any, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Of a whole table in a state that is loaded, leave this rank's rows."""
+    name = f"{prefix}weight"
+    whole = state_dict.get(name)
+    if whole is not None and not isinstance(whole, DTensor) and whole.ndim:
+        own = own_rows_of(whole, table.mesh)
+        state_dict[name] = from_own_rows(own, len(whole), table.mesh)
 
 
 class _SumOverRanks(torch.autograd.Function):

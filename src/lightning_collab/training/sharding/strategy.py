@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from lightning_collab.compat import use_all_ranks
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.training.sharding.row_blocks import (
     from_own_rows,
@@ -53,8 +54,7 @@ class RowShardingStrategy(ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         """Find out how many ranks there are before they are arranged."""
-        if self._tensor_parallel_size == "auto":
-            self._tensor_parallel_size = self.num_nodes * self.num_processes
+        use_all_ranks(self, self.num_nodes * self.num_processes)
         super().setup_environment()
 
     def setup_optimizers(self, trainer: pl.Trainer) -> None:
@@ -97,7 +97,7 @@ class RowShardingStrategy(ModelParallelStrategy):
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """As the optimiser of a model that is not split would have it, on rank zero."""
         if isinstance(optimizer, LightningOptimizer):
-            optimizer = optimizer._optimizer
+            optimizer = optimizer.optimizer
         content = optimizer.state_dict()
         state = {
             number: {key: _whole(value) for key, value in each.items()}
