@@ -24,7 +24,7 @@ train: $(INSTALLED)  ## Train the default model on MovieLens 100K.
 	$(BIN)/python scripts/train.py
 
 test: check  ## Lint, type-check and run the tests (under 6 minutes).
-	$(BIN)/python -m pytest -n auto -m 'not slow'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow'
 
 test-slow: $(INSTALLED)-slow  ## Run the tests that take long or need a real server.
 	$(BIN)/python -m pytest -m slow
