@@ -97,11 +97,12 @@ def included_sources(module: str) -> dict[str, Path]:
 
 
 def source_digest(module: str) -> str:
-    """A sum of all source text that kernels of a module can include."""
+    """A sum of numba's version and all source text that kernels of a module can include."""
     sources = included_sources(module)
     if module not in sources:
         raise FileNotFoundError(f"no source of {module}")
-    digest = hashlib.sha256()
+    # Two versions of numba would write over each other's code.
+    digest = hashlib.sha256(f"numba {numba.__version__}\n".encode())
     for name, path in sources.items():
         text = path.read_bytes()
         digest.update(f"{name} {len(text)}\n".encode() + text)
