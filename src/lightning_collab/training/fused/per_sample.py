@@ -16,8 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lightning_collab.config.optimizer import Optimizer, SGDConfig
+from lightning_collab.models.rating_output import Output
 from lightning_collab.runs.kernels import INNER, KERNEL
-from lightning_collab.training.fused.kernel import Output
 
 
 class Weights(NamedTuple):
