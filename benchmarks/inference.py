@@ -22,7 +22,6 @@ from lightning_collab.inference.prediction import predict_file
 from lightning_collab.inference.trained_run import TrainedRun, load
 from lightning_collab.models.item_scores import DotProductScores
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.callbacks.save_metadata import SaveCatalogue
 from lightning_collab.training.run import train
 
 PAIRS = 4_000_000
@@ -94,7 +93,7 @@ def _trained(path: Path, size: str) -> Path:
     )
     path.mkdir()
     directory = RunDirectory(path)
-    train(config, directory, callbacks=[SaveCatalogue(directory)], test=False)
+    train(config, directory, test=False)
     return path
 
 

@@ -16,7 +16,6 @@ from lightning_collab.inspection.log_embeddings import LogEmbeddings
 from lightning_collab.inspection.run_report import write_run_report
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
-from lightning_collab.training.callbacks.save_metadata import SaveCatalogue
 from lightning_collab.training.run import train
 
 
@@ -62,7 +61,7 @@ def run(repeats: int) -> dict[str, float]:
         for number in range(repeats):
             callback = Timed(config)
             directory = RunDirectory(Path(folder) / str(number))
-            with_it = _fit_seconds(config, directory, data, [SaveCatalogue(directory), callback])
+            with_it = _fit_seconds(config, directory, data, [callback])
             without = _fit_seconds(config, RunDirectory(Path(folder) / f"{number}-bare"), data, [])
             shares.append(callback.seconds / (with_it - callback.seconds))
             ratios.append(with_it / without)

@@ -14,9 +14,7 @@ from lightning_collab.data.sources import ml_100k
 from lightning_collab.data.sources.movielens import root_folder
 from lightning_collab.inference.fold_in import TrainedUsers
 from lightning_collab.inference.trained_run import TrainedRun, load
-from lightning_collab.models.item_scores import rate_rows
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.callbacks.save_metadata import SaveCatalogue
 from lightning_collab.training.run import train
 
 APART = 0.1
@@ -63,7 +61,7 @@ def new_person_errors(folder: Path) -> dict[str, float]:
     )
     directory = RunDirectory(folder / "run")
     directory.path.mkdir()
-    train(config, directory, callbacks=[SaveCatalogue(directory)], test=False)
+    train(config, directory, test=False)
     run = load(directory.path)
     persons = [
         (run.item_vocabulary.encode(person["item"]), person["rating"].to_numpy())
@@ -115,4 +113,4 @@ def _rated(run: TrainedRun, rows: dict[str, Tensor], items: NDArray[np.int32]) -
         group: (own.expand(len(items), -1), run.item_scores.tables[group]["items"][of_items])
         for group, own in rows.items()
     }
-    return rate_rows(run.model, pairs).clamp(*run.rating_range)
+    return run.model.rate_rows(pairs).clamp(*run.rating_range)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from lightning_collab.config.compose import composed_run
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.callbacks.save_metadata import SaveCatalogue
 from lightning_collab.training.run import train
 
 CHECKOUT = Path(__file__).parents[1]
@@ -95,5 +94,5 @@ def _trained(path: Path) -> Path:
     path.mkdir()
     config = composed_run("data=synthetic", "data.ratings=10000", "trainer.max_epochs=1", *QUIET)
     run = RunDirectory(path)
-    train(config, run, callbacks=[SaveCatalogue(run)])
+    train(config, run)
     return path

@@ -13,8 +13,8 @@ from benchmarks.epochs import StepClock, epoch_seconds
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.models.rating_output import Output
 from lightning_collab.training.build import load_data
-from lightning_collab.training.fused.kernel import Output
 from lightning_collab.training.fused.per_sample import Rates, Samples, Weights, per_sample_sgd
 
 EPOCHS = 8

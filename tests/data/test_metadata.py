@@ -3,7 +3,7 @@ import polars as pl
 from film_runs import NEVER_RATED, film_table
 
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.metadata import catalogue
+from lightning_collab.data.metadata import metadata_table
 
 
 def test_counts_and_means_are_those_of_the_training_part(run_config):
@@ -17,7 +17,7 @@ def test_counts_and_means_are_those_of_the_training_part(run_config):
         .agg(pl.len(), pl.col("rating").mean())
         .sort("item")
     )
-    found = catalogue(data, "items")
+    found = metadata_table(data, "items")
     known = found[: len(data.item_vocabulary) - 1]
     assert known["item"].equals(data.item_vocabulary.ids)
     assert known["item"].to_list() == expected["item"].to_list()
@@ -29,7 +29,7 @@ def test_counts_and_means_are_those_of_the_training_part(run_config):
 def test_items_without_training_ratings_come_last(run_config):
     config = run_config()
     data = RatingDataModule(film_table(), config.data, config.split, config.seed)
-    found = catalogue(data, "items")
+    found = metadata_table(data, "items")
     last = found.row(-1, named=True)
     assert last["item"] == NEVER_RATED
     assert last["ratings"] == 0
@@ -40,6 +40,6 @@ def test_items_without_training_ratings_come_last(run_config):
 def test_a_source_without_features_has_ids_and_counts(small_table, run_config):
     config = run_config()
     data = RatingDataModule(small_table, config.data, config.split, config.seed)
-    found = catalogue(data, "users")
+    found = metadata_table(data, "users")
     assert found.columns == ["user", "ratings", "mean_rating"]
     assert found["ratings"].sum() == len(data.rows.train)

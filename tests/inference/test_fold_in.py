@@ -5,7 +5,6 @@ from model_runs import MODELS
 
 from lightning_collab.errors import ConfigError, NotFoundError
 from lightning_collab.inference.fold_in import TrainedUsers
-from lightning_collab.models.item_scores import rate_rows
 
 
 def solved(run, items, ratings, variance):
@@ -51,7 +50,7 @@ def test_the_solution_is_a_minimum(run_of, name):
             group: (part.expand(len(items), -1), scores.tables[group]["items"][items])
             for group, part in zip(users.groups, parts, strict=True)
         }
-        errors = rate_rows(run.model, pairs).double().numpy() - np.array(ratings)
+        errors = run.model.rate_rows(pairs).double().numpy() - np.array(ratings)
         return (errors**2).sum() + variance * ((inverse @ (x - users.mean.numpy())) ** 2).sum()
 
     # The rectified layer of the net has edges, near which the search goes slowly.

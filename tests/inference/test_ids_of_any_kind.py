@@ -10,7 +10,6 @@ from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.inference.lookup import row_of_id
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.callbacks.save_metadata import SaveCatalogue
 from lightning_collab.training.run import train
 
 WHOLE = st.integers(0, 2**63 - 1)
@@ -60,7 +59,7 @@ def test_a_run_keeps_ids_in_checkpoint_and_catalogue(run_config, tmp_path_factor
     )
     run = RunDirectory(tmp_path_factory.mktemp("ids") / "run")
     ratings = RatingDataModule(table, config.data, config.split, config.seed)
-    train(config, run, data=ratings, callbacks=[SaveCatalogue(run)])
+    train(config, run, data=ratings)
     trained = load(run.path)
     for side, ids, frame_of in (("users", users, trained.users), ("items", items, trained.items)):
         column = frame_of[side.removesuffix("s")].to_list()

@@ -13,7 +13,6 @@ from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.inspection.after_training import inspect_run
 from lightning_collab.inspection.log_embeddings import LogEmbeddings
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.callbacks.save_metadata import SaveCatalogue
 from lightning_collab.training.run import train
 
 NASTY = "</script><script>document.title='broken'</script> & <b>bold</b> (1999)"
@@ -86,7 +85,7 @@ def train_films(config: RunConfig, path: Path, *, resume: bool = False, further=
     directory = RunDirectory(path)
     path.mkdir(parents=True, exist_ok=True)
     data = RatingDataModule(film_table(), config.data, config.split, config.seed)
-    callbacks = [SaveCatalogue(directory), *further]
+    callbacks = [*further]
     if config.callbacks.projector is not None:
         callbacks.append(LogEmbeddings(config))
     metrics = train(config, directory, resume=resume, callbacks=callbacks, data=data)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lightning_collab.config.commands import SimilarConfig
 from lightning_collab.config.section import job_config
-from lightning_collab.data.metadata import Side
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.inference.lookup import row_of_id, row_of_title
 from lightning_collab.inference.trained_run import TrainedRun, load
 from lightning_collab.inspection.embeddings import side_embeddings

@@ -4,48 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import CheckpointError
 
-if TYPE_CHECKING:
-    # Brings Lightning, which who uses a trained run has no need of.
-    from lightning_collab.data.datamodule import RatingDataModule
-
 SCHEMA = {"user": pl.Int32, "item": pl.Int32, "rating": pl.Float32, "held_out": pl.Boolean}
-
-
-def history_table(data: RatingDataModule) -> pl.DataFrame:
-    """All ratings of users and items that the model knows, by user and item.
-
-    Args:
-        data: split ratings.
-
-    Returns:
-        `user` and `item` (Int32, rows of the model), `rating` (Float32) and `held_out`: whether
-        the rating is of the validation or the test part.
-    """
-    parts = []
-    for rows, held_out in (
-        (data.rows.train, False),
-        (data.rows.val, True),
-        (data.rows.test, True),
-    ):
-        found = data.columns(rows)
-        users, items, ratings = found.users, found.items, found.ratings
-        known = (users != UNKNOWN_ROW) & (items != UNKNOWN_ROW)
-        if not known.all():
-            users, items, ratings = users[known], items[known], ratings[known]
-        columns = {"user": users, "item": items, "rating": ratings}
-        parts.append(
-            pl.DataFrame(columns, schema_overrides=SCHEMA).with_columns(held_out=pl.lit(held_out))
-        )
-    return pl.concat(parts).sort("user", "item")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,24 +1,14 @@
-"""What is known of the users and items of a run, kept beside its checkpoints."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+"""What a run keeps of its data beside its checkpoints: users, items, and who rated what."""
 
 import numpy as np
 import polars as pl
 
-if TYPE_CHECKING:
-    # Lightning takes seconds to import, and who uses a trained run has no need of it.
-    from lightning_collab.data.datamodule import RatingDataModule
-    from lightning_collab.data.vocabulary import Vocabulary
-
-Side = Literal["users", "items"]
-
-ID_COLUMN: dict[Side, str] = {"users": "user", "items": "item"}
-"""The column that holds the raw ids."""
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.history import SCHEMA
+from lightning_collab.data.vocabulary import ID_COLUMN, UNKNOWN_ROW, Side, Vocabulary
 
 
-def catalogue(data: RatingDataModule, side: Side) -> pl.DataFrame:
+def metadata_table(data: RatingDataModule, side: Side) -> pl.DataFrame:
     """One row for each user or item that the data knows.
 
     Args:
@@ -56,3 +46,31 @@ def _others(
     ids = everyone.ids if features is None else pl.concat([everyone.ids, features[column]])
     unseen = ids.unique().sort()
     return pl.DataFrame({column: unseen.filter(~unseen.is_in(known.ids.implode()))})
+
+
+def history_table(data: RatingDataModule) -> pl.DataFrame:
+    """All ratings of users and items that the model knows, by user and item.
+
+    Args:
+        data: split ratings.
+
+    Returns:
+        `user` and `item` (Int32, rows of the model), `rating` (Float32) and `held_out`: whether
+        the rating is of the validation or the test part.
+    """
+    parts = []
+    for rows, held_out in (
+        (data.rows.train, False),
+        (data.rows.val, True),
+        (data.rows.test, True),
+    ):
+        found = data.columns(rows)
+        users, items, ratings = found.users, found.items, found.ratings
+        known = (users != UNKNOWN_ROW) & (items != UNKNOWN_ROW)
+        if not known.all():
+            users, items, ratings = users[known], items[known], ratings[known]
+        columns = {"user": users, "item": items, "rating": ratings}
+        parts.append(
+            pl.DataFrame(columns, schema_overrides=SCHEMA).with_columns(held_out=pl.lit(held_out))
+        )
+    return pl.concat(parts).sort("user", "item")

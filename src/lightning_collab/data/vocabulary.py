@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
 
+Side = Literal["users", "items"]
+
+ID_COLUMN: dict[Side, str] = {"users": "user", "items": "item"}
+"""The column that holds the raw ids."""
 UNKNOWN_ROW = 0
 """The row of every id that the vocabulary does not have."""
 ENCODED_AT_A_TIME = 1 << 20

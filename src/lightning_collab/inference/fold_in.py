@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,11 +17,9 @@ from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import DataError, NotFoundError
 from lightning_collab.inference.lookup import row_of_title, rows_of_ids
 from lightning_collab.inference.pairs_file import USUAL_NAMES
-from lightning_collab.models.item_scores import ItemScores, UserRows, rate_rows
-
-if TYPE_CHECKING:
-    from lightning_collab.inference.trained_run import TrainedRun
-
+from lightning_collab.inference.prediction import predict
+from lightning_collab.models.item_scores import ItemScores, UserRows
+from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +27,7 @@ NAMED = 5
 """Unknown items that a warning names."""
 
 
-def read_own_ratings(run: TrainedRun, path: Path) -> dict[Any, float]:
+def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
     """The ratings in a file of one person.
 
     Args:
@@ -160,7 +158,7 @@ class TrainedUsers:
         """
         if "embeddings" not in scores.tables:
             raise NotFoundError(
-                f"{type(scores.model).__name__} is a model without item factors: it cannot learn "
+                "this is a model without item factors: it cannot learn "
                 "of a new person from ratings; use a run of another model"
             )
         users = [table["users"].double() for table in scores.tables.values()]
@@ -209,7 +207,7 @@ class TrainedUsers:
                 group: (own[group].expand(len(items), -1), fixed)
                 for group, fixed in zip(self.groups, of_items, strict=True)
             }
-            errors = rate_rows(scores.model, pairs) - ratings
+            errors = scores.rate_rows(pairs) - ratings
             loss = errors.square().sum() + error_variance * z.square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
@@ -219,7 +217,7 @@ class TrainedUsers:
         return rows_of(z.detach())
 
 
-def error_variance(run: TrainedRun) -> float:
+def error_variance(run: TrainedModel) -> float:
     """The mean squared error of a run on ratings that it was not trained on.
 
     Args:
@@ -237,5 +235,5 @@ def error_variance(run: TrainedRun) -> float:
     chosen = chosen[:: max(1, len(chosen) // MEASURED_ON)]
     users = np.searchsorted(history.starts, chosen, side="right") - 1
     ids = run.user_vocabulary.decode(users), run.item_vocabulary.decode(history.items[chosen])
-    errors = run.predict(*ids)["prediction"].to_numpy() - history.ratings[chosen]
+    errors = predict(run, *ids)["prediction"].to_numpy() - history.ratings[chosen]
     return float(np.mean(errors**2))

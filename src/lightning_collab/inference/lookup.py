@@ -10,11 +10,10 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from lightning_collab.data.metadata import ID_COLUMN, Side
-from lightning_collab.data.vocabulary import UNKNOWN_ROW, Vocabulary
+from lightning_collab.data.vocabulary import ID_COLUMN, UNKNOWN_ROW, Side, Vocabulary
 from lightning_collab.errors import NotFoundError
-from lightning_collab.inference.trained_run import TrainedRun
 from lightning_collab.runs.plain_text import printable
+from lightning_collab.training.trained_model import TrainedModel
 
 RawIds = pl.Series | Iterable[Any]
 
@@ -63,7 +62,7 @@ _YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 _ARTICLE = re.compile(r"^(?P<rest>.*), (?P<article>the|a|an|les|la|le|l'|il|das|der|die|el)$")
 
 
-def row_of_title(run: TrainedRun, title: str) -> int:
+def row_of_title(run: TrainedModel, title: str) -> int:
     """The model's row of the item with a title.
 
     Upper and lower case, the year and the place of the article do not matter as long as only one
@@ -103,7 +102,7 @@ def row_of_title(run: TrainedRun, title: str) -> int:
     )
 
 
-def row_of_id(run: TrainedRun, side: Side, raw_id: Any) -> int:
+def row_of_id(run: TrainedModel, side: Side, raw_id: Any) -> int:
     """The model's row of a raw id.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,11 +19,7 @@ from lightning_collab.errors import ConfigError
 from lightning_collab.inference.lookup import RawIds, rows_of_ids
 from lightning_collab.inference.pairs_file import PairsFile
 from lightning_collab.inference.table_stream import write_stream
-from lightning_collab.models.item_scores import DotProductScores
-
-if TYPE_CHECKING:
-    from lightning_collab.inference.trained_run import TrainedRun
-
+from lightning_collab.training.trained_model import TrainedModel
 
 PAIRS_AT_A_TIME = 1 << 17
 SECONDS_A_DAY = 86_400
@@ -32,7 +28,7 @@ UNKNOWN_DAY = -1_000_000
 
 
 def predict(
-    run: TrainedRun, users: RawIds, items: RawIds, timestamps: pl.Series | None = None
+    run: TrainedModel, users: RawIds, items: RawIds, timestamps: pl.Series | None = None
 ) -> pl.DataFrame:
     """Predicted ratings of pairs; see `TrainedRun.predict`.
 
@@ -65,7 +61,7 @@ def predict(
     )
 
 
-def has_time_effects(run: TrainedRun) -> bool:
+def has_time_effects(run: TrainedModel) -> bool:
     """Whether a prediction depends on its day.
 
     Args:
@@ -75,12 +71,12 @@ def has_time_effects(run: TrainedRun) -> bool:
 
 
 def _of_rows(
-    run: TrainedRun, users: NDArray[np.int32], items: NDArray[np.int32], days: pl.Series | None
+    run: TrainedModel, users: NDArray[np.int32], items: NDArray[np.int32], days: pl.Series | None
 ) -> tuple[Tensor, Tensor | None]:
     """Ratings, not clamped, and their standard deviations where the model has them."""
-    scores = run.item_scores
-    if days is None and isinstance(scores, DotProductScores):
-        return scores.of_pairs(users, items), None
+    found = run.item_scores.of_pairs(users, items) if days is None else None
+    if found is not None:
+        return found, None
     day = (
         None if days is None else days.fill_null(UNKNOWN_DAY).cast(pl.Int32).to_numpy(writable=True)
     )
@@ -117,7 +113,7 @@ class Predicted:
 
 
 def predict_file(
-    run: TrainedRun,
+    run: TrainedModel,
     pairs: PairsFile,
     output: Path,
     progress: Callable[[int], None] = lambda rows: None,
@@ -144,7 +140,8 @@ def predict_file(
     def blocks() -> Iterator[pl.DataFrame]:
         for block in pairs.blocks():
             times = pairs.columns.get("timestamp")
-            found = run.predict(
+            found = predict(
+                run,
                 block[pairs.columns["user"]],
                 block[pairs.columns["item"]],
                 None if times is None else block[times].cast(pl.Float64, strict=False),
@@ -159,7 +156,7 @@ def predict_file(
     return done
 
 
-def predicted_schema(run: TrainedRun, pairs: PairsFile) -> dict[str, Any]:
+def predicted_schema(run: TrainedModel, pairs: PairsFile) -> dict[str, Any]:
     """Names and types of the columns of the output.
 
     Args:
@@ -169,7 +166,7 @@ def predicted_schema(run: TrainedRun, pairs: PairsFile) -> dict[str, Any]:
     Raises:
         ConfigError: the file has a column of a name that the predictions have.
     """
-    predicted = run.predict([None], [None]).schema
+    predicted = predict(run, [None], [None]).schema
     for name in predicted:
         if name in pairs.schema:
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from lightning_collab.data.history import History
 from lightning_collab.errors import ConfigError
 from lightning_collab.inference.lookup import row_of_id
-from lightning_collab.models.item_scores import no_seen
-from lightning_collab.models.scoring_kernels import best_unseen
-
-if TYPE_CHECKING:
-    from lightning_collab.inference.trained_run import TrainedRun
-
+from lightning_collab.models.item_scores import UserRows
+from lightning_collab.training.trained_model import TrainedModel
 
 Seen = Literal["all", "train", "none"]
 REASONS = 3
@@ -41,7 +37,7 @@ class Person(NamedTuple):
     left_out: NDArray[np.int32]
 
 
-def recommend_to_user(run: TrainedRun, user: Any, top_k: int, seen: Seen) -> pl.DataFrame:
+def recommend_to_user(run: TrainedModel, user: Any, top_k: int, seen: Seen) -> pl.DataFrame:
     """The items with the highest predictions for a user; see `TrainedRun.recommend`.
 
     Args:
@@ -56,8 +52,7 @@ def recommend_to_user(run: TrainedRun, user: Any, top_k: int, seen: Seen) -> pl.
         CheckpointError: the run does not know what its users have rated.
     """
     row = row_of_id(run, "users", user)
-    rated = _rated(run, row, seen)
-    items, ratings = rated
+    items, ratings = _rated(run, row, seen)
     left_out = items
     if seen == "train":
         left_out, _ = run.history.trained().of(row)
@@ -67,16 +62,17 @@ def recommend_to_user(run: TrainedRun, user: Any, top_k: int, seen: Seen) -> pl.
     return _recommended(run, Person(scores, items, ratings, left_out), top_k)
 
 
-def recommend_to_person(run: TrainedRun, ratings: Mapping[Any, float], top_k: int) -> pl.DataFrame:
-    """The items with the highest predictions for somebody new; see `TrainedRun.recommend`.
+def rated_items(
+    run: TrainedModel, ratings: Mapping[Any, float]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Items as rows of the model, and their ratings.
 
     Args:
         run: the trained run.
-        ratings: raw item id -> rating; these items are left out.
-        top_k: how many.
+        ratings: raw item id -> rating.
 
     Raises:
-        ConfigError: there are no ratings, one is not on the scale, or `top_k` does not fit.
+        ConfigError: there are no ratings, or one is not on the scale.
         NotFoundError: the run does not know an item.
     """
     low, high = run.rating_range
@@ -88,18 +84,33 @@ def recommend_to_person(run: TrainedRun, ratings: Mapping[Any, float], top_k: in
                 f"ratings: {rating!r} of item {raw_id} is not on the scale from {low:g} to {high:g}"
             )
     items = np.array([row_of_id(run, "items", raw_id) for raw_id in ratings], dtype=np.int32)
-    given = np.array(list(ratings.values()), dtype=np.float32)
-    rows = run.trained_users.rows_of_person(
-        run.item_scores,
-        torch.from_numpy(items).long(),
-        torch.from_numpy(given),
-        run.error_variance,
-    )
+    return items, np.array(list(ratings.values()), dtype=np.float32)
+
+
+def recommend_to_person(
+    run: TrainedModel,
+    rows: UserRows,
+    items: NDArray[np.int32],
+    ratings: NDArray[np.float32],
+    top_k: int,
+) -> pl.DataFrame:
+    """The items with the highest predictions for somebody new; see `TrainedRun.recommend`.
+
+    Args:
+        run: the trained run.
+        rows: table rows of the person, from `TrainedUsers.rows_of_person`.
+        items: int32 [n], what is rated, as rows of the model; these items are left out.
+        ratings: float32 [n], of these items.
+        top_k: how many.
+
+    Raises:
+        ConfigError: `top_k` is below 1 or more than there are items.
+    """
     scores = run.item_scores.of_rows(rows)
-    return _recommended(run, Person(scores, items, given, items), top_k)
+    return _recommended(run, Person(scores, items, ratings, items), top_k)
 
 
-def check_top_k(run: TrainedRun, top_k: int) -> None:
+def check_top_k(run: TrainedModel, top_k: int) -> None:
     """Refuse a number of recommendations that there cannot be.
 
     Args:
@@ -116,18 +127,19 @@ def check_top_k(run: TrainedRun, top_k: int) -> None:
         )
 
 
-def _rated(run: TrainedRun, row: int, seen: Seen) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _rated(
+    run: TrainedModel, row: int, seen: Seen
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """What a user has rated; nothing where nothing is to be left out and it is not known."""
     if seen == "none" and not run.directory.history_file.exists():
         return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
     return run.history.of(row)
 
 
-def _recommended(run: TrainedRun, person: Person, top_k: int) -> pl.DataFrame:
+def _recommended(run: TrainedModel, person: Person, top_k: int) -> pl.DataFrame:
     check_top_k(run, top_k)
-    starts, _ = no_seen(1)
-    starts[1] = len(person.left_out)
-    columns, scores = best_unseen(person.scores.numpy(), starts, person.left_out - 1, top_k)
+    starts = np.array([0, len(person.left_out)])
+    columns, scores = _best(person.scores, starts, person.left_out, top_k)
     chosen = columns[0] >= 0
     rows = columns[0, chosen] + 1
     ratings = run.item_scores.ratings(torch.from_numpy(scores[0, chosen]))
@@ -140,7 +152,17 @@ def _recommended(run: TrainedRun, person: Person, top_k: int) -> pl.DataFrame:
     )
 
 
-def _reasons(run: TrainedRun, rows: NDArray[np.int32], person: Person) -> pl.Series:
+def _best(
+    scores: torch.Tensor, starts: NDArray[np.int64], left_out: NDArray[np.int32], top_k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The columns with the highest scores; `left_out` are rows of the model."""
+    # numba takes a while to import.
+    from lightning_collab.models.scoring_kernels import best_unseen
+
+    return best_unseen(scores.numpy(), starts, left_out - 1, top_k)
+
+
+def _reasons(run: TrainedModel, rows: NDArray[np.int32], person: Person) -> pl.Series:
     """For each recommended item the most similar ones that the person rated well."""
     shown = [name for name in ("item", "title") if name in run.items.columns]
     kinds: dict[str, Any] = {name: run.items.schema[name] for name in shown}
@@ -173,7 +195,7 @@ SCORES_AT_A_TIME = 1 << 23
 """Numbers of a block of users by items: 32 MiB."""
 
 
-def all_recommendations(run: TrainedRun, top_k: int, seen: Seen) -> Iterator[pl.DataFrame]:
+def all_recommendations(run: TrainedModel, top_k: int, seen: Seen) -> Iterator[pl.DataFrame]:
     """The best items of every known user, in the order of the users, best item first.
 
     Args:
@@ -201,7 +223,7 @@ def all_recommendations(run: TrainedRun, top_k: int, seen: Seen) -> Iterator[pl.
         yield _best_of(run, users, scores, top_k, history)
 
 
-def recommendation_schema(run: TrainedRun) -> dict[str, pl.DataType]:
+def recommendation_schema(run: TrainedModel) -> dict[str, pl.DataType]:
     """The columns of `all_recommendations`.
 
     Args:
@@ -217,15 +239,15 @@ def recommendation_schema(run: TrainedRun) -> dict[str, pl.DataType]:
 
 
 def _best_of(
-    run: TrainedRun, users: slice, scores: torch.Tensor, top_k: int, history: History | None
+    run: TrainedModel, users: slice, scores: torch.Tensor, top_k: int, history: History | None
 ) -> pl.DataFrame:
     if history is None:
-        starts, left_out = no_seen(len(scores))
+        starts, left_out = np.zeros(len(scores) + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
     else:
         starts = history.starts[users.start : users.stop + 1]
-        left_out = history.items[starts[0] : starts[-1]] - 1
+        left_out = history.items[starts[0] : starts[-1]]
         starts = starts - starts[0]
-    columns, best = best_unseen(scores.numpy(), starts, left_out, top_k)
+    columns, best = _best(scores, starts, left_out, top_k)
     chosen = columns >= 0
     of_user, rank = np.nonzero(chosen)
     ratings = run.item_scores.ratings(torch.from_numpy(best[chosen]))

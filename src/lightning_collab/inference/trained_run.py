@@ -1,41 +1,29 @@
-"""A trained model with all that belongs to it, from its run directory alone."""
-
-from __future__ import annotations
+"""What a trained model is used for: predictions and recommendations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import polars as pl
+import torch
 
-from lightning_collab.data.metadata import ID_COLUMN, Side
-from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import ConfigError
-from lightning_collab.models import RatingFacts, RatingModel, build_model
-from lightning_collab.models.feature_rows import saved_features
-from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.trained_model import (
-    checkpoint_of_run,
-    described,
-    model_config,
-    read_trained,
-    take_weights,
+from lightning_collab.inference.fold_in import TrainedUsers, error_variance
+from lightning_collab.inference.lookup import RawIds
+from lightning_collab.inference.prediction import predict
+from lightning_collab.inference.recommendation import (
+    all_recommendations,
+    rated_items,
+    recommend_to_person,
+    recommend_to_user,
 )
-
-if TYPE_CHECKING:
-    from lightning_collab.data.history import History
-    from lightning_collab.inference.fold_in import TrainedUsers
-    from lightning_collab.inference.lookup import RawIds
-    from lightning_collab.models.item_scores import ItemScores
-
-MODEL_PREFIX = "model."
-"""What Lightning puts before the names of the model's own parameters in a checkpoint."""
+from lightning_collab.training.trained_model import TrainedModel
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedRun:
+class TrainedRun(TrainedModel):
     """A trained model, the ids of its rows, and what is known of them.
 
     Attributes:
@@ -53,23 +41,6 @@ class TrainedRun:
         unseen_users: users without training ratings, which the model does not know.
         unseen_items: items without training ratings, which the model does not know.
     """
-
-    directory: RunDirectory
-    checkpoint: Path
-    config: dict[str, Any]
-    model: RatingModel
-    user_vocabulary: Vocabulary
-    item_vocabulary: Vocabulary
-    rating_range: tuple[float, float]
-    users: pl.DataFrame
-    items: pl.DataFrame
-    unseen_users: pl.DataFrame
-    unseen_items: pl.DataFrame
-
-    @property
-    def model_name(self) -> str:
-        """The model's name in the config."""
-        return str(self.config["model"]["name"])
 
     def predict(
         self, users: RawIds, items: RawIds, timestamps: pl.Series | None = None
@@ -94,8 +65,6 @@ class TrainedRun:
         Example:
             >>> trained.predict([196, 186], [242, 302])  # doctest: +SKIP
         """
-        from lightning_collab.inference.prediction import predict
-
         return predict(self, users, items, timestamps)
 
     def recommend(
@@ -132,13 +101,18 @@ class TrainedRun:
             >>> trained.recommend(user=196, top_k=5)  # doctest: +SKIP
             >>> trained.recommend(ratings={1: 5, 50: 4})  # doctest: +SKIP
         """
-        from lightning_collab.inference.recommendation import recommend_to_person, recommend_to_user
-
         if (user is None) == (ratings is None):
             raise ConfigError("say one of user and ratings")
         if ratings is None:
             return recommend_to_user(self, user, top_k, seen)
-        return recommend_to_person(self, ratings, top_k)
+        items, given = rated_items(self, ratings)
+        rows = self.trained_users.rows_of_person(
+            self.item_scores,
+            torch.from_numpy(items).long(),
+            torch.from_numpy(given),
+            self.error_variance,
+        )
+        return recommend_to_person(self, rows, items, given, top_k)
 
     def recommend_all(
         self, *, top_k: int = 10, seen: Literal["all", "train", "none"] = "all"
@@ -157,41 +131,16 @@ class TrainedRun:
             ConfigError: `top_k` is out of range.
             CheckpointError: the run does not know what its users have rated.
         """
-        from lightning_collab.inference.recommendation import all_recommendations
-
         return pl.concat(all_recommendations(self, top_k, seen))
-
-    @cached_property
-    def item_scores(self) -> ItemScores:
-        """Scores of all items, for some users at a time."""
-        from lightning_collab.models.item_scores import item_scores
-
-        return item_scores(self.model)
-
-    @cached_property
-    def history(self) -> History:
-        """What each user has rated.
-
-        Raises:
-            CheckpointError: the run was made by a version that did not keep it.
-        """
-        from lightning_collab.data.history import History
-
-        rows = len(self.user_vocabulary), len(self.item_vocabulary)
-        return History.read(self.directory.history_file, *rows)
 
     @cached_property
     def trained_users(self) -> TrainedUsers:
         """What is expected of a user before any rating is known."""
-        from lightning_collab.inference.fold_in import TrainedUsers
-
         return TrainedUsers.of(self.item_scores)
 
     @cached_property
     def error_variance(self) -> float:
         """Mean squared error on ratings that the model was not trained on, in squared units."""
-        from lightning_collab.inference.fold_in import error_variance
-
         return error_variance(self)
 
 
@@ -212,43 +161,4 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
         >>> trained = lightning_collab.load("outputs/train/my-run")  # doctest: +SKIP
         >>> trained.items.sort("ratings").tail(3)  # doctest: +SKIP
     """
-    directory = RunDirectory(Path(run))
-    config = directory.read_plain_config()
-    path = checkpoint_of_run(directory, checkpoint)
-    content = read_trained(path)
-    vocabularies: dict[Side, Vocabulary] = {
-        side: Vocabulary.from_state(content["vocabularies"][side]) for side in ID_COLUMN
-    }
-    low, high = content["rating_range"]
-    state = {
-        name.removeprefix(MODEL_PREFIX): value
-        for name, value in content["state_dict"].items()
-        if name.startswith(MODEL_PREFIX)
-    }
-    features = saved_features(state)
-    facts = RatingFacts(
-        user_rows=len(vocabularies["users"]),
-        item_rows=len(vocabularies["items"]),
-        rating_range=(low, high),
-        mean_rating=0.0,  # a buffer of the model, so the checkpoint has the real one
-        user_features=features.users,
-        item_features=features.items,
-        time_effects=features.time,
-    )
-    model = build_model(model_config(config, directory), facts)
-    take_weights(model, state, path)
-    users, unseen_users = described(directory.users_file, "users", vocabularies["users"])
-    items, unseen_items = described(directory.items_file, "items", vocabularies["items"])
-    return TrainedRun(
-        directory=directory,
-        checkpoint=path,
-        config=config,
-        model=model.eval().requires_grad_(False),
-        user_vocabulary=vocabularies["users"],
-        item_vocabulary=vocabularies["items"],
-        rating_range=(low, high),
-        users=users,
-        items=items,
-        unseen_users=unseen_users,
-        unseen_items=unseen_items,
-    )
+    return TrainedRun.load(run, checkpoint)

@@ -8,9 +8,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.metadata import Side
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.inference.trained_run import TrainedRun, load
 from lightning_collab.inspection.embeddings import side_embeddings
 from lightning_collab.inspection.figures import (
     by_count_figure,
@@ -23,6 +22,7 @@ from lightning_collab.inspection.predictions import Predictions, predict_part
 from lightning_collab.inspection.run_report import write_run_report
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def inspect_run(
     if wanted.projector is None and wanted.report is None:
         return dict(metrics)
     try:
-        trained = load(run.path)
+        trained = TrainedModel.load(run.path)
         metrics = {**metrics, **overlap_metrics(trained)}
         run.write_metrics(dict(metrics))
         if config.logger.name == "tensorboard":
@@ -61,7 +61,7 @@ def inspect_run(
     return dict(metrics)
 
 
-def overlap_metrics(trained: TrainedRun) -> dict[str, float]:
+def overlap_metrics(trained: TrainedModel) -> dict[str, float]:
     """The genre overlap by the names of metrics.json; empty where there is none to measure.
 
     Args:
@@ -79,7 +79,7 @@ def overlap_metrics(trained: TrainedRun) -> dict[str, float]:
 
 def _to_tensorboard(
     config: RunConfig,
-    trained: TrainedRun,
+    trained: TrainedModel,
     predictions: Predictions | None,
     metrics: Mapping[str, Any],
 ) -> None:
@@ -111,5 +111,5 @@ def _to_tensorboard(
             write_snapshot(logdir, tag, side, known, side_embeddings(trained.model, side))
 
 
-def _has_embeddings(trained: TrainedRun, side: Side) -> bool:
+def _has_embeddings(trained: TrainedModel, side: Side) -> bool:
     return side in trained.model.lookup_tables().get("embeddings", {})

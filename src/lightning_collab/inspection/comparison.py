@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from lightning_collab.config.section import flat
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.inference.trained_run import TrainedRun
 from lightning_collab.inspection.figures import (
     Curve,
     by_count_figure,
@@ -20,7 +19,7 @@ from lightning_collab.inspection.figures import (
 )
 from lightning_collab.inspection.pages import PageTable, Picture, render
 from lightning_collab.inspection.predictions import Predictions, predict_part, reload_data
-from lightning_collab.inspection.run_report import metrics_of
+from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +55,12 @@ class Compared(NamedTuple):
     """
 
     name: str
-    run: TrainedRun
+    run: TrainedModel
     curves: dict[str, Curve]
     predictions: Predictions | None
 
 
-def compare(runs: Sequence[TrainedRun]) -> str:
+def compare(runs: Sequence[TrainedModel]) -> str:
     """A page with runs side by side.
 
     Args:
@@ -73,7 +72,7 @@ def compare(runs: Sequence[TrainedRun]) -> str:
         Compared(name, run, read_curves(run.directory.tensorboard), _predictions(run, ratings))
         for name, run in zip(names, runs, strict=True)
     ]
-    numbers = [metrics_of(each.run) for each in compared]
+    numbers = [run.metrics for run in runs]
     return render(
         "comparison.html.j2",
         title=f"{len(runs)} runs side by side",
@@ -101,7 +100,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _predictions(run: TrainedRun, ratings: dict[str, RatingDataModule]) -> Predictions | None:
+def _predictions(run: TrainedModel, ratings: dict[str, RatingDataModule]) -> Predictions | None:
     """Predictions of a run; ratings that several runs share are read once."""
     key = repr([run.config.get(section) for section in ("data", "split", "seed")])
     try:

@@ -11,12 +11,12 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from lightning_collab.config.commands import MapMethod
-from lightning_collab.data.metadata import Side
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import InspectionError
-from lightning_collab.inference.trained_run import TrainedRun
 from lightning_collab.inspection.embeddings import described, most_rated, side_embeddings
 from lightning_collab.inspection.figures import STYLE
 from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, plane
+from lightning_collab.training.trained_model import TrainedModel
 
 COLOUR_COLUMNS = ("genre", "occupation")
 """The first of these that there is gives the colours."""
@@ -94,7 +94,7 @@ class EmbeddingMap:
 
 
 def embedding_map(
-    run: TrainedRun,
+    run: TrainedModel,
     side: Side,
     method: MapMethod,
     *,

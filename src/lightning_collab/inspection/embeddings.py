@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from lightning_collab.data.metadata import ID_COLUMN, Side
+from lightning_collab.data.vocabulary import ID_COLUMN, Side
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.projector_files import MAX_ROWS
 from lightning_collab.models import RatingModel
@@ -19,7 +19,7 @@ def described(known: pl.DataFrame, side: Side) -> pl.DataFrame:
     """A table for labels, colours and search: no lists, the name first.
 
     Args:
-        known: users or items, as `TrainedRun` has them.
+        known: users or items, as `TrainedModel` has them.
         side: `users` or `items`.
 
     Returns:
@@ -52,7 +52,7 @@ def names(known: pl.DataFrame, side: Side) -> list[str]:
     """One name for each row.
 
     Args:
-        known: users or items, as `TrainedRun` has them.
+        known: users or items, as `TrainedModel` has them.
         side: `users` or `items`.
     """
     return cast(list[str], described(known, side).to_series(0).to_list())

@@ -11,7 +11,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import Scheduler, WarmRestartsConfig
-from lightning_collab.data.metadata import Side, catalogue
+from lightning_collab.data.metadata import metadata_table
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.inspection.embeddings import (
     SideEmbeddings,
     described,
@@ -51,7 +52,7 @@ class LogEmbeddings(lightning.Callback):
             return
         for side in self._sides:
             table: Any = getattr(trainer, "datamodule")  # noqa: B009 (not in Lightning's types)
-            known = catalogue(table, side)
+            known = metadata_table(table, side)
             known = known.head(
                 len(table.item_vocabulary if side == "items" else table.user_vocabulary) - 1
             )

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import InspectionError
-from lightning_collab.inference.trained_run import TrainedRun
 from lightning_collab.metrics.ratings import INTERVALS
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
+from lightning_collab.training.trained_model import TrainedModel
 
 COUNT_EDGES = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 """Numbers of training ratings at which a new class begins."""
@@ -132,7 +132,7 @@ class Predictions:
         )
 
 
-def predict_part(run: TrainedRun, data: RatingDataModule) -> Predictions | None:
+def predict_part(run: TrainedModel, data: RatingDataModule) -> Predictions | None:
     """Predict the validation part, or the test part where there is none.
 
     Args:

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from lightning_collab.config.commands import MapMethod
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.errors import CheckpointError, InspectionError
-from lightning_collab.inference.trained_run import TrainedRun
+from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
 from lightning_collab.inspection.extremes import extremes
 from lightning_collab.inspection.figures import (
@@ -28,6 +27,7 @@ from lightning_collab.inspection.neighbours import MIN_RATINGS
 from lightning_collab.inspection.pages import EXTREMES_NOTE, PageTable, Picture, page_ends, render
 from lightning_collab.inspection.predictions import Predictions, predict_part
 from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ IN_TABLE = ("val/", "test/", "baseline/")
 
 
 def write_run_report(
-    run: TrainedRun,
+    run: TrainedModel,
     data: RatingDataModule,
     map_method: MapMethod | None = "tsne",
     output: Path | None = None,
@@ -75,7 +75,7 @@ def write_run_report(
 
 
 def run_report(
-    run: TrainedRun, predictions: Predictions | None, map_method: MapMethod | None
+    run: TrainedModel, predictions: Predictions | None, map_method: MapMethod | None
 ) -> str:
     """The report of a run as a page.
 
@@ -84,7 +84,7 @@ def run_report(
         predictions: of its validation or test part; None: nothing was held out.
         map_method: layout of the map of items; None: no map.
     """
-    metrics = metrics_of(run)
+    metrics = run.metrics
     drawn = _map(run, map_method)
     ends = (
         []
@@ -109,18 +109,6 @@ def run_report(
         extremes_note=EXTREMES_NOTE,
         config=yaml.safe_dump(run.config, sort_keys=False),
     )
-
-
-def metrics_of(run: TrainedRun) -> dict[str, Any]:
-    """The final numbers of a run; none where it was stopped before its end.
-
-    Args:
-        run: a trained run.
-    """
-    try:
-        return run.directory.read_metrics()
-    except CheckpointError:
-        return {}
 
 
 def metrics_rows(metrics: Mapping[str, Any], model: str) -> PageTable:
@@ -207,7 +195,7 @@ def _coverage(predictions: Predictions | None) -> PageTable | None:
     return PageTable.of(predictions.coverage())
 
 
-def _map(run: TrainedRun, method: MapMethod | None) -> EmbeddingMap | None:
+def _map(run: TrainedModel, method: MapMethod | None) -> EmbeddingMap | None:
     """The map of the items, or None (with the reason in the log) where there can be none."""
     if method is None:
         return None

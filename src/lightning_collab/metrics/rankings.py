@@ -10,7 +10,7 @@ from lightning_collab.data.datamodule import RatingColumns, RatingDataModule
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import DataError
 from lightning_collab.models import RatingModel
-from lightning_collab.models.item_scores import ItemScores, item_scores
+from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.models.scoring_kernels import best_unseen
 
 SCORES_AT_A_TIME = 1 << 23
@@ -64,7 +64,7 @@ def ranking_of_part(
             f"ranking: the {part} part has no rating of {liked:g} or more by a user with training "
             "ratings; lower the threshold (liked=...)"
         )
-    scores = item_scores(model)
+    scores = model.item_scores()
     if top_k > scores.items:
         raise DataError(f"top_k={top_k} is more than the {scores.items} items of the model")
     return rank_catalogue(scores, users, items, _pairs(seen), top_k=top_k)

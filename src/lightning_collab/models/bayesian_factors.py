@@ -11,9 +11,9 @@ from lightning_collab.config.model import BayesianFactorsConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.models.embedding_table import EmbeddingTable
-from lightning_collab.models.rating_model import RatingModel, Rows
+from lightning_collab.models.item_scores import BIASED_DOT_PRODUCT, Rows, SampleMeanScores, Tables
+from lightning_collab.models.rating_model import RatingModel
 from lightning_collab.models.rating_output import RatingFacts
-from lightning_collab.models.time_effects import PeriodEffect
 
 SAMPLED = (
     "user_samples",
@@ -68,6 +68,10 @@ class BayesianFactors(RatingModel):
         config: the `model` section.
         facts: sizes, mean and effects of time of the training ratings.
     """
+
+    description = "mean prediction over samples of factors and biases (Gibbs sampling)"
+    trained_by = "gibbs"
+    formula_parts = ("mean_rating",)
 
     user_samples: Tensor
     item_samples: Tensor
@@ -150,16 +154,12 @@ class BayesianFactors(RatingModel):
         """
         return (total / count + self.mean_rating).to(self.user_samples.dtype)
 
-    @property
-    def _effects(self) -> list[PeriodEffect]:
-        return [effect for effect in self.time_effects if isinstance(effect, PeriodEffect)]
-
     def _pairs(self, batch: RatingBatch) -> list[Tensor]:
         """For each effect of time, the column of `effect_samples` of each rating, int64 [B]."""
         if batch.day is None:
             return []
         found, first = [], 0
-        for effect in self._effects:
+        for effect in self.time_effects.of_periods():
             pairs = effect.pairs(batch)
             found.append(torch.where(pairs == UNKNOWN_ROW, 0, pairs + first))
             first += len(effect.keys)
@@ -249,7 +249,7 @@ class BayesianFactors(RatingModel):
             self.kept += 1
         share = 1.0 / (count + 1)
         effects, first = torch.from_numpy(sample.effects).to(self.mean_rating), 0
-        for effect in self._effects:
+        for effect in self.time_effects.of_periods():
             values = effects[first : first + len(effect.keys)]
             effect.table.weight[1:, 0].lerp_(values, share)
             first += len(values)
@@ -318,3 +318,22 @@ class BayesianFactors(RatingModel):
 
     def fill_unknown_rows(self) -> None:
         """Nothing: the unknown row of each sample is the mean of its prior."""
+
+    def numpy_formula(self) -> tuple[str, ...]:
+        """Dot product, biases, mean rating."""
+        return (*BIASED_DOT_PRODUCT, 'rating = tensors["mean_rating"] + raw')
+
+    def export_tables(self) -> Tables:
+        """The factors of all samples side by side: one dot product is the mean of the samples'."""
+        tables, count = self.effective_tables(), int(self.kept)
+        if count:
+            tables["embeddings"] = {
+                "users": self.user_samples[:count, :, 1:].transpose(0, 1).flatten(1) * (1 / count),
+                "items": self.item_samples[:count, :, 1:].transpose(0, 1).flatten(1),
+            }
+        return tables
+
+    def item_scores(self) -> SampleMeanScores:
+        """Means over the samples."""
+        samples = self.user_samples[: int(self.kept)], self.item_samples[: int(self.kept)]
+        return SampleMeanScores(self.effective_tables(), self.rate_rows, samples, self.mean_rating)

@@ -6,8 +6,9 @@ from lightning_collab.config.model import EmbeddingDotBiasConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import MappingTables
-from lightning_collab.models.rating_model import RatingModel, Rows
-from lightning_collab.models.rating_output import RatingFacts, RatingOutput
+from lightning_collab.models.item_scores import BIASED_DOT_PRODUCT, DotProductScores, Rows
+from lightning_collab.models.rating_model import RatingModel
+from lightning_collab.models.rating_output import Output, RatingFacts, RatingOutput
 
 
 class EmbeddingDotBias(RatingModel):
@@ -24,6 +25,9 @@ class EmbeddingDotBias(RatingModel):
         config: the `model` section.
         facts: sizes, scale and mean of the training ratings; features.
     """
+
+    description = "dot product of a user's and an item's factors plus both biases"
+    formula_parts = ("output",)
 
     def __init__(self, config: EmbeddingDotBiasConfig, facts: RatingFacts) -> None:
         super().__init__(facts)
@@ -66,3 +70,16 @@ class EmbeddingDotBias(RatingModel):
         if not self.features():
             return {}
         return {"embeddings": self.feature_factors.by_side(), "biases": self.feature_bias.by_side()}
+
+    @property
+    def raw_output(self) -> Output:
+        """That of the rating output."""
+        return self.output.constants()
+
+    def numpy_formula(self) -> tuple[str, ...]:
+        """Dot product, biases, output."""
+        return (*BIASED_DOT_PRODUCT, self.output.numpy_formula())
+
+    def item_scores(self) -> DotProductScores:
+        """The raw numbers, which the rating grows with."""
+        return DotProductScores(self.effective_tables(), self.rate_rows, self.output)

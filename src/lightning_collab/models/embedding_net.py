@@ -7,7 +7,8 @@ from lightning_collab.config.model import EmbeddingNetConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import MappingTables
-from lightning_collab.models.rating_model import RatingModel, Rows
+from lightning_collab.models.item_scores import Rows
+from lightning_collab.models.rating_model import RatingModel
 from lightning_collab.models.rating_output import RatingFacts, RatingOutput
 
 
@@ -58,6 +59,9 @@ class EmbeddingNet(RatingModel):
         facts: sizes, scale and mean of the training ratings; features.
     """
 
+    description = "both embeddings through a hidden layer"
+    formula_parts = ("hidden", "last", "output")
+
     def __init__(self, config: EmbeddingNetConfig, facts: RatingFacts) -> None:
         super().__init__(facts)
         self.user_factors = EmbeddingTable(facts.user_rows, config.factors, config.init_range)
@@ -102,3 +106,12 @@ class EmbeddingNet(RatingModel):
     def mapping_tables(self) -> dict[str, dict[str, nn.Embedding]]:
         """From features to further embeddings."""
         return {"embeddings": self.feature_factors.by_side()} if self.features() else {}
+
+    def numpy_formula(self) -> tuple[str, ...]:
+        """Hidden layer, last layer, output."""
+        weights = 'tensors["{0}.weight"].T + tensors["{0}.bias"]'
+        return (
+            f"hidden = np.concatenate([p, q], 1) @ {weights.format('hidden')}",
+            f"raw = (hidden.clip(0) @ {weights.format('last')})[:, 0]",
+            self.output.numpy_formula(),
+        )

@@ -1,19 +1,28 @@
 """What a model holds of every item, for some users at a time."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models import EmbeddingDotBias, MatrixProduct, RatingModel
-from lightning_collab.models.bayesian_factors import BayesianFactors
-from lightning_collab.models.scoring_kernels import Floats, Ints, pair_products
-
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Rows = dict[str, tuple[Tensor, Tensor]]
+"""For each group of tables (`embeddings`, `biases`): float [n, width] of users and of items."""
 UserRows = dict[str, Tensor]
-"""For each group of tables (`embeddings`, `biases`): float [b, width], the rows of b users."""
+"""For each group of tables: float [b, width], the rows of b users."""
 Tables = dict[str, dict[str, Tensor]]
+"""For each group of tables: float [rows, width] of `users` and of `items`."""
+
+DOT_PRODUCT = "raw = (p * q).sum(1)"
+BIASED_DOT_PRODUCT = (
+    DOT_PRODUCT,
+    'raw = raw + tensors["users.biases"][users, 0] + tensors["items.biases"][items, 0]',
+)
+"""Lines of Python for the card of an exported model."""
 
 PAIRS_AT_A_TIME = 1 << 17
 
@@ -22,13 +31,13 @@ class ItemScores(ABC):
     """Scores of all known items, in the order of their ratings.
 
     Args:
-        model: a trained one, in evaluation mode.
-        tables: of the model: for each group, float [rows, width] of `users` and of `items`.
+        tables: of a trained model, in evaluation mode.
+        rate_rows: of the model.
     """
 
-    def __init__(self, model: RatingModel, tables: Tables) -> None:
-        self.model = model
+    def __init__(self, tables: Tables, rate_rows: Callable[[Rows], Tensor]) -> None:
         self.tables = tables
+        self.rate_rows = rate_rows
 
     @property
     def items(self) -> int:
@@ -58,15 +67,35 @@ class ItemScores(ABC):
     def ratings(self, scores: Tensor) -> Tensor:
         """Ratings of scores, not clamped, in the same shape."""
 
+    def of_pairs(self, users: Ints, items: Ints) -> Tensor | None:
+        """Ratings of pairs, float32 [n], not clamped; None where the model itself is as fast.
+
+        Args:
+            users: int32 [n], rows of the model, the unknown one too.
+            items: int32 [n], rows of the model, the unknown one too.
+        """
+        return None
+
 
 class DotProductScores(ItemScores):
     """Of models whose rating grows with one dot product: one matrix product scores a block.
 
     Biases are two more columns: <(p, b, 1), (q, 1, c)> = <p, q> + b + c.
+
+    Args:
+        tables: of the model.
+        rate_rows: of the model.
+        output: from dot products to ratings; None: they are the ratings.
     """
 
-    def __init__(self, model: RatingModel, tables: Tables) -> None:
-        super().__init__(model, tables)
+    def __init__(
+        self,
+        tables: Tables,
+        rate_rows: Callable[[Rows], Tensor],
+        output: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(tables, rate_rows)
+        self._output = output
         one = tables["embeddings"]["users"].new_ones
         users, items = [tables["embeddings"]["users"]], [tables["embeddings"]["items"]]
         if "biases" in tables:
@@ -90,41 +119,49 @@ class DotProductScores(ItemScores):
 
     def ratings(self, scores: Tensor) -> Tensor:
         """The model's output of the dot product."""
-        if isinstance(self.model, EmbeddingDotBias):
-            rating: Tensor = self.model.output(scores)
-            return rating
-        return scores
+        return scores if self._output is None else self._output(scores)
 
     def of_pairs(self, users: Ints, items: Ints) -> Tensor:
-        """Ratings of pairs, float32 [n], not clamped.
+        """By a kernel that needs no copy of the pairs' rows."""
+        # numba takes a while to import.
+        from lightning_collab.models.scoring_kernels import pair_products
 
-        Args:
-            users: int32 [n], rows of the model, the unknown one too.
-            items: int32 [n], rows of the model, the unknown one too.
-        """
         products = pair_products(self._user_vectors, self._item_vectors, users, items)
         return self.ratings(torch.from_numpy(products))
 
 
 class SampleMeanScores(ItemScores):
-    """Of a model that averages the predictions of samples: a matrix product for each of them."""
+    """Of a model that averages the predictions of samples: a matrix product for each of them.
 
-    def __init__(self, model: BayesianFactors, tables: Tables) -> None:
-        super().__init__(model, tables)
-        self._samples = model
-        self._of_means = DotProductScores(model, tables)
+    Args:
+        tables: of the model, with means over the samples.
+        rate_rows: of the model.
+        samples: float [samples, rows, 1 + factors] of users and of items, bias first.
+        mean_rating: a scalar.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        rate_rows: Callable[[Rows], Tensor],
+        samples: tuple[Tensor, Tensor],
+        mean_rating: Tensor,
+    ) -> None:
+        super().__init__(tables, rate_rows)
+        self._samples, self._mean_rating = samples, mean_rating
+        self._of_means = DotProductScores(tables, rate_rows)
 
     def of_users(self, users: slice, out: Tensor | None = None) -> Tensor:
         """Means over the samples, less the mean rating."""
-        count = int(self._samples.kept)
-        if count == 0:
+        of_user, of_item = self._samples
+        if not len(of_user):
             return self._of_means.of_users(users, out)
         # Biases are linear, so that the mean over samples is that in the tables.
         of_users, of_items = (self.tables["biases"][side] for side in ("users", "items"))
         scores = torch.add(of_users[users], of_items[1:].T, out=out)
-        for number in range(count):
-            own = self._samples.user_samples[number, users, 1:]
-            scores.addmm_(own, self._samples.item_samples[number, 1:, 1:].T, alpha=1 / count)
+        for user_factors, item_factors in zip(of_user, of_item, strict=True):
+            own = user_factors[users, 1:]
+            scores.addmm_(own, item_factors[1:, 1:].T, alpha=1 / len(of_user))
         return scores
 
     def of_rows(self, rows: UserRows, out: Tensor | None = None) -> Tensor:
@@ -133,7 +170,7 @@ class SampleMeanScores(ItemScores):
 
     def ratings(self, scores: Tensor) -> Tensor:
         """With the mean rating."""
-        return scores + self._samples.mean_rating
+        return scores + self._mean_rating
 
 
 class PairwiseScores(ItemScores):
@@ -161,34 +198,4 @@ class PairwiseScores(ItemScores):
             group: (values[users], self.tables[group]["items"][items])
             for group, values in rows.items()
         }
-        return rate_rows(self.model, pairs).view(count, self.items)
-
-
-def item_scores(model: RatingModel) -> ItemScores:
-    """The fastest scores that are exact for a model.
-
-    Args:
-        model: a trained one, in evaluation mode.
-    """
-    tables = model.effective_tables()
-    if isinstance(model, BayesianFactors):
-        return SampleMeanScores(model, tables)
-    if isinstance(model, EmbeddingDotBias | MatrixProduct):
-        return DotProductScores(model, tables)
-    return PairwiseScores(model, tables)
-
-
-def rate_rows(model: RatingModel, rows: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
-    """Ratings of pairs whose table rows are known, whoever they belong to.
-
-    Args:
-        model: whose `rate` is asked.
-        rows: for each group, float [n, width] of users and of items.
-    """
-    nobody = torch.zeros(len(rows["embeddings"][0]), dtype=torch.int32)
-    return model.rate(rows, RatingBatch(nobody, nobody, nobody.float()))
-
-
-def no_seen(count: int) -> tuple[np.ndarray, Ints]:
-    """For `best_unseen` where nothing is left out of `count` rows."""
-    return np.zeros(count + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
+        return self.rate_rows(pairs).view(count, self.items)

@@ -13,6 +13,9 @@ class LeastSquaresFactors(EmbeddingDotBias):
         facts: sizes, scale and mean of the training ratings.
     """
 
+    description = "factors and biases by alternating ridge regression"
+    trained_by = "least_squares"
+
     def __init__(self, config: LeastSquaresFactorsConfig, facts: RatingFacts) -> None:
         super().__init__(
             EmbeddingDotBiasConfig(

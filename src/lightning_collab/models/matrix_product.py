@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from lightning_collab.config.model import MatrixProductConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.embedding_table import EmbeddingTable
-from lightning_collab.models.rating_model import RatingModel, Rows
+from lightning_collab.models.item_scores import DOT_PRODUCT, DotProductScores, Rows
+from lightning_collab.models.rating_model import RatingModel
 from lightning_collab.models.rating_output import RatingFacts
 
 
@@ -16,6 +17,8 @@ class MatrixProduct(RatingModel):
         config: the `model` section.
         facts: sizes, scale and mean of the training ratings.
     """
+
+    description = "dot product of a user's and an item's factors"
 
     def __init__(self, config: MatrixProductConfig, facts: RatingFacts) -> None:
         super().__init__()
@@ -34,3 +37,11 @@ class MatrixProduct(RatingModel):
     def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
         """Factors of users and items."""
         return {"embeddings": {"users": self.user_factors, "items": self.item_factors}}
+
+    def numpy_formula(self) -> tuple[str, ...]:
+        """The dot product itself."""
+        return (DOT_PRODUCT, "rating = raw")
+
+    def item_scores(self) -> DotProductScores:
+        """The ratings themselves."""
+        return DotProductScores(self.effective_tables(), self.rate_rows)

@@ -1,7 +1,7 @@
 """What every model of ratings offers to training, inspection and use."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,9 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import FeatureRows, SelectedRows
-from lightning_collab.models.rating_output import RatingFacts
+from lightning_collab.models.item_scores import ItemScores, PairwiseScores, Rows, Tables
+from lightning_collab.models.rating_output import Output, RatingFacts
 from lightning_collab.models.time_effects import TimeEffects
-
-Rows = dict[str, tuple[Tensor, Tensor]]
-"""For each group of tables: float [n, width] of users and of items."""
 
 
 class EmbeddedBatch(NamedTuple):
@@ -52,6 +50,12 @@ class RatingModel(nn.Module, ABC):
         item_features: None where items have none.
         time_effects: empty where there are none.
     """
+
+    description: ClassVar[str] = ""
+    """What an exported model's card says of it."""
+    trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"
+    formula_parts: ClassVar[tuple[str, ...]] = ()
+    """Layers and constants that `numpy_formula` needs beside the tables."""
 
     def __init__(self, facts: RatingFacts | None = None) -> None:
         super().__init__()
@@ -188,8 +192,21 @@ class RatingModel(nn.Module, ABC):
         """
         return own + mapped
 
+    @property
+    def raw_output(self) -> Output:
+        """From the sum of dot product, biases and effects to a rating; of dot products alone."""
+        return Output(sigmoid=False, low=0.0, span=1.0)
+
+    def numpy_formula(self) -> tuple[str, ...]:
+        """Lines of Python for an exported model's card: from rows `p` and `q` to `rating`.
+
+        Returns:
+            Empty where there is none to be shown.
+        """
+        return ()
+
     @torch.no_grad()
-    def effective_tables(self) -> dict[str, dict[str, Tensor]]:
+    def effective_tables(self) -> Tables:
         """What each user and item comes to, features included.
 
         Returns:
@@ -209,6 +226,23 @@ class RatingModel(nn.Module, ABC):
             }
             for group, tables in self.lookup_tables().items()
         }
+
+    def export_tables(self) -> Tables:
+        """The tables from which the model's formula gives its predictions, detached."""
+        return self.effective_tables()
+
+    def item_scores(self) -> ItemScores:
+        """The fastest scores of items that are exact for the model, in evaluation mode."""
+        return PairwiseScores(self.effective_tables(), self.rate_rows)
+
+    def rate_rows(self, rows: Rows) -> Tensor:
+        """Ratings of pairs whose table rows are known, whoever they belong to.
+
+        Args:
+            rows: for each group, float [n, width] of users and of items.
+        """
+        nobody = torch.zeros(len(rows["embeddings"][0]), dtype=torch.int32)
+        return self.rate(rows, RatingBatch(nobody, nobody, nobody.float()))
 
     def embedding_tables(self) -> dict[str, Tensor]:
         """The embeddings for inspection, features included, without the unknown row.

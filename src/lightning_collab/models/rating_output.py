@@ -31,6 +31,20 @@ class RatingFacts(NamedTuple):
     time_effects: tuple[TimeEffect, ...] = ()
 
 
+class Output(NamedTuple):
+    """From raw number to rating, as plain numbers.
+
+    Attributes:
+        sigmoid: low + span * sigmoid(raw); else low + raw.
+        low: rating units.
+        span: rating units.
+    """
+
+    sigmoid: bool
+    low: float
+    span: float
+
+
 class RatingOutput(nn.Module):
     """Sigmoid stretched to the rating range, or the mean rating plus the raw number.
 
@@ -58,3 +72,15 @@ class RatingOutput(nn.Module):
         if self.kind == "sigmoid":
             return torch.addcmul(self.low, torch.sigmoid(raw), self.span)
         return raw + self.mean_rating
+
+    def constants(self) -> Output:
+        """The same as plain numbers."""
+        if self.kind == "sigmoid":
+            return Output(True, float(self.low), float(self.span))
+        return Output(False, float(self.mean_rating), 1.0)
+
+    def numpy_formula(self) -> str:
+        """The same as a line of Python, on tensors of an exported model."""
+        if self.kind == "sigmoid":
+            return 'rating = tensors["output.low"] + tensors["output.span"] / (1 + np.exp(-raw))'
+        return 'rating = tensors["output.mean_rating"] + raw'

@@ -23,6 +23,10 @@ class TimeEffects(nn.ModuleList):
     def __init__(self, effects: Sequence[TimeEffect] = ()) -> None:
         super().__init__(PeriodEffect(effect) for effect in effects)
 
+    def of_periods(self) -> "list[PeriodEffect]":
+        """The effects by their type."""
+        return [effect for effect in self if isinstance(effect, PeriodEffect)]
+
     def forward(self, batch: RatingBatch) -> Tensor | None:
         """What each effect adds to each rating, float [B, effects]; None: nothing, or no days."""
         if not len(self) or batch.day is None:

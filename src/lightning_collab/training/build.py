@@ -11,13 +11,12 @@ import psutil
 import torch
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.model import LeastSquaresFactorsConfig
 from lightning_collab.config.run import Engine, obstacle
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, DataError
-from lightning_collab.models import BayesianFactors, RatingFacts, RatingModel, build_model
+from lightning_collab.models import RatingFacts, RatingModel, build_model
 from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.modules.gradient_module import GradientModule
 from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
@@ -71,19 +70,23 @@ def build_module(
     _check_memory(facts, config.model.factors)
     with tables_drawn_later() if to_shard else nullcontext():
         model = build_model(config.model, facts)
-    measured: dict[str, Any] = {
+    parts: dict[str, Any] = {
+        "model": model,
+        "config": config,
         "rating_range": data.table.rating_range,
         "vocabularies": {"users": data.user_vocabulary, "items": data.item_vocabulary},
     }
-    if isinstance(model, BayesianFactors):
-        # Its kernels take a while to import.
-        from lightning_collab.training.modules.bayesian_module import BayesianModule
+    match model.trained_by:
+        case "gibbs":
+            # Its kernels take a while to import.
+            from lightning_collab.training.modules.bayesian_module import BayesianModule
 
-        return BayesianModule(model, config, features=data.features, **measured)
-    if isinstance(config.model, LeastSquaresFactorsConfig):
-        return LeastSquaresModule(model, config, **measured)
-    steps = data.steps_per_epoch(config.trainer.limit_train_batches)
-    return gradient_module(model, config, steps_per_epoch=steps, schedule=schedule, **measured)
+            return BayesianModule(features=data.features, **parts)
+        case "least_squares":
+            return LeastSquaresModule(**parts)
+        case "gradient":
+            steps = data.steps_per_epoch(config.trainer.limit_train_batches)
+            return gradient_module(steps_per_epoch=steps, schedule=schedule, **parts)
 
 
 def _check_memory(facts: RatingFacts, factors: int) -> None:

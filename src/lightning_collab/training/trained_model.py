@@ -1,8 +1,10 @@
-"""Reading the files of a run directory, with errors that say which and what to do."""
+"""A trained model with all that belongs to it, read from its run directory alone."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 import torch
@@ -10,15 +12,133 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from lightning_collab.config.model import Model
-from lightning_collab.data.metadata import ID_COLUMN, Side
-from lightning_collab.data.vocabulary import Vocabulary
+from lightning_collab.data.history import History
+from lightning_collab.data.vocabulary import ID_COLUMN, Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError
-from lightning_collab.models import RatingModel
+from lightning_collab.models import RatingFacts, RatingModel, build_model
+from lightning_collab.models.feature_rows import saved_features
+from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.runs.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 
+MODEL_PREFIX = "model."
+"""What Lightning puts before the names of the model's own parameters in a checkpoint."""
 NEEDED = ("vocabularies", "rating_range")
 """What our checkpoints have beside Lightning's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A trained model, the ids of its rows, and what is known of them.
+
+    Attributes:
+        directory: of the run.
+        checkpoint: the file that the weights came from.
+        config: of the run, as plain values; not checked, so that a run of an earlier version can be
+            used as long as its model is known.
+        model: on the processor, in evaluation mode.
+        user_vocabulary: raw user ids of the model's rows.
+        item_vocabulary: raw item ids of the model's rows.
+        rating_range: lowest and highest rating.
+        users: one row for each known user, `users[k]` for row `k + 1` of the model: `user`, the
+            features of the source, `ratings` and `mean_rating` of the training part.
+        items: the same for items: `item`, features, `ratings` and `mean_rating`.
+        unseen_users: users without training ratings, which the model does not know.
+        unseen_items: items without training ratings, which the model does not know.
+    """
+
+    directory: RunDirectory
+    checkpoint: Path
+    config: dict[str, Any]
+    model: RatingModel
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+    rating_range: tuple[float, float]
+    users: pl.DataFrame
+    items: pl.DataFrame
+    unseen_users: pl.DataFrame
+    unseen_items: pl.DataFrame
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in the config."""
+        return str(self.config["model"]["name"])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The final numbers of the run; none where it was stopped before its end."""
+        try:
+            return self.directory.read_metrics()
+        except CheckpointError:
+            return {}
+
+    @cached_property
+    def item_scores(self) -> ItemScores:
+        """Scores of all items, for some users at a time."""
+        return self.model.item_scores()
+
+    @cached_property
+    def history(self) -> History:
+        """What each user has rated.
+
+        Raises:
+            CheckpointError: the run was made by a version that did not keep it.
+        """
+        rows = len(self.user_vocabulary), len(self.item_vocabulary)
+        return History.read(self.directory.history_file, *rows)
+
+    @classmethod
+    def load(cls, run: str | Path, checkpoint: str | None = None) -> Self:
+        """Read a run directory; see `lightning_collab.load`.
+
+        Args:
+            run: the run directory.
+            checkpoint: `best`, `last` or the path of a file; None: the best there is.
+
+        Raises:
+            CheckpointError: not a run directory, no checkpoint in it, or one of another model.
+            ConfigError: the run's model is of another version.
+        """
+        directory = RunDirectory(Path(run))
+        config = directory.read_plain_config()
+        path = checkpoint_of_run(directory, checkpoint)
+        content = read_trained(path)
+        vocabularies: dict[Side, Vocabulary] = {
+            side: Vocabulary.from_state(content["vocabularies"][side]) for side in ID_COLUMN
+        }
+        low, high = content["rating_range"]
+        state = {
+            name.removeprefix(MODEL_PREFIX): value
+            for name, value in content["state_dict"].items()
+            if name.startswith(MODEL_PREFIX)
+        }
+        features = saved_features(state)
+        facts = RatingFacts(
+            user_rows=len(vocabularies["users"]),
+            item_rows=len(vocabularies["items"]),
+            rating_range=(low, high),
+            mean_rating=0.0,  # a buffer of the model, so the checkpoint has the real one
+            user_features=features.users,
+            item_features=features.items,
+            time_effects=features.time,
+        )
+        model = build_model(model_config(config, directory), facts)
+        take_weights(model, state, path)
+        users, unseen_users = described(directory.users_file, "users", vocabularies["users"])
+        items, unseen_items = described(directory.items_file, "items", vocabularies["items"])
+        return cls(
+            directory=directory,
+            checkpoint=path,
+            config=config,
+            model=model.eval().requires_grad_(False),
+            user_vocabulary=vocabularies["users"],
+            item_vocabulary=vocabularies["items"],
+            rating_range=(low, high),
+            users=users,
+            items=items,
+            unseen_users=unseen_users,
+            unseen_items=unseen_items,
+        )
 
 
 def model_config(config: dict[str, Any], directory: RunDirectory) -> Model:

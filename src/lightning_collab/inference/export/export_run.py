@@ -1,27 +1,22 @@
 """A folder that has all one needs to use a model: the model, its vocabularies, a card."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.inference.export.model_card import model_card
 from lightning_collab.inference.export.onnx_file import ExportedModel, ExportError, onnx_bytes
 from lightning_collab.runs.atomic_write import write_whole
-
-if TYPE_CHECKING:
-    from lightning_collab.inference.trained_run import TrainedRun
-
+from lightning_collab.training.trained_model import TrainedModel
 
 Format = Literal["onnx", "safetensors"]
 VOCABULARIES = "vocabularies.json"
 CARD = "README.md"
 
 
-def export_run(run: TrainedRun, kind: Format, folder: Path, *, overwrite: bool) -> list[Path]:
+def export_run(run: TrainedModel, kind: Format, folder: Path, *, overwrite: bool) -> list[Path]:
     """Write the model, its vocabularies and its card.
 
     Args:
@@ -56,7 +51,7 @@ def export_run(run: TrainedRun, kind: Format, folder: Path, *, overwrite: bool) 
     return paths
 
 
-def safetensors_bytes(run: TrainedRun) -> bytes:
+def safetensors_bytes(run: TrainedModel) -> bytes:
     """Tables and layers as safetensors: `users.embeddings`, `items.biases`, `hidden.weight`...
 
     Args:
@@ -89,7 +84,7 @@ def safetensors_bytes(run: TrainedRun) -> bytes:
     return content
 
 
-def vocabularies_json(run: TrainedRun) -> str:
+def vocabularies_json(run: TrainedModel) -> str:
     """The raw ids: the k-th of a list, counted from 0, has row k + 1; row 0 is that of all others.
 
     Args:

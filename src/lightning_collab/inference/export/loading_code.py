@@ -1,12 +1,6 @@
 """The code on a model card, by which the model is used without lightning-collab."""
 
-from lightning_collab.models import (
-    BayesianFactors,
-    EmbeddingDotBias,
-    EmbeddingNet,
-    MatrixProduct,
-    RatingModel,
-)
+from lightning_collab.models import RatingModel
 
 _VOCABULARIES = """\
 import json
@@ -49,15 +43,6 @@ FORMULA
 print(predict(EXAMPLE))
 """
 
-_DOT = "raw = (p * q).sum(1)"
-_BIASES = '+ tensors["users.biases"][users, 0] + tensors["items.biases"][items, 0]'
-_NET = (
-    'hidden = np.concatenate([p, q], 1) @ tensors["hidden.weight"].T + tensors["hidden.bias"]',
-    'raw = (hidden.clip(0) @ tensors["last.weight"].T + tensors["last.bias"])[:, 0]',
-)
-_SIGMOID = 'rating = tensors["output.low"] + tensors["output.span"] / (1 + np.exp(-raw))'
-_LINEAR = 'rating = tensors["output.mean_rating"] + raw'
-
 
 def onnx_code(example: str) -> str:
     """Code that asks a model.onnx.
@@ -82,25 +67,11 @@ def safetensors_code(
     Returns:
         None for a model whose formula is not known here.
     """
-    lines = _formula(model)
-    if lines is None:
+    lines = model.numpy_formula()
+    if not lines:
         return None
     code = _TABLES.replace("FORMULA", "\n".join(f"    {line}" for line in lines))
     low, high = rating_range
     code = code.replace("LOW", f"{low:g}").replace("HIGH", f"{high:g}")
     imports = _VOCABULARIES.replace("IMPORT", "from safetensors.numpy import load_file")
     return (imports + code).replace("EXAMPLE", example)
-
-
-def _formula(model: RatingModel) -> tuple[str, ...] | None:
-    match model:
-        case EmbeddingDotBias():
-            last = _SIGMOID if model.output.kind == "sigmoid" else _LINEAR
-            return (_DOT, f"raw = raw {_BIASES}", last)
-        case EmbeddingNet():
-            return (*_NET, _SIGMOID if model.output.kind == "sigmoid" else _LINEAR)
-        case MatrixProduct():
-            return (_DOT, "rating = raw")
-        case BayesianFactors():
-            return (_DOT, f"raw = raw {_BIASES}", 'rating = tensors["mean_rating"] + raw')
-    return None

@@ -1,23 +1,16 @@
 """What one must know of a model before using it, as Markdown."""
 
-from __future__ import annotations
-
 import json
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lightning_collab.errors import CheckpointError
 from lightning_collab.inference.export.loading_code import onnx_code, safetensors_code
-from lightning_collab.models import BayesianFactors, LeastSquaresFactors
 from lightning_collab.runs.plain_text import printable
-
-if TYPE_CHECKING:
-    from lightning_collab.inference.trained_run import TrainedRun
-
+from lightning_collab.training.trained_model import TrainedModel
 
 CITATION = (
     "F. Maxwell Harper and Joseph A. Konstan (2015). The MovieLens Datasets: History and Context. "
@@ -82,16 +75,9 @@ BASELINES = {
     "baseline/bias_rmse": "user and item biases",
     "baseline/mean_rmse": "the mean rating",
 }
-DESCRIPTIONS = {
-    "embedding_dot_bias": "dot product of a user's and an item's factors plus both biases",
-    "embedding_net": "both embeddings through a hidden layer",
-    "matrix_product": "dot product of a user's and an item's factors",
-    "least_squares_factors": "factors and biases by alternating ridge regression",
-    "bayesian_factors": "mean prediction over samples of factors and biases (Gibbs sampling)",
-}
 
 
-def model_card(run: TrainedRun, kind: str) -> str:
+def model_card(run: TrainedModel, kind: str) -> str:
     """The card of an exported run.
 
     Args:
@@ -102,7 +88,7 @@ def model_card(run: TrainedRun, kind: str) -> str:
         Markdown; its code is Python that runs in the export's folder.
     """
     config = run.config
-    metrics = _metrics(run)
+    metrics = run.metrics
     example = (
         repr(_examples(run.user_vocabulary.ids)) + ", " + repr(_examples(run.item_vocabulary.ids))
     )
@@ -120,7 +106,7 @@ def model_card(run: TrainedRun, kind: str) -> str:
     )
     return environment.get_template("model_card.md.j2").render(
         name=run.model_name,
-        description=DESCRIPTIONS.get(run.model_name, ""),
+        description=run.model.description,
         kind=kind,
         data=data_name(config.get("data") or {}),
         terms=data_terms(config.get("data") or {}),
@@ -152,13 +138,6 @@ PACKAGES = {"onnx": ("onnxruntime", "numpy"), "safetensors": ("safetensors", "nu
 """That the code on the card needs."""
 
 
-def _metrics(run: TrainedRun) -> dict[str, Any]:
-    try:
-        return run.directory.read_metrics()
-    except CheckpointError:
-        return {}  # the run has not ended; the card says that nothing was measured
-
-
 def _examples(ids: pl.Series) -> list[Any]:
     """Two ids, for the code on the card; text in it is JSON, which is Python too."""
     return [json.loads(json.dumps(raw)) for raw in ids.head(2).to_list()]
@@ -177,11 +156,10 @@ def _split(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     )
 
 
-def _trained_by(run: TrainedRun) -> tuple[str, ...]:
+def _trained_by(run: TrainedModel) -> tuple[str, ...]:
     """The sections of the config that decide how the model came to be."""
-    if isinstance(run.model, LeastSquaresFactors | BayesianFactors):
-        return ("model", "features")
-    return ("model", "features", "optimizer", "scheduler")
+    of_gradient = ("optimizer", "scheduler") if run.model.trained_by == "gradient" else ()
+    return ("model", "features", *of_gradient)
 
 
 def _version(package: str) -> str:

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,11 +13,8 @@ from torch import Tensor, nn
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.models import BayesianFactors, RatingModel
-from lightning_collab.models.item_scores import Tables
-
-if TYPE_CHECKING:
-    from lightning_collab.inference.trained_run import TrainedRun
+from lightning_collab.inference.prediction import predict
+from lightning_collab.training.trained_model import TrainedModel
 
 INPUTS = ("user_row", "item_row")
 OUTPUT = "rating"
@@ -34,7 +30,7 @@ class ExportError(LightningCollabError):
     """A model that cannot be exported as asked."""
 
 
-def onnx_bytes(run: TrainedRun) -> bytes:
+def onnx_bytes(run: TrainedModel) -> bytes:
     """The model as an ONNX graph.
 
     Inputs `user_row` and `item_row`, int64 [pairs], rows of the vocabularies, 0 for unknown ids;
@@ -94,7 +90,7 @@ def _exported(model: ExportedModel) -> bytes:
     return content
 
 
-def _check(run: TrainedRun, content: bytes) -> None:
+def _check(run: TrainedModel, content: bytes) -> None:
     """Compare the graph with the run's own predictions, unknown rows and a single pair too."""
     import onnxruntime
 
@@ -104,7 +100,7 @@ def _check(run: TrainedRun, content: bytes) -> None:
     items = random.integers(0, len(run.item_vocabulary), COMPARED)
     users[0] = items[1] = 0
     ids = run.user_vocabulary.decode(users), run.item_vocabulary.decode(items)
-    expected = run.predict(*ids)["prediction"].to_numpy()
+    expected = predict(run, *ids)["prediction"].to_numpy()
     found = session.run(None, dict(zip(INPUTS, (users, items), strict=True)))[0]
     single = session.run(None, dict(zip(INPUTS, (users[:1], items[:1]), strict=True)))[0]
     difference = max(float(np.abs(found - expected).max()), float(abs(single[0] - expected[0])))
@@ -143,11 +139,11 @@ class ExportedModel(nn.Module):
         rating_range: lowest and highest rating, to which predictions are clamped.
     """
 
-    def __init__(self, run: TrainedRun) -> None:
+    def __init__(self, run: TrainedModel) -> None:
         super().__init__()
         self.tables = {
             group: {side: table.float().contiguous() for side, table in sides.items()}
-            for group, sides in exported_tables(run.model).items()
+            for group, sides in run.model.export_tables().items()
         }
         for group, sides in self.tables.items():
             for side, table in sides.items():
@@ -174,38 +170,8 @@ class ExportedModel(nn.Module):
 
     def further_weights(self) -> dict[str, Tensor]:
         """What the formula needs beside the tables: layers and constants."""
-        found = {}
-        for name, module in self.model.named_children():
-            if name in NOT_NEEDED or name.endswith(("_factors", "_bias", "_biases")):
-                continue
-            found.update({f"{name}.{key}": value for key, value in module.state_dict().items()})
-        if isinstance(self.model, BayesianFactors):
-            found["mean_rating"] = self.model.mean_rating
-        return found
-
-
-NOT_NEEDED = ("user_features", "item_features", "time_effects")
-"""Parts of a model that have gone into the tables, or are left out."""
-
-
-def exported_tables(model: RatingModel) -> Tables:
-    """The tables from which a model's formula gives its predictions.
-
-    Args:
-        model: a trained one. Of one that averages over samples, the factors of all samples stand
-            side by side, so that one dot product is the mean of those of the samples.
-    """
-    tables = model.effective_tables()
-    if isinstance(model, BayesianFactors) and int(model.kept):
-        count = int(model.kept)
-        tables["embeddings"] = {
-            side: samples[:count, :, 1:].transpose(0, 1).flatten(1) * share
-            for side, samples, share in (
-                ("users", model.user_samples, 1 / count),
-                ("items", model.item_samples, 1.0),
-            )
+        return {
+            name: value
+            for name, value in self.model.state_dict().items()
+            if name.split(".")[0] in self.model.formula_parts
         }
-    return {
-        group: {side: torch.as_tensor(table).detach() for side, table in sides.items()}
-        for group, sides in tables.items()
-    }

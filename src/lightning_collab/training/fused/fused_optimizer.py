@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, SGDConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models import RatingModel
-from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
-from lightning_collab.models.time_effects import PeriodEffect
 from lightning_collab.training.fused.adam_rule import adam_rule
 from lightning_collab.training.fused.batch_rows import Table, TrainedRows
 from lightning_collab.training.fused.feature_tables import Features, Periods, period_ids
@@ -20,7 +18,7 @@ from lightning_collab.training.fused.features_kernel import (
     Trained,
     train_stretch_with_features,
 )
-from lightning_collab.training.fused.kernel import Output, train_stretch
+from lightning_collab.training.fused.kernel import train_stretch
 from lightning_collab.training.fused.mapped_rows import Mapped
 from lightning_collab.training.fused.per_sample import (
     Rates,
@@ -110,7 +108,7 @@ class FusedSteps(torch.optim.Optimizer):
         self._lazy = lazy
         self._clip = clip or 0.0
         self._threads = threads
-        self._effects = [each for each in model.time_effects if isinstance(each, PeriodEffect)]
+        self._effects = model.time_effects.of_periods()
         self._with_features = bool(model.features() or self._effects)
         self._plain = not self._with_features and takes_single_ratings(
             config, lazy=lazy, clip=self._clip
@@ -155,7 +153,7 @@ class FusedSteps(torch.optim.Optimizer):
         items = self._side("items", stretch.items.numpy(), stretch.batch_size)
         settings = (
             stretch.ratings.numpy(),
-            self._output(),
+            self._model.raw_output,
             stretch.batch_size,
             self._lazy,
             self._clip,
@@ -208,7 +206,7 @@ class FusedSteps(torch.optim.Optimizer):
             ),
             Weights(*factors, *weights.get("biases", (none, none))),
             Rates(rate, bias_rate, decay, bias_decay),
-            self._output(),
+            self._model.raw_output,
             squared_errors,
             self._threads,
         )
@@ -237,14 +235,6 @@ class FusedSteps(torch.optim.Optimizer):
         elif state.get("momentum_buffer") is None:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         return state
-
-    def _output(self) -> Output:
-        if isinstance(self._model, EmbeddingDotBias):
-            output = self._model.output
-            if output.kind == "sigmoid":
-                return Output(True, float(output.low), float(output.span))
-            return Output(False, float(output.mean_rating), 1.0)
-        return Output(False, 0.0, 1.0)
 
     def _side(self, side: str, ids: Array, batch_size: int) -> TrainedRows:
         tables = self._model.lookup_tables()

@@ -3,8 +3,6 @@
 Each step is the step of the whole batch at the weights before it, as autograd takes it.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
@@ -18,20 +16,6 @@ from lightning_collab.training.fused.batch_rows import (
     penalise,
     update,
 )
-
-
-class Output(NamedTuple):
-    """From raw number to rating; see `RatingOutput`.
-
-    Attributes:
-        sigmoid: low + span * sigmoid(raw); else low + raw.
-        low: rating units.
-        span: rating units.
-    """
-
-    sigmoid: bool
-    low: float
-    span: float
 
 
 @cached_njit(**KERNEL)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lightning_collab.config.optimizer import Optimizer, SGDConfig
 from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
-from lightning_collab.training.fused.kernel import Output
+from lightning_collab.models.rating_output import Output
 
 
 class Weights(NamedTuple):

@@ -34,6 +34,7 @@ class BayesianModule(RatingModule):
         TrainingError: the samples, or blocks of features, need more memory than there is.
     """
 
+    model: BayesianFactors
     automatic_optimization = False
 
     def __init__(
@@ -52,16 +53,10 @@ class BayesianModule(RatingModule):
         self.val_coverage = IntervalCoverage("val/")
         self.test_coverage = IntervalCoverage("test/")
 
-    @property
-    def bayesian(self) -> BayesianFactors:
-        """The model by its type."""
-        assert isinstance(self.model, BayesianFactors)
-        return self.model
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The sampler."""
         return GibbsSampler(
-            self.bayesian,
+            self.model,
             self._features,
             seed=self.config.seed,
             threads=self.config.trainer.threads,
@@ -79,16 +74,16 @@ class BayesianModule(RatingModule):
         squared_error = torch.tensor(chain.squared_error, dtype=torch.float64)
         self.count_squared_errors(squared_error.to(self.device), len(batch.ratings))
         self.log_dict({f"chain/{name}": value for name, value in chain.traces().items()})
-        self.log("chain/samples", self.bayesian.kept.float())
+        self.log("chain/samples", self.model.kept.float())
 
     def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """Add a batch to the validation metrics; in training at the cost of one sample."""
         if self.trainer.state.fn != TrainerFn.FITTING:
-            predicted, deviations = self.bayesian.predict_with_deviation(batch)
+            predicted, deviations = self.model.predict_with_deviation(batch)
             self.val_coverage.update(predicted, deviations, batch.ratings)
         else:
             average = self._averages.setdefault(batch_idx, RunningAverage())
-            predicted = average.predict(self.bayesian, batch)
+            predicted = average.predict(self.model, batch)
         self.val_loss.update(predicted, batch.ratings)
         self.val_metrics.update(predicted.clamp(*self.rating_range), batch)
 
@@ -99,7 +94,7 @@ class BayesianModule(RatingModule):
 
     def test_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """Add a batch to the test metrics."""
-        predicted, deviations = self.bayesian.predict_with_deviation(batch)
+        predicted, deviations = self.model.predict_with_deviation(batch)
         self.test_coverage.update(predicted, deviations, batch.ratings)
         self.test_metrics.update(predicted.clamp(*self.rating_range), batch)
 

@@ -16,13 +16,12 @@ class LeastSquaresModule(RatingModule):
     resume work as for any other model. Its batch is the whole training part.
     """
 
+    model: LeastSquaresFactors
     automatic_optimization = False
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The solver."""
-        model = self.model
-        assert isinstance(model, LeastSquaresFactors)
-        return AlternatingLeastSquares(model)
+        return AlternatingLeastSquares(self.model)
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """One sweep; the training loss is that of the factors it ends with."""
