@@ -1,7 +1,4 @@
-"""What the scripts share: clear errors, and a config that is checked before anything is written.
-
-Everything heavy is imported by the jobs themselves, so that `--help` answers at once.
-"""
+"""What all commands share: clear errors, and a config checked before anything is written."""
 
 import functools
 import logging
@@ -39,8 +36,8 @@ def register_resolvers() -> None:
     register_sweep_directory()
 
 
-def front_door(task: Task) -> Task:
-    """Make a script's job end with one clear message, and exit code 1, where the user can act.
+def command(task: Task) -> Task:
+    """Make a command end with one clear message, and exit code 1, where the user can act.
 
     In a multirun the error goes on to Hydra, which reports the job as failed.
     """
@@ -72,6 +69,9 @@ def front_door(task: Task) -> Task:
             sys.exit(_message(full))
 
     return opened
+
+
+front_door = command
 
 
 def run_config(config: DictConfig, hydra: Any) -> RunConfig:

@@ -16,6 +16,7 @@ from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.models import RatingModel
 from lightning_collab.runs.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.invocation import called_as
 
 NEEDED = ("vocabularies", "rating_range")
 """What our checkpoints have beside Lightning's own."""
@@ -90,8 +91,8 @@ def checkpoint_of_run(directory: RunDirectory, asked: str | None) -> Path:
             return path
     raise CheckpointError(
         f"{directory.path}: the run has no checkpoint (neither best.ckpt nor last.ckpt in "
-        f"{directory.checkpoints}); it has not finished an epoch. To train it, say "
-        f"scripts/train.py"
+        f"{directory.checkpoints}); it has not finished an epoch. To train it: "
+        f"{called_as('train')}"
     )
 
 
