@@ -1,20 +1,7 @@
 #!/usr/bin/env python
 """A trained model for use elsewhere, with a model card."""
 
-import hydra
-from omegaconf import DictConfig
-
-from lightning_collab.commands.entry import front_door
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="export")
-@front_door
-def main(config: DictConfig) -> None:
-    """Hand the composed config to the job; see --help."""
-    from lightning_collab.commands.export import export_job
-
-    export_job(config)
-
+from lightning_collab.cli import run_script
 
 if __name__ == "__main__":
-    main()
+    run_script(__file__)

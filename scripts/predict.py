@@ -1,20 +1,7 @@
 #!/usr/bin/env python
 """Predicted ratings for a file of users and items."""
 
-import hydra
-from omegaconf import DictConfig
-
-from lightning_collab.commands.entry import front_door
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
-@front_door
-def main(config: DictConfig) -> None:
-    """Hand the composed config to the job; see --help."""
-    from lightning_collab.commands.predict import predict_job
-
-    predict_job(config)
-
+from lightning_collab.cli import run_script
 
 if __name__ == "__main__":
-    main()
+    run_script(__file__)

@@ -1,20 +1,7 @@
 #!/usr/bin/env python
 """What to watch next, for a user, for everybody or for a new person."""
 
-import hydra
-from omegaconf import DictConfig
-
-from lightning_collab.commands.entry import front_door
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="recommend")
-@front_door
-def main(config: DictConfig) -> None:
-    """Hand the composed config to the job; see --help."""
-    from lightning_collab.commands.recommend import recommend_job
-
-    recommend_job(config)
-
+from lightning_collab.cli import run_script
 
 if __name__ == "__main__":
-    main()
+    run_script(__file__)

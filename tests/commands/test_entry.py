@@ -3,7 +3,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from lightning_collab.commands.entry import front_door
+from lightning_collab.commands.entry import command
 from lightning_collab.errors import ConfigError
 
 
@@ -22,7 +22,7 @@ def raising(error):
     def task(config):
         raise error
 
-    return front_door(task)
+    return command(task)
 
 
 def test_ctrl_c_ends_with_a_word_and_its_exit_code(mode, capsys):

@@ -1,4 +1,4 @@
-"""scripts/cross_validate.py: experiments on the same folds."""
+"""The command cross_validate: experiments on the same folds."""
 
 import json
 import os

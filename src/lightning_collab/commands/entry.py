@@ -1,7 +1,4 @@
-"""What the scripts share: clear errors, and a config that is checked before anything is written.
-
-Everything heavy is imported by the jobs themselves, so that `--help` answers at once.
-"""
+"""What all commands share: clear errors, and a config checked before anything is written."""
 
 import functools
 import logging
@@ -30,8 +27,8 @@ INTERRUPTED = 130
 """The exit code of a program that Ctrl-C has ended."""
 
 
-def front_door(task: Task) -> Task:
-    """Make a script's job end with one clear message, and exit code 1, where the user can act.
+def command(task: Task) -> Task:
+    """Make a command end with one clear message, and exit code 1, where the user can act.
 
     In a multirun the error goes on to Hydra, which reports the job as failed.
     """

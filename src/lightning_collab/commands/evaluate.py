@@ -1,4 +1,4 @@
-"""scripts/evaluate.py: the numbers of a trained model again, and those that training leaves out."""
+"""The command evaluate: the numbers of a trained model again, and further ones."""
 
 from pathlib import Path
 

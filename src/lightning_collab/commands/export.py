@@ -1,4 +1,4 @@
-"""scripts/export.py: a trained model for use elsewhere."""
+"""The command export: a trained model for use elsewhere."""
 
 import os
 from pathlib import Path

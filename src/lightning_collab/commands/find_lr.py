@@ -1,4 +1,4 @@
-"""scripts/find_lr.py: a learning rate by a range test."""
+"""The command find_lr: a learning rate by a range test."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""scripts/map_embeddings.py: the embeddings of a run as a picture and as a page."""
+"""The command map_embeddings: the embeddings of a run as a picture and as a page."""
 
 import os
 from pathlib import Path
@@ -17,6 +17,7 @@ from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_ma
 from lightning_collab.inspection.embeddings import side_embeddings
 from lightning_collab.inspection.extremes import Ends, extremes
 from lightning_collab.inspection.figures import save_png
+from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import GenreOverlap
 from lightning_collab.inspection.pages import EXTREMES_NOTE, page_ends, render
 from lightning_collab.runs.atomic_write import write_whole
@@ -38,12 +39,13 @@ def map_embeddings_job(config: DictConfig) -> tuple[Path, Path]:
     """
     asked = job_config(MapConfig, config)
     run = load(asked.run, asked.checkpoint)
+    method = chosen_method(asked.method)
     console = Console()
-    with console.status(f"laying out {asked.side} by {asked.method}"):
+    with console.status(f"laying out {asked.side} by {method}"):
         drawn = embedding_map(
             run,
             asked.side,
-            asked.method,
+            method,
             min_ratings=asked.min_ratings,
             max_points=asked.max_points,
             seed=asked.seed,
@@ -51,7 +53,7 @@ def map_embeddings_job(config: DictConfig) -> tuple[Path, Path]:
         )
         ends = extremes(drawn.points, drawn.vectors, drawn.biases, count=asked.extremes)
         folder = Path(asked.output) if asked.output else run.directory.figures
-        name = f"map_{asked.side}_{asked.method}"
+        name = f"map_{asked.side}_{method}"
         picture, page = folder / f"{name}.png", folder / f"{name}.html"
         try:
             save_png(map_picture(drawn, labels=asked.labels), picture)

@@ -1,4 +1,4 @@
-"""scripts/recommend.py: the best items for a user, for all users or for a new person."""
+"""The command recommend: the best items for a user, for all users or for a new person."""
 
 import os
 import time

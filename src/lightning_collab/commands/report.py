@@ -1,4 +1,4 @@
-"""scripts/report.py: the page of a run, of several side by side, or of a study."""
+"""The command report: the page of a run, of several side by side, or of a study."""
 
 import os
 from pathlib import Path

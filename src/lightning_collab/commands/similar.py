@@ -1,4 +1,4 @@
-"""scripts/similar.py: nearest neighbours of a film or of a user."""
+"""The command similar: nearest neighbours of a film or of a user."""
 
 import polars as pl
 import torch

@@ -1,4 +1,4 @@
-"""scripts/train.py: one run from a config to a run directory."""
+"""The command train: one run from a config to a run directory."""
 
 import os
 from contextlib import nullcontext

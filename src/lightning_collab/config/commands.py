@@ -18,6 +18,7 @@ RawId = int | str
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 MapMethod = Literal["tsne", "umap", "pca"]
+MapChoice = Literal["auto", "tsne", "umap", "pca"]
 
 
 class SimilarConfig(Section):
@@ -61,8 +62,8 @@ class MapConfig(Section):
     """`best`, `last` or the path of a file; null: best, or last where there is no best."""
     side: Literal["items", "users"]
     """Whose embeddings."""
-    method: MapMethod
-    """From many dimensions to two."""
+    method: MapChoice
+    """From many dimensions to two; `auto`: t-SNE where openTSNE is installed, else PCA."""
     min_ratings: Count
     """Training ratings that a point must have."""
     max_points: Annotated[int, Field(ge=3)]
@@ -88,7 +89,7 @@ class ReportConfig(Section):
     """Directory of a study."""
     output: str | None
     """The file to write; null: <run>/report.html, comparison.html or the study's own."""
-    map: MapMethod | None
+    map: MapChoice | None
     """Layout of the map in a run's own report; null: no map."""
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ def composed_run(*overrides: str) -> RunConfig:
     """The checked config of a run; for jobs that make runs, inside a script started by Hydra.
 
     Args:
-        overrides: as typed on the command line of scripts/train.py.
+        overrides: as typed on the command line of the command train.
 
     Raises:
         ConfigError: see `validated`.

@@ -93,8 +93,8 @@ class ProjectorConfig(Section):
 class ReportConfig(Section):
     """The page that a run ends with."""
 
-    map: Literal["tsne", "umap", "pca"] | None
-    """Layout of the map of items in it; null: no map."""
+    map: Literal["auto", "tsne", "umap", "pca"] | None
+    """Layout of the map of items in it; `auto`: t-SNE where there is one; null: no map."""
 
 
 class CallbacksConfig(Section):

@@ -1,17 +1,35 @@
 """From many dimensions to two."""
 
+import logging
 import os
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_collab.config.commands import MapMethod
+from lightning_collab.config.commands import MapChoice, MapMethod
 from lightning_collab.errors import InspectionError
+
+log = logging.getLogger(__name__)
 
 TITLES: dict[MapMethod, str] = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 TSNE_ITERATIONS = 500
 FEW_POINTS = 5000
+
+
+def chosen_method(choice: MapChoice) -> MapMethod:
+    """The layout that is meant; `auto` is t-SNE where it is installed, else PCA, with a word of it.
+
+    Args:
+        choice: from a config.
+    """
+    if choice != "auto":
+        return choice
+    if find_spec("openTSNE") is not None:
+        return "tsne"
+    log.info("the map is a PCA; for t-SNE: pip install 'lightning-collab[tsne]'")
+    return "pca"
 
 
 def plane(
@@ -38,7 +56,7 @@ def plane(
         float64 [n, 2], centred, the widest axis first.
 
     Raises:
-        InspectionError: too few points, or UMAP is not installed.
+        InspectionError: too few points, or the method's package is not installed.
     """
     if len(vectors) < 3:
         raise InspectionError(
@@ -81,8 +99,13 @@ def principal_components(vectors: NDArray[np.float32], count: int) -> NDArray[np
 def _tsne(
     vectors: NDArray[np.float32], seed: int, perplexity: float, iterations: int
 ) -> NDArray[np.float64]:
-    from openTSNE import TSNE
-
+    try:
+        from openTSNE import TSNE
+    except ImportError as error:
+        raise InspectionError(
+            "method=tsne needs the package openTSNE: pip install 'lightning-collab[tsne]', or take "
+            "method=pca"
+        ) from error
     tsne = TSNE(
         perplexity=min(perplexity, (len(vectors) - 1) / 3),
         metric="cosine",
@@ -103,7 +126,7 @@ def _umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
     except ImportError as error:
         raise InspectionError(
             "method=umap needs the package umap-learn: pip install 'lightning-collab[umap]', or "
-            "take method=tsne"
+            "take method=pca"
         ) from error
     with warnings.catch_warnings():
         # A seed means one thread, which is what we want and UMAP warns of.

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from lightning_collab.config.commands import MapMethod
+from lightning_collab.config.commands import MapChoice
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
@@ -23,6 +23,7 @@ from lightning_collab.inspection.figures import (
     read_curves,
     residuals_figure,
 )
+from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import MIN_RATINGS
 from lightning_collab.inspection.pages import EXTREMES_NOTE, PageTable, Picture, page_ends, render
 from lightning_collab.inspection.predictions import Predictions, predict_part
@@ -47,7 +48,7 @@ IN_TABLE = ("val/", "test/", "baseline/")
 def write_run_report(
     run: TrainedModel,
     data: RatingDataModule,
-    map_method: MapMethod | None = "tsne",
+    map_method: MapChoice | None = "auto",
     output: Path | None = None,
 ) -> Path:
     """Write the report of a run, whole or not at all.
@@ -75,7 +76,7 @@ def write_run_report(
 
 
 def run_report(
-    run: TrainedModel, predictions: Predictions | None, map_method: MapMethod | None
+    run: TrainedModel, predictions: Predictions | None, map_method: MapChoice | None
 ) -> str:
     """The report of a run as a page.
 
@@ -195,7 +196,7 @@ def _coverage(predictions: Predictions | None) -> PageTable | None:
     return PageTable.of(predictions.coverage())
 
 
-def _map(run: TrainedModel, method: MapMethod | None) -> EmbeddingMap | None:
+def _map(run: TrainedModel, method: MapChoice | None) -> EmbeddingMap | None:
     """The map of the items, or None (with the reason in the log) where there can be none."""
     if method is None:
         return None
@@ -204,7 +205,7 @@ def _map(run: TrainedModel, method: MapMethod | None) -> EmbeddingMap | None:
         return embedding_map(
             run,
             "items",
-            method,
+            chosen_method(method),
             min_ratings=MIN_RATINGS if enough >= MIN_RATINGS else 0,
             max_points=MAP_POINTS,
             seed=run.config["seed"],

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from lightning_collab.runs.invocation import command_line, tensorboard_line
+
 # Lightning's advice that does not hold for batches that are already on the device.
 NOISE = (
     ".*does not have many workers.*",
@@ -97,8 +99,8 @@ def print_summary(metrics: Mapping[str, Any], model: str, run: Path) -> None:
     )
     for label, text in (
         ("run", str(run)),
-        ("curves", f"make tensorboard   (or: tensorboard --logdir {run} --host localhost)"),
-        ("again", f"scripts/evaluate.py run={run}"),
+        ("curves", tensorboard_line(run)),
+        ("again", command_line("evaluate", run=run)),
     ):
         console.print(f"{label:<8}{text}", highlight=False, soft_wrap=True, markup=False)
 

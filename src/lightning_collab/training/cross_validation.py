@@ -85,7 +85,7 @@ def plan(
 
 def folder_name(experiment: str) -> str:
     """A folder's name for an experiment that may be named by its overrides."""
-    plain = re.sub(r"[^\w.=-]+", "_", experiment)
+    plain = re.sub(r"[^\w.-]+", "_", experiment, flags=re.ASCII)
     if plain == experiment and len(plain) <= 60:
         return plain
     return f"{plain[:50]}-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"

@@ -24,6 +24,7 @@ from lightning_collab.errors import (
 from lightning_collab.metrics.baselines import baseline_metrics
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.invocation import command_line
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.runs.lock import run_held
 from lightning_collab.training.build import build_module, choose_engine, load_data
@@ -179,7 +180,7 @@ def _fit(
         what = "saved" if saved else "not saved; its last checkpoint is of an earlier epoch"
         raise InterruptedRunError(
             f"stopped at step {trainer.global_step} of epoch {trainer.current_epoch + 1} ({what})\n"
-            f"To go on: scripts/train.py resume={run.path}"
+            f"To go on: {command_line('train', resume=run.path)}"
         ) from None
     except (TrainingError, StorageError) as error:
         raise type(error)(f"{error}{_last_good(run)}") from error
@@ -227,8 +228,18 @@ def _checkpoint_to_go_on_from(config: RunConfig, run: RunDirectory) -> Path | No
 
 
 def _git_commit() -> str | None:
-    """The commit of the source that is running; None where it is not a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """The commit of the source that is running; None where no checkout has this file in it.
+
+    An installed package may well lie in somebody's checkout, whose commit says nothing of it.
+    """
+    source = Path(__file__)
+    tracked = _git(source.parent, "ls-files", "--error-unmatch", source.name)
+    return None if tracked is None else _git(source.parent, "rev-parse", "HEAD")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says in a folder; None where it fails or is not there."""
+    command = ["git", "-C", str(folder), *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:

@@ -20,6 +20,7 @@ from lightning_collab.models.feature_rows import saved_features
 from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.runs.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.invocation import called_as
 
 MODEL_PREFIX = "model."
 """What Lightning puts before the names of the model's own parameters in a checkpoint."""
@@ -210,8 +211,8 @@ def checkpoint_of_run(directory: RunDirectory, asked: str | None) -> Path:
             return path
     raise CheckpointError(
         f"{directory.path}: the run has no checkpoint (neither best.ckpt nor last.ckpt in "
-        f"{directory.checkpoints}); it has not finished an epoch. To train it, say "
-        f"scripts/train.py"
+        f"{directory.checkpoints}); it has not finished an epoch. To train it: "
+        f"{called_as('train')}"
     )
 
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +13,7 @@ from optuna.trial import FixedTrial
 
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.errors import ConfigError
+from lightning_collab.runs.invocation import hydra_value
 
 NOT_OF_THE_RUN = ("hydra", "resume")
 
@@ -134,23 +133,8 @@ def _typed(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        # Quoted where Hydra would read the bare word as something else.
-        try:
-            if OverridesParser.create().parse_override(f"key={value}").value() == value:
-                return value
-        except HydraException:
-            pass
-        return quoted(value)
+        return hydra_value(value)
     return repr(value)
-
-
-def quoted(text: str) -> str:
-    """Text in quotes as Hydra's grammar wants them.
-
-    Args:
-        text: any.
-    """
-    return QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
 def key_value(config: Mapping[str, Any], key: str) -> Any:

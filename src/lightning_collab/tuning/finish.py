@@ -15,12 +15,13 @@ from rich.table import Table
 from lightning_collab.errors import TrainingError
 from lightning_collab.runs.atomic_write import write_whole
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.tuning.composition import experiment_yaml, quoted
+from lightning_collab.runs.invocation import command_line, module_command, quoted, tensorboard_line
+from lightning_collab.tuning.composition import experiment_yaml
 from lightning_collab.tuning.coordinator import FINISHER, Coordinator, StudyFailedError
 from lightning_collab.tuning.heartbeat import SignOfLife
 from lightning_collab.tuning.report import TRIALS_FILE, WINNER, write_study_report
 from lightning_collab.tuning.storage import JOURNAL_FILE
-from lightning_collab.tuning.subprocess_run import run_alone, script_command
+from lightning_collab.tuning.subprocess_run import run_alone
 from lightning_collab.tuning.sweep import say
 from lightning_collab.tuning.trials import OVERRIDES, Progress, as_csv, trial_rows
 from lightning_collab.tuning.worker import SIGNS_BEFORE_STALE, StudyWorker
@@ -106,14 +107,15 @@ def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> di
     if directory.is_dir() and before is not None and before["number"] != trial.number:
         directory.rename(worker.sweep_dir / f"{WINNER}-was-trial-{before['number']}")
     say(f"training trial {trial.number} again, to test it once")
-    command = script_command(
+    command = module_command(
+        "train",
         [
             f"hydra.searchpath=[{quoted(worker.sweep_dir.as_uri())}]",
             "experiment=best",
             # What best.yaml leaves out, since it is of this machine or of looking on.
             *(each for each in worker.space.fixed if each.startswith(PASSED_ON)),
             f"hydra.run.dir={quoted(str(directory))}",
-        ]
+        ],
     )
     code, stopped = run_alone(command, {}, None)
     if code != 0 or stopped:
@@ -181,11 +183,11 @@ def _summarise(
         )
         console.print(f"the best, trained again: {numbers}", highlight=False)
         _say_where_not_reproduced(objectives[0], study.best_value, metrics)
-    here = os.path.relpath(worker.sweep_dir)
+    here = Path(os.path.relpath(worker.sweep_dir))
     for label, text in (
         ("report", os.path.relpath(page)),
-        ("again", f"scripts/train.py --config-dir {here} experiment=best"),
-        ("curves", f"tensorboard --logdir {here} --host localhost"),
+        ("again", command_line("train", "--config-dir", str(here), "experiment=best")),
+        ("curves", tensorboard_line(here)),
     ):
         if label != "again" or len(objectives) == 1:
             console.print(f"{label:<8}{text}", highlight=False, soft_wrap=True, markup=False)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.errors import ConfigError
+from lightning_collab.runs.invocation import module_command
 from lightning_collab.tuning.composition import Composer, plain
 from lightning_collab.tuning.grid_job import (
     STOP_FILE,
@@ -130,6 +131,7 @@ def _launch(sweep: Sweep, settings: GridSettings, jobs: list[GridJob]) -> list[A
         job.clear(sweep.directory)
     task = GridTask(
         sweep.task_function,
+        module_command(sweep.task_function.name, []),
         sweep.directory,
         {job.subdirectory: job for job in jobs},
         settings.fail_fast,

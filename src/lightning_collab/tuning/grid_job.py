@@ -15,14 +15,9 @@ from omegaconf import DictConfig
 
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.runs.atomic_write import write_whole
-from lightning_collab.tuning.composition import quoted
+from lightning_collab.runs.invocation import quoted
 from lightning_collab.tuning.settings import GridSettings
-from lightning_collab.tuning.subprocess_run import (
-    OUTPUT_FILE,
-    last_words,
-    run_alone,
-    script_command,
-)
+from lightning_collab.tuning.subprocess_run import OUTPUT_FILE, last_words, run_alone
 from lightning_collab.tuning.sweep import register_resolvers
 from lightning_collab.tuning.trials import as_csv
 
@@ -108,16 +103,18 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class GridTask:
-    """The task function of a grid's jobs: runs the script's and keeps how it ended.
+    """The task function of a grid's jobs: runs the command's and keeps how it ended.
 
     Attributes:
-        task: the script's task function.
+        task: the command's task function.
+        command: the words that run it in a process of its own.
         sweep_dir: of the sweep.
         jobs: by subdirectory.
         fail_fast: whether a failed job keeps those that have not begun from beginning.
     """
 
     task: Callable[[DictConfig], Any]
+    command: Sequence[str]
     sweep_dir: Path
     jobs: Mapping[str, GridJob]
     fail_fast: bool
@@ -133,7 +130,7 @@ class GridTask:
         started = time.perf_counter()
         try:
             if _has_ranks(config):
-                _run_apart(job, directory)
+                _run_apart(self.command, job, directory)
                 result = None
             else:
                 result = self.task(config)
@@ -159,16 +156,16 @@ class JobProcessError(LightningCollabError):
 
 
 def _has_ranks(config: DictConfig) -> bool:
-    """Whether Lightning will start the script again for further ranks."""
+    """Whether Lightning will start the command again for further ranks."""
     trainer = config.get("trainer") or {}
     return trainer.get("strategy", "auto") != "auto" or trainer.get("devices", 1) not in (1, "auto")
 
 
-def _run_apart(job: GridJob, directory: Path) -> None:
-    """Run the script once more, not as a multirun, with all its ranks in this job's directory."""
+def _run_apart(command: Sequence[str], job: GridJob, directory: Path) -> None:
+    """Run the command once more, not as a multirun, with all its ranks in this job's directory."""
     typed = [each for each in job.overrides if not each.lstrip("+").startswith("sweep=")]
-    command = script_command([*typed, f"hydra.run.dir={quoted(str(directory))}"])
-    code, stopped = run_alone(command, {}, directory / OUTPUT_FILE)
+    words = [*command, *typed, f"hydra.run.dir={quoted(str(directory))}"]
+    code, stopped = run_alone(words, {}, directory / OUTPUT_FILE)
     if stopped:
         raise KeyboardInterrupt
     if code != 0:

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
@@ -170,6 +171,10 @@ def build_sampler(
     Raises:
         ConfigError: the node does not describe a sampler.
     """
+    if str(node.get("_target_", "")).endswith("CmaEsSampler") and find_spec("cmaes") is None:
+        raise ConfigError(
+            "hydra/sweeper/sampler=cmaes needs: pip install 'lightning-collab[tuning]'"
+        )
     # A grid is shuffled by its seed, so that all trials must have the same.
     draws = seed if is_grid(node) else _mixed(seed, number)
     further: dict[str, Any] = {"search_space": space.grid()} if is_grid(node) else {}

@@ -42,7 +42,7 @@ def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     settings = checked_settings(StudySettings, sweep.settings)
     if not sweep.trains:
-        raise ConfigError("hydra/sweeper=optuna_study tunes scripts/train.py, no other script")
+        raise ConfigError("hydra/sweeper=optuna_study tunes the command train, no other")
     if settings.n_jobs > 1 and sweep.launcher_is_basic:
         raise ConfigError(
             f"hydra.sweeper.n_jobs={settings.n_jobs} needs a launcher that runs jobs at once: say "

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,23 +11,6 @@ from lightning_collab.runs.launch import VARIABLES
 
 OUTPUT_FILE = "output.log"
 """Where a run in processes of its own says what it would say on the terminal."""
-FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
-
-
-def script_command(overrides: Sequence[str]) -> list[str]:
-    """The command that runs the script of this process once, not as a multirun.
-
-    Args:
-        overrides: of the run, instead of those typed.
-    """
-    flags: list[str] = []
-    typed = iter(sys.argv[1:])
-    for word in typed:
-        if word in FLAGS_WITH_VALUE:
-            flags += [word, next(typed, "")]
-        elif word.startswith(tuple(f"{flag}=" for flag in FLAGS_WITH_VALUE)):
-            flags.append(word)
-    return [sys.executable, str(Path(sys.argv[0]).absolute()), *flags, *overrides]
 
 
 def run_alone(

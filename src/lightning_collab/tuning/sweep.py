@@ -13,8 +13,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lightning_collab.errors import ConfigError
+from lightning_collab.runs.invocation import quoted
 from lightning_collab.runs.launch import run_directory_of_all
-from lightning_collab.tuning.composition import quoted
 
 LONGEST_LABEL = 48
 HOW_IT_IS_RUN = (
@@ -48,8 +48,8 @@ def sweep_directory(*, _root_: DictConfig) -> str:
     ]
     if storage is not None:
         others.append(_without_password(str(storage)))
-    label = "+".join(shipped) or ",".join(_swept_keys(typed)) or "sweep"
-    label = re.sub(r"[^\w.,+-]", "_", label)[:LONGEST_LABEL]
+    label = "+".join(shipped) or "+".join(_swept_keys(typed)) or "sweep"
+    label = re.sub(r"[^\w.+-]", "_", label, flags=re.ASCII)[:LONGEST_LABEL]
     if shipped and not others:
         return f"outputs/sweeps/{label}"
     digest = hashlib.sha256("\n".join([*shipped, *others]).encode()).hexdigest()[:8]

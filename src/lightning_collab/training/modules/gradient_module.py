@@ -9,6 +9,7 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.models import RatingModel
 from lightning_collab.models.rating_model import EmbeddedBatch
+from lightning_collab.runs.invocation import called_as
 from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.optimizers import build_optimizer, parameter_groups
 from lightning_collab.training.schedules import Schedule, build_schedule
@@ -101,5 +102,5 @@ class GradientModule(RatingModule):
         """What to do when the loss is no longer a number."""
         return (
             f"the learning rate {self.config.optimizer.lr:g} is too high for this model: lower "
-            "optimizer.lr, or let scripts/find_lr.py suggest one"
+            f"optimizer.lr, or let {called_as('find-lr')} suggest one"
         )

@@ -1,0 +1,96 @@
+"""What `--help` says. Hydra's own template takes seconds, since it copies each option it lists."""
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from string import Template
+
+import yaml
+from hydra import compose, initialize, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_collab.cli import COMMANDS, conf_folder, config_path, working_conf_folder
+from lightning_collab.runs.invocation import called_as, hydra_value, split_flags
+
+
+def overview() -> str:
+    """What all commands are for."""
+    lines = ["Learn, compare, tune and inspect embedding models of ratings.", "", "Commands"]
+    width = max(map(len, COMMANDS)) + 2
+    for name in COMMANDS:
+        about = _as_called(yaml.safe_load(_help_file(name).read_text())["header"])
+        lines.append(f"  {name.replace('_', '-'):<{width}}{about}")
+    example = called_as("train")
+    lines += ["", "Each has its own help:", f"  {example} --help", ""]
+    return "\n".join(lines)
+
+
+def help_text(name: str, words: Sequence[str]) -> str:
+    """What a command is for, examples, its config groups and its keys.
+
+    Args:
+        name: of the command.
+        words: typed after it; overrides among them are in the keys that are shown.
+    """
+    flags, others = split_flags(words)
+    overrides = [word for word in others if not word.startswith("-")]
+    folders = [Path(each) for each in _values(flags, "--config-dir", "-cd")]
+    config = _composed(name, overrides, folders)
+    keys = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    text = Template(config.hydra.help.template).substitute(
+        APP_CONFIG_GROUPS=config_groups([conf_folder(), working_conf_folder(), *folders]),
+        CONFIG=OmegaConf.to_yaml(keys, resolve="--resolve" in words).rstrip(),
+    )
+    return _as_called(text).rstrip() + "\n"
+
+
+def config_groups(folders: Iterable[Path | None]) -> str:
+    """The options of each config group, a group a line.
+
+    Args:
+        folders: with a folder a group; None: none.
+    """
+    groups: dict[str, set[str]] = {}
+    for folder in folders:
+        for path in folder.rglob("*.yaml") if folder is not None else ():
+            group = path.parent.relative_to(folder).as_posix() if folder is not None else ""
+            if group != "." and group.split("/")[0] != "hydra":
+                groups.setdefault(group, set()).add(path.stem)
+    return "\n".join(f"{group}: {', '.join(sorted(groups[group]))}" for group in sorted(groups))
+
+
+def _composed(name: str, overrides: list[str], folders: list[Path]) -> DictConfig:
+    path = config_path(name)
+    where = (
+        initialize(config_path=None, version_base="1.3")
+        if path is None
+        else initialize_config_dir(path, version_base="1.3")
+    )
+    further = [hydra_value(folder.absolute().as_uri()) for folder in folders]
+    if further:
+        overrides = [*overrides, f"hydra.searchpath=[{','.join(further)}]"]
+    try:
+        with where:
+            return compose(name, overrides, return_hydra_config=True)
+    except HydraException as error:
+        sys.exit(f"error: {error}")
+
+
+def _help_file(name: str) -> Path:
+    return conf_folder() / "hydra" / "help" / f"{name}.yaml"
+
+
+def _values(flags: Sequence[str], *names: str) -> list[str]:
+    """What is typed for a flag, as `--flag value` or `--flag=value`."""
+    apart = [value for flag, value in pairwise(flags) if flag in names]
+    joined = [each.split("=", 1)[1] for each in flags if each.split("=", 1)[0] in names]
+    return [*apart, *(each for each in joined if each)]
+
+
+def _as_called(text: str) -> str:
+    """Examples in the words that the person has used."""
+    names = "|".join(name.replace("_", "-") for name in COMMANDS)
+    return re.sub(rf"lightning-collab ({names})\b", lambda found: called_as(found[1]), text)
