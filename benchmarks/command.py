@@ -25,7 +25,7 @@ def benchmark_job(config: DictConfig) -> None:
     """Measure a group and print it.
 
     Args:
-        config: of conf/benchmark.yaml.
+        config: of benchmarks/conf/benchmark.yaml.
 
     Raises:
         ConfigError: there is no such group, or a count is not positive.
