@@ -99,6 +99,8 @@ class BenchmarkConfig(Section):
     """Paired runs, of which the medians are reported."""
     threads: Positive
     """Threads of torch."""
+    against: str | None = None
+    """Root of another checkout, whose speeds are measured beside ours."""
     peers: PeersConfig
     scale: ScaleConfig
     gibbs: GibbsBenchmarkConfig
