@@ -3,7 +3,10 @@
 import importlib
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any
 
 import psutil
 import torch
@@ -12,34 +15,37 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.against import THIS, Checkout, compared, other_checkout, paired_speeds
 from benchmarks.config import BenchmarkConfig
 from lightning_collab.config.section import job_config
+from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_whole
 from lightning_collab.training.console import run_log
 
 Measured = dict[str, float | str]
 """By name, a number, or words where it could not be measured."""
 
+Outcome = tuple[Measured, dict[str, str], dict[str, Any]]
+"""What was measured, what is to be reached, and what else belongs into benchmark.json."""
+
 
 def benchmark_job(config: DictConfig) -> None:
     """Measure a group and print it.
 
     Args:
-        config: of conf/benchmark.yaml.
+        config: of benchmarks/conf/benchmark.yaml.
 
     Raises:
-        ConfigError: there is no such group, or a count is not positive.
+        ConfigError: there is no such group, a count is not positive, or there is nothing to
+            compare with.
     """
     settings = job_config(BenchmarkConfig, config)
     torch.set_num_threads(settings.threads)
     module = importlib.import_module(f"benchmarks.{settings.group}")
     machine = _machine(settings.threads)
-    own = getattr(settings, settings.group, None)
+    measure = _measured if settings.against is None else _compared
     with run_log(None, quiet=True):
-        measured: Measured = module.run(
-            repeats=settings.repeats, **({} if own is None else {"settings": own})
-        )
-    aims: dict[str, str] = getattr(module, "AIMS", {})
+        measured, aims, further = measure(settings, module)
     table = Table(title=f"{settings.group}: medians of {settings.repeats} paired runs")
     table.add_column("measure", overflow="fold")
     table.add_column("value", justify="right")
@@ -49,9 +55,9 @@ def benchmark_job(config: DictConfig) -> None:
         table.add_row(name, shown(value), *([aims.get(name, "")] if aims else []))
     Console().print(table)
     directory = Path(HydraConfig.get().runtime.output_dir)
-    write_whole(directory / "benchmark.md", markdown(settings, measured, aims, machine))
+    write_whole(directory / "benchmark.md", markdown(settings, measured, aims, machine, further))
     path = directory / "benchmark.json"
-    write_whole(path, json.dumps({**measured, "machine": machine}, indent=2))
+    write_whole(path, json.dumps({**measured, **further, "machine": machine}, indent=2))
     Console().print(f"written to {path}", highlight=False, soft_wrap=True)
 
 
@@ -60,6 +66,7 @@ def markdown(
     measured: Measured,
     aims: dict[str, str],
     machine: dict[str, str | int | float],
+    further: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """The table for a page of the documentation, with the command that makes it again.
 
@@ -68,11 +75,15 @@ def markdown(
         measured: numbers, and words where there are none, by name.
         aims: what is to be reached, for those names that have such an aim.
         machine: what it ran on.
+        further: of a comparison, the commits.
     """
+    # Where the other checkout lay is nobody's business; which commit it is of is.
+    against = f" against=<{further['other']}>" if settings.against is not None else ""
     lines = [
         f"`scripts/benchmark.py group={settings.group} repeats={settings.repeats} "
-        f"threads={settings.threads}` on {machine['processor']}, {machine['cores']} cores, "
-        f"torch {machine['torch']}, load {machine['load']:g} when it began:",
+        f"threads={settings.threads}{against}` on {machine['processor']}, "
+        f"{machine['cores']} cores, torch {machine['torch']}, load {machine['load']:g} "
+        "when it began:",
         "",
         "| measure | value | aim |" if aims else "| measure | value |",
         "| --- | ---: | --- |" if aims else "| --- | ---: |",
@@ -81,6 +92,34 @@ def markdown(
         cells = [f"`{name}`", shown(value), *([aims.get(name, "")] if aims else [])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _measured(settings: BenchmarkConfig, module: ModuleType) -> Outcome:
+    """The group by itself."""
+    own = getattr(settings, settings.group, None)
+    measured = module.run(repeats=settings.repeats, **({} if own is None else {"settings": own}))
+    return measured, getattr(module, "AIMS", {}), {}
+
+
+def _compared(settings: BenchmarkConfig, module: ModuleType) -> Outcome:
+    """The speeds of the group in this checkout over those in another one."""
+    group, threads = settings.group, settings.threads
+    if not hasattr(module, "speeds"):
+        raise ConfigError(
+            f"against: group={group} has no speeds that two checkouts share; group=engines has"
+        )
+    assert settings.against is not None
+    other = other_checkout(settings.against)
+
+    def once(checkout: Checkout) -> dict[str, float]:
+        speeds: dict[str, float] = module.speeds(checkout.measure(group, threads))
+        return speeds
+
+    pairs = paired_speeds(lambda: once(THIS), lambda: once(other), settings.repeats)
+    measured, aims = compared(group, pairs, module.CONTROLS)
+    commits = {"this": THIS.commit(), "other": other.commit()}
+    kept = [dict(zip(commits, pair, strict=True)) for pair in pairs]
+    return measured, aims, {**commits, "pairs": kept}
 
 
 def shown(value: float | str) -> str:

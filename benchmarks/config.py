@@ -1,12 +1,31 @@
 """`benchmarks/conf`: the configs of the measurements."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 from pydantic import Field
 
+from lightning_collab.config.commands import RunPath
 from lightning_collab.config.section import Section
 
+CONF = Path(__file__).parent / "conf"
 Positive = Annotated[int, Field(ge=1)]
+
+
+def store_config(name: str) -> None:
+    """Give Hydra a config of ours and its help, beside `conf/`, from which runs are composed.
+
+    `hydra.searchpath` would not do: it holds for the config that names it, and not for the
+    `compose("train")` of a measurement.
+
+    Args:
+        name: of the script.
+    """
+    store = ConfigStore.instance()
+    store.store(name, OmegaConf.load(CONF / f"{name}.yaml"))
+    store.store(name, OmegaConf.load(CONF / f"hydra/help/{name}.yaml"), group="hydra/help")
 
 
 class PeerConfig(Section):
@@ -80,6 +99,8 @@ class BenchmarkConfig(Section):
     """Paired runs, of which the medians are reported."""
     threads: Positive
     """Threads of torch."""
+    against: str | None = None
+    """Root of another checkout, whose speeds are measured beside ours."""
     peers: PeersConfig
     scale: ScaleConfig
     gibbs: GibbsBenchmarkConfig
@@ -96,3 +117,12 @@ class ResultsConfig(Section):
     """Folder of the runs."""
     docs: str
     """Folder of results.md and of figures/."""
+
+
+class ScreenshotsConfig(Section):
+    """Which run to photograph."""
+
+    run: RunPath
+    """The run directory."""
+    output: str
+    """Folder of the pictures."""

@@ -6,7 +6,7 @@ All of ours are epochs inside Lightning's Trainer, validation and files left out
 import logging
 import statistics
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from benchmarks.bandwidth import (
@@ -57,6 +57,9 @@ AIMS = {
     "engines/threads/large_tables/two_over_one": "at least 1.7",
 }
 
+# A bare loop of torch, in which nothing of ours runs.
+CONTROLS = ("engines/ml_100k_batch_64/eager", "engines/lecture_batch_64/eager")
+
 Seconds = Callable[[], float]
 Measured = dict[str, float | str]
 
@@ -84,6 +87,26 @@ def run(repeats: int) -> Measured:
         | two_threads("small_tables", (*MILLION, *PER_SAMPLE), repeats)
         | two_threads("large_tables", (*LARGE_TABLES, *PER_SAMPLE), repeats)
     )
+
+
+def speeds(measured: Mapping[str, float | str]) -> dict[str, float]:
+    """What can be compared between checkouts: of what `run` gives, all that is a speed.
+
+    Args:
+        measured: by `run`, here or in another checkout.
+
+    Returns:
+        By row, epochs a second or ratings a second.
+    """
+    result = {}
+    for name, value in measured.items():
+        if isinstance(value, str):
+            continue  # it could not be measured there
+        if name.endswith("_seconds"):
+            result[name.removesuffix("_seconds")] = 1 / value
+        elif "ratings_per_second" in name:
+            result[name] = value
+    return result
 
 
 def in_turn(name: str, ways: dict[str, Seconds], repeats: int) -> dict[str, float]:

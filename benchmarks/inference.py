@@ -15,6 +15,7 @@ import polars as pl
 import torch
 
 from benchmarks.new_persons import new_person_errors
+from benchmarks.processes import environment
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.inference.pairs_file import PairsFile
@@ -101,7 +102,9 @@ def _in_a_process(path: Path, folder: Path) -> dict[str, float]:
     module = "benchmarks.inference_process"
     command = [sys.executable, "-m", module, str(path), str(folder / "all.parquet")]
     threads = str(torch.get_num_threads())
-    done = subprocess.run([*command, threads], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, threads], env=environment(), capture_output=True, text=True, check=True
+    )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 

@@ -1,7 +1,6 @@
 """Two ranks against one, and split tables against whole ones, each run in processes of its own."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from benchmarks.cost_model import (
     split_tables,
     whole_tables,
 )
+from benchmarks.processes import environment
 from benchmarks.rank_process import REQUEST_FILE, WARM_UP
 from lightning_collab.config.compose import composed_run
 from lightning_collab.runs.atomic_write import write_whole
@@ -153,14 +153,14 @@ def _request(tables: Tables, way: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _run(request: dict[str, Any]) -> list[dict[str, float]]:
-    environment = {key: value for key, value in os.environ.items() if key not in VARIABLES}
+    alone = {key: value for key, value in environment().items() if key not in VARIABLES}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_whole(folder / REQUEST_FILE, json.dumps(request))
         module = "benchmarks.rank_process"
         subprocess.run(
             [sys.executable, "-m", module, name],
-            env={**environment, "OMP_NUM_THREADS": "1"},
+            env={**alone, "OMP_NUM_THREADS": "1"},
             check=True,
             stderr=subprocess.DEVNULL,
         )

@@ -13,7 +13,7 @@ from benchmarks.browser import (
     open_projector,
     serving_tensorboard,
 )
-from lightning_collab.config.commands import ScreenshotsConfig
+from benchmarks.config import ScreenshotsConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import InspectionError
 from lightning_collab.runs.directory import RunDirectory
@@ -26,7 +26,7 @@ def screenshots_job(config: DictConfig) -> list[Path]:
     """Photograph the projector and the report of a run.
 
     Args:
-        config: of conf/screenshots.yaml.
+        config: of benchmarks/conf/screenshots.yaml.
 
     Returns:
         The pictures: projector.png and report.png.

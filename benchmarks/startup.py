@@ -7,12 +7,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.processes import ROOT
 from lightning_collab.config.compose import composed_run
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.run import train
 
-CHECKOUT = Path(__file__).parents[1]
-TRAIN = str(CHECKOUT / "scripts" / "train.py")
+TRAIN = str(ROOT / "scripts" / "train.py")
 QUIET = ("callbacks.progress_bar=false", "callbacks.projector=null", "logger=none")
 # Ends the process when any optimiser has taken its first step, whatever the engine.
 FIRST_STEP = """

@@ -13,13 +13,13 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from benchmarks.processes import ROOT
 from lightning_collab.tuning.storage import JOURNAL_FILE
 from lightning_collab.tuning.study_identity import read_study_file
 from lightning_collab.tuning.trials import METRICS, PruningSaved
 
 TRIALS = 100
 SHORT_TRIALS = 20
-CHECKOUT = Path(__file__).parents[1]
 
 
 def run(repeats: int) -> dict[str, float]:
@@ -110,7 +110,7 @@ def _default(folder: Path) -> dict[str, float]:
 
 
 def _train(*arguments: str) -> None:
-    command = [sys.executable, str(CHECKOUT / "scripts" / "train.py"), *arguments]
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -29,9 +29,10 @@ def two_threads(case: str, overrides: Sequence[str], repeats: int) -> dict[str, 
         repeats: paired runs, of which medians are taken.
 
     Returns:
-        `engines/threads/<case>/...`: `two_over_one`, how many times as fast the optimiser's steps
-        are; `two_over_one_of_the_epoch`, whole epochs in the Trainer; and, as what no two threads
-        on this machine can exceed, `two_strangers_over_one`: both have tables and ratings of their
+        `engines/threads/<case>/...`: `one_ratings_per_second` and `two_ratings_per_second` of the
+        optimiser's steps; `two_over_one`, how many times as fast they are by two threads;
+        `two_over_one_of_the_epoch`, whole epochs in the Trainer; and, as what no two threads on
+        this machine can exceed, `two_strangers_over_one`: both have tables and ratings of their
         own, half as many, and nothing in common.
     """
     name = f"engines/threads/{case}"
@@ -41,18 +42,21 @@ def two_threads(case: str, overrides: Sequence[str], repeats: int) -> dict[str, 
     data = load_data(one)
     for config in (one, two):
         epoch_seconds(config, data, 2)
-    steps, epochs, strangers = [], [], []
+    seconds, epochs, strangers = [], [], []
     for _ in range(repeats):
         clocks = StepClock(), StepClock()
-        seconds = [
+        of_an_epoch = [
             epoch_seconds(config, data, EPOCHS, clock)
             for config, clock in zip((one, two), clocks, strict=True)
         ]
-        steps.append(_of_an_epoch(clocks[0].seconds) / _of_an_epoch(clocks[1].seconds))
-        epochs.append(seconds[0] / seconds[1])
+        seconds.append([_of_an_epoch(clock.seconds) for clock in clocks])
+        epochs.append(of_an_epoch[0] / of_an_epoch[1])
         strangers.append(_strangers(one, data))
+    ratings = len(data.rows.train)
     return {
-        f"{name}/two_over_one": statistics.median(steps),
+        f"{name}/one_ratings_per_second": statistics.median(ratings / one for one, _ in seconds),
+        f"{name}/two_ratings_per_second": statistics.median(ratings / two for _, two in seconds),
+        f"{name}/two_over_one": statistics.median(one / two for one, two in seconds),
         f"{name}/two_over_one_of_the_epoch": statistics.median(epochs),
         f"{name}/two_strangers_over_one": statistics.median(strangers),
     }

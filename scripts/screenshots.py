@@ -1,13 +1,21 @@
 #!/usr/bin/env python
 """Photograph the projector and the report of a run, for the documentation."""
 
+import sys
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.config import store_config
 from lightning_collab.commands.entry import front_door
 
+store_config("screenshots")
 
-@hydra.main(version_base="1.3", config_path="../benchmarks/conf", config_name="screenshots")
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="screenshots")
 @front_door
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""

@@ -10,7 +10,6 @@ set-up not to count.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import torch
 
 from benchmarks.config import PeersConfig
 from benchmarks.peers import runner
+from benchmarks.processes import environment
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.training.build import load_data
@@ -268,7 +268,7 @@ def _fitted(package: str, python: str, settings: dict[str, Any], folder: Path) -
     threads = str(settings["threads"])
     done = subprocess.run(
         [python, *program, str(folder / "ratings.npz"), str(settings_file), str(output)],
-        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        env=environment(OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads),
         capture_output=True,
         text=True,
     )

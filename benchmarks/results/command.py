@@ -20,7 +20,7 @@ def results_job(config: DictConfig) -> None:
     """Run what has not been run yet and write the page of each table.
 
     Args:
-        config: of conf/results.yaml.
+        config: of benchmarks/conf/results.yaml.
     """
     settings = job_config(ResultsConfig, config)
     runs, docs = Path(settings.runs), Path(settings.docs)

@@ -99,15 +99,6 @@ class ReportConfig(Section):
         return self
 
 
-class ScreenshotsConfig(Section):
-    """Which run to photograph."""
-
-    run: RunPath
-    """The run directory."""
-    output: str
-    """Folder of the pictures."""
-
-
 class EvaluateConfig(Section):
     """What to measure of a trained run."""
 
