@@ -10,13 +10,13 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.config import store_config
-from lightning_collab.commands.entry import front_door
+from lightning_collab.commands.entry import command
 
 store_config("results")
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="results")
-@front_door
+@command
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""
     from benchmarks.results.command import results_job

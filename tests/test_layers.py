@@ -21,7 +21,8 @@ LAYERS = (
     ("training",),
     ("tuning", "inference", "inspection"),
     ("commands",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 """From the bottom. Parts of one layer stand side by side: none imports another."""
 
@@ -29,9 +30,20 @@ FACE = PACKAGE
 """The package itself gives lazily what is public, from anywhere."""
 
 LATE = {
-    # Each for start-up time: what a command or a check of a config does without is not loaded.
+    # What --help and the check of a config do without.
+    "cli": ["commands.entry", "commands.help", "tuning.sweep"],
+    "commands.entry": ["training.devices"],  # torch
+    "commands.report": ["tuning.report"],  # Optuna
+    # numba, with kernels that a run may do without
+    "training.build": [
+        "training.modules.bayesian_module",
+        "training.modules.compiled_module",
+        "training.modules.fused_module",
+    ],
+    "models.item_scores": ["models.scoring_kernels"],
+    "inference.recommendation": ["models.scoring_kernels"],
 }
-"""Imports inside functions: module -> what it imports there."""
+"""Imports inside functions, each for start-up time: module -> what it imports there."""
 
 
 class Import(NamedTuple):

@@ -14,38 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_collab import __version__
-from lightning_collab.runs.invocation import called_as, remember_call
+from lightning_collab.commands import COMMANDS
+from lightning_collab.runs.invocation import called_as, config_path, remember_call
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-COMMANDS = (
-    "train",
-    "find_lr",
-    "evaluate",
-    "cross_validate",
-    "predict",
-    "recommend",
-    "similar",
-    "map_embeddings",
-    "report",
-    "export",
-)
 LAUNCHERS = {"joblib": "joblib", "ray": "ray", "ray_aws": "ray"}
 """Hydra's launchers that are packages of their own, and the extra that brings each."""
-
-
-def conf_folder() -> Path:
-    """The config groups: the package's own where it is installed, else the repository's."""
-    package = Path(__file__).parent
-    shipped = package / "conf"
-    return shipped if shipped.is_dir() else package.parents[1] / "conf"
-
-
-def working_conf_folder() -> Path | None:
-    """Further config groups: `./conf` where the program is called; None where there is none."""
-    folder = Path.cwd() / "conf"
-    return folder if folder.is_dir() and folder.resolve() != conf_folder().resolve() else None
 
 
 @dataclass(frozen=True)
@@ -123,26 +99,6 @@ def run_command(name: str, words: Sequence[str]) -> None:
     task = Task(name, tuple(sys.argv))
     sys.argv = [sys.argv[0], *words]
     hydra.main(version_base="1.3", config_path=config_path(name), config_name=name)(task)()
-
-
-def config_path(name: str) -> str | None:
-    """Where Hydra looks for the config of a command.
-
-    Args:
-        name: of the command.
-    """
-    if name != "report":
-        return str(conf_folder())
-    # Hydra takes `sweep=...` for a choice from the group conf/sweep wherever it sees that folder,
-    # and here it is a key. So this command hands over its two files in place of the folder.
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
-
-    store = ConfigStore.instance()
-    store.store(name, OmegaConf.load(conf_folder() / f"{name}.yaml"))
-    help_file = conf_folder() / "hydra" / "help" / f"{name}.yaml"
-    store.store(name, OmegaConf.load(help_file), group="hydra/help")
-    return None
 
 
 def _check_launcher(words: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ Hydra imports this at every start of every program that uses it: nothing heavy a
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from lightning_collab.cli import conf_folder, working_conf_folder
+from lightning_collab.runs.invocation import conf_folder, working_conf_folder
 
 
 class WorkingFolder(SearchPathPlugin):

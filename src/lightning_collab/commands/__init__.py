@@ -1,1 +1,14 @@
 """What each command does with its composed config: one module a command."""
+
+COMMANDS = (
+    "train",
+    "find_lr",
+    "evaluate",
+    "cross_validate",
+    "predict",
+    "recommend",
+    "similar",
+    "map_embeddings",
+    "report",
+    "export",
+)

@@ -16,9 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from lightning_collab.config import RunConfig, validated
+from lightning_collab.config.compose import resumed_config
 from lightning_collab.config.cross_validation import OWN_KEYS, cross_validation_config
 from lightning_collab.errors import ConfigError, LightningCollabError, StorageError
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import launched, with_launched_ranks
+from lightning_collab.runs.plain_text import printable
 from lightning_collab.tuning.sweep import register_resolvers
 
 Task = Callable[[DictConfig], Any]
@@ -79,8 +82,6 @@ def run_config(config: DictConfig, hydra: Any) -> RunConfig:
         plain: Any = OmegaConf.to_container(config, resolve=True)
         own = {k: v for k, v in plain.items() if k not in ("resume", "hydra")}
         return validated(with_launched_ranks(own, launched(), everything))
-    from lightning_collab.config.compose import resumed_config
-    from lightning_collab.runs.directory import RunDirectory
 
     saved = RunDirectory(Path(config.resume)).read_plain_config()
     resumed = resumed_config(saved, config, typed, hydra.job.config_name)
@@ -167,7 +168,6 @@ def _unless_disk_full(failure: threading.ExceptHookArgs) -> None:
 
 
 def _message(error: LightningCollabError) -> str:
-    from lightning_collab.runs.plain_text import printable
 
     # Names and values from files are in it, and must not be able to steer the terminal.
     return "\n".join(printable(line) for line in f"error: {error}".split("\n"))

@@ -12,8 +12,15 @@ from hydra import compose, initialize, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_collab.cli import COMMANDS, conf_folder, config_path, working_conf_folder
-from lightning_collab.runs.invocation import called_as, hydra_value, split_flags
+from lightning_collab.commands import COMMANDS
+from lightning_collab.runs.invocation import (
+    called_as,
+    conf_folder,
+    config_path,
+    hydra_value,
+    split_flags,
+    working_conf_folder,
+)
 
 
 def overview() -> str:

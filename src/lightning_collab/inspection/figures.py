@@ -1,11 +1,13 @@
 """Figures of a run's report and of a comparison, as files and as parts of a page."""
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -14,8 +16,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_collab.inspection.predictions import Predictions
 from lightning_collab.runs.atomic_write import write_whole
+
+if TYPE_CHECKING:
+    # Lightning takes seconds to import, and maps have no need of it.
+    from lightning_collab.inspection.predictions import Predictions
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,

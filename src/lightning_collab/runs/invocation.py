@@ -130,3 +130,36 @@ def _python_for_a_script() -> str:
     if found is not None and Path(found).parent.absolute() == Path(sys.executable).parent:
         return ""
     return f"{_as_typed(Path(sys.executable))} "
+
+
+def conf_folder() -> Path:
+    """The config groups: the package's own where it is installed, else the repository's."""
+    package = Path(__file__).parents[1]
+    shipped = package / "conf"
+    return shipped if shipped.is_dir() else package.parents[1] / "conf"
+
+
+def working_conf_folder() -> Path | None:
+    """Further config groups: `./conf` where the program is called; None where there is none."""
+    folder = Path.cwd() / "conf"
+    return folder if folder.is_dir() and folder.resolve() != conf_folder().resolve() else None
+
+
+def config_path(name: str) -> str | None:
+    """Where Hydra looks for the config of a command.
+
+    Args:
+        name: of the command.
+    """
+    if name != "report":
+        return str(conf_folder())
+    # Hydra takes `sweep=...` for a choice from the group conf/sweep wherever it sees that folder,
+    # and here it is a key. So this command hands over its two files in place of the folder.
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    store = ConfigStore.instance()
+    store.store(name, OmegaConf.load(conf_folder() / f"{name}.yaml"))
+    help_file = conf_folder() / "hydra" / "help" / f"{name}.yaml"
+    store.store(name, OmegaConf.load(help_file), group="hydra/help")
+    return None

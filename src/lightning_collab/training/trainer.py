@@ -1,5 +1,6 @@
 """Lightning's Trainer as the config describes it, writing into a run directory."""
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
+from torch.nn.parallel import DistributedDataParallel
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import WarmRestartsConfig
@@ -206,9 +208,16 @@ def _strategy(config: RunConfig) -> str | Strategy:
     # The buffers are constants of the model, so there is nothing to send round at each step.
     return DDPStrategy(
         process_group_backend=settings.process_group_backend,
-        forward_sync_buffers=False,
         gradient_as_bucket_view=True,
+        **_buffers_stay(),
     )
+
+
+def _buffers_stay() -> dict[str, Any]:
+    """What tells torch to send no buffers round at each step; older versions name it otherwise."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return {name: False}
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
