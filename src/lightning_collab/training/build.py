@@ -11,13 +11,13 @@ import psutil
 import torch
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.model import LeastSquaresFactorsConfig
 from lightning_collab.config.run import Engine, obstacle
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, DataError
 from lightning_collab.models import BayesianFactors, RatingFacts, RatingModel, build_model
+from lightning_collab.models.config import LeastSquaresFactorsConfig
 from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.modules.gradient_module import GradientModule
 from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
