@@ -4,9 +4,10 @@
 import hydra
 from omegaconf import DictConfig
 
-from lightning_collab.commands.entry import front_door
+from lightning_collab.commands.entry import clear_errors, front_door
 
 
+@clear_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @front_door
 def main(config: DictConfig) -> None:

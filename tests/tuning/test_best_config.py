@@ -6,7 +6,8 @@ from omegaconf import OmegaConf
 from support import CONF
 
 from lightning_collab.commands.entry import register_resolvers
-from lightning_collab.tuning.composition import experiment_yaml, plain
+from lightning_collab.config.compose import plain
+from lightning_collab.tuning.composition import experiment_yaml
 
 CASES = [
     ((), {"model.factors": 7, "optimizer.lr": 1e-5}),

@@ -1,21 +1,18 @@
 """`conf/cross_validate.yaml`: what a cross-validation has beside the config of each run."""
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from omegaconf import DictConfig, OmegaConf
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from lightning_collab.commands.entry import CheckBeforeStart
 from lightning_collab.config.compose import composed_run
 from lightning_collab.config.run import RunConfig
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import KFoldSplitConfig, OfficialFoldConfig
-from lightning_collab.errors import ConfigError, LightningCollabError
+from lightning_collab.errors import ConfigError
 
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5")
 """The disjoint ones; ua and ub do not cover all rows."""
@@ -46,11 +43,7 @@ def cross_validation_config(config: Mapping[str, Any]) -> CrossValidationConfig:
     Raises:
         ConfigError: a value of the wrong type.
     """
-    try:
-        return CrossValidationConfig.model_validate({key: config[key] for key in OWN_KEYS})
-    except ValidationError as error:
-        problems = {f"  {problem['loc'][0]}: {problem['msg']}" for problem in error.errors()}
-        raise ConfigError("invalid config\n" + "\n".join(sorted(problems))) from None
+    return checked(CrossValidationConfig, {key: config[key] for key in OWN_KEYS})
 
 
 def experiments(
@@ -133,20 +126,3 @@ def chosen_folds(config: CrossValidationConfig, there: Sequence[Fold]) -> list[F
         if fold not in there:
             raise ConfigError(f"folds={fold}: there are {', '.join(map(str, there))}")
     return chosen
-
-
-class CheckCrossValidation(CheckBeforeStart):
-    """Hydra callback: as for a run, without the keys that are not the run's."""
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check, and end the process with a message where something is wrong."""
-        try:
-            cross_validation_config({key: _plain(config[key]) for key in OWN_KEYS})
-        except LightningCollabError as error:
-            sys.exit(f"error: {error}")
-        run = OmegaConf.masked_copy(config, [str(key) for key in config if key not in OWN_KEYS])
-        super().on_run_start(run, **kwargs)
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

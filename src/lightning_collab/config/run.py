@@ -30,7 +30,7 @@ class TrainingConfig(Section):
 
     engine: Literal["auto", "eager", "compiled", "fused"] = "auto"
     """auto: the fastest that can do what the config asks."""
-    untouched_rows: Literal["exact", "lazy"] = "exact"
+    row_updates: Literal["dense", "lazy"] = "dense"
     """Whether momentum and decay move rows without a rating in the batch; lazy: not."""
     sgd_threads: Annotated[int, Field(ge=1, le=127)] = 1
     """Threads that take plain SGD steps on single ratings at once, in an order of their own."""
@@ -256,13 +256,13 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
     Returns:
         The reason, naming the key, or None.
     """
-    lazy = config.training.untouched_rows == "lazy"
+    lazy = config.training.row_updates == "lazy"
     threads = config.training.sgd_threads
     if engine != "fused":
         if threads > 1:
             return f"{engine} steps come one after the other, not by training.sgd_threads={threads}"
         if lazy:
-            return f"{engine} steps move every row, and training.untouched_rows=lazy forbids that"
+            return f"{engine} steps move every row, and training.row_updates=lazy forbids that"
         if engine == "compiled" and config.features:
             return "features are mapped by scipy, which torch.compile cannot see into"
         return None
@@ -286,14 +286,12 @@ def _obstacle_to_threads(config: RunConfig) -> str | None:
     """What is not plain SGD on single ratings, which alone can be taken side by side."""
     optimizer = config.optimizer
     decays = [optimizer.weight_decay, *(group.weight_decay for _, group in optimizer.groups)]
-    lazy = config.training.untouched_rows == "lazy"
+    lazy = config.training.row_updates == "lazy"
     wanted = {
         "data.batch_size=1": config.batch_size == 1,
         "optimizer=sgd": optimizer.name == "sgd",
         "optimizer.momentum=0": getattr(optimizer, "momentum", 0) == 0,
-        "optimizer.decay=touched_rows": optimizer.decay == "touched_rows"
-        or lazy
-        or not any(decays),
+        "optimizer.decay=per_row": optimizer.decay == "per_row" or lazy or not any(decays),
         "trainer.gradient_clip_val=null": config.trainer.gradient_clip_val is None,
         "features=none": not config.features,
     }
@@ -323,7 +321,7 @@ def check_engine(config: RunConfig) -> None:
     able = [engine for engine in order if obstacle(engine, config) is None]
     if asked == "auto":
         if not able:
-            key = "sgd_threads" if config.training.sgd_threads > 1 else "untouched_rows"
+            key = "sgd_threads" if config.training.sgd_threads > 1 else "row_updates"
             value = getattr(config.training, key)
             raise ValueError(f"training.{key}={value}: {obstacle('fused', config)}")
         return

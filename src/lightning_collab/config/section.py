@@ -82,7 +82,7 @@ def _explain(problem: Any, kind: type[BaseModel], plain: Any, at: str) -> str:
         case "missing":
             return f"{name}: a value is needed"
         case "union_tag_not_found":
-            return f"{name}.{_discriminator(problem)}: a value is needed"
+            return f"{name}.{_discriminator(problem)}: a value is needed (got {value!r})"
         case "union_tag_invalid":
             return _unknown_choice(f"{name}.{_discriminator(problem)}", problem["ctx"])
     message: str = problem["msg"].removeprefix("Value error, ")
