@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.model import EmbeddingDotBiasConfig
 from lightning_collab.config.optimizer import SGDConfig
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.models.config import EmbeddingDotBiasConfig
 
 
 class BareLoop(NamedTuple):

@@ -40,7 +40,7 @@ PER_SAMPLE = (
     "optimizer.momentum=0",
     "optimizer.lr=0.02",
     "optimizer.weight_decay=0.03",
-    "optimizer.decay=touched_rows",
+    "optimizer.decay=per_row",
     "training.engine=fused",
     *QUIET,
 )

@@ -36,7 +36,7 @@ def new_person_errors(folder: Path) -> dict[str, float]:
         `new_person/rmse_of_typical_user`, of the unknown row on all of their ratings;
         `new_person/rmse_after_<k>`, on the other ratings when k are known, by the prior of the
         trained users; `new_person/rmse_after_<k>_by_weight_decay`, by that of the optimiser: each
-        rating adds decay / 2 times the squared vector, as in training (decay=touched_rows).
+        rating adds decay / 2 times the squared vector, as in training (decay=per_row).
     """
     folder.mkdir()
     table = ml_100k.load(root_folder(None))

@@ -30,7 +30,7 @@ DRAWN_AT_ONCE = 1 << 22
 ZIPF_EXPONENT, FLATTENED = 0.8, 10
 """The popularity of `data=synthetic`, which has the skew of MovieLens."""
 
-COMMON = ("optimizer=sgd", "optimizer.decay=touched_rows", "logger=none", "training.engine=fused")
+COMMON = ("optimizer=sgd", "optimizer.decay=per_row", "logger=none", "training.engine=fused")
 WAYS = {
     "batch_64": ("data.batch_size=64", "optimizer.lr=0.02"),
     "per_sample": ("data.batch_size=1", "optimizer.momentum=0", "optimizer.lr=0.02"),

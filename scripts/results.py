@@ -10,11 +10,12 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.config import store_config
-from lightning_collab.commands.entry import command
+from lightning_collab.commands.entry import clear_errors, command
 
 store_config("results")
 
 
+@clear_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="results")
 @command
 def main(config: DictConfig) -> None:

@@ -77,8 +77,8 @@ def _accuracy(runs: Path, docs: Path, seeds: int) -> str:
         "validated on a tenth of u1.base at random; since then its study validates on u2's test "
         "part, which is spread over users as u1's is. With history: 0.889 (seed 42) by the tenth "
         "at random, 0.8904 (3 seeds) with the study's best trial on u2; the keys here are those "
-        "of its best trials that do best over u2 to u5. The network: 0.943 with decay on touched "
-        "rows; since then its study decays in the gradient. Each value was chosen by validation, "
+        "of its best trials that do best over u2 to u5. The network: 0.943 with per-row "
+        "decay; since then its study decays in the gradient. Each value was chosen by validation, "
         "but by what it was validated was changed after these errors had been seen.",
         "",
         "Figures of others are `published` ones, or were `measured` by us with the package by the "

@@ -10,7 +10,7 @@ COMMON = ("trainer.max_epochs=15",)
 STRENGTHS = {
     "gradient": ("1e-6", "1e-5", "1e-4", "3e-4", "1e-3"),
     "decoupled": ("1e-2", "1e-1", "3e-1", "1", "3"),
-    "touched_rows": ("5e-3", "2e-2", "8e-2", "1.6e-1", "4e-1"),
+    "per_row": ("5e-3", "2e-2", "8e-2", "1.6e-1", "4e-1"),
 }
 
 Runs = dict[str, dict[str, list[Epoch]]]

@@ -93,12 +93,14 @@ def run_command(name: str, words: Sequence[str]) -> None:
     _check_launcher(words)
     import hydra
 
+    from lightning_collab.commands.entry import clear_errors
     from lightning_collab.tuning.sweep import register_resolvers
 
     register_resolvers()
     task = Task(name, tuple(sys.argv))
     sys.argv = [sys.argv[0], *words]
-    hydra.main(version_base="1.3", config_path=config_path(name), config_name=name)(task)()
+    main = hydra.main(version_base="1.3", config_path=config_path(name), config_name=name)(task)
+    clear_errors(main)()
 
 
 def _check_launcher(words: Sequence[str]) -> None:

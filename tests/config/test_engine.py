@@ -19,12 +19,12 @@ from lightning_collab.errors import ConfigError
             r"trainer\.precision=bf16-mixed; say training\.engine=eager",
         ),
         (
-            ("training.engine=eager", "training.untouched_rows=lazy"),
-            r"untouched_rows=lazy .*say training\.engine=fused",
+            ("training.engine=eager", "training.row_updates=lazy"),
+            r"row_updates=lazy .*say training\.engine=fused",
         ),
         (
-            ("model=embedding_net", "training.untouched_rows=lazy"),
-            r"untouched_rows=lazy: there are no fused kernels for model=embedding_net",
+            ("model=embedding_net", "training.row_updates=lazy"),
+            r"row_updates=lazy: there are no fused kernels for model=embedding_net",
         ),
         (
             ("model=least_squares_factors", "training.engine=eager"),

@@ -45,7 +45,7 @@ def test_a_block_is_changed_and_deleted_by_its_name(run_config):
                 "data.batch_size=1",
                 "optimizer=sgd",
                 "optimizer.momentum=0",
-                "optimizer.decay=touched_rows",
+                "optimizer.decay=per_row",
             ],
             r"training.sgd_threads=2: .*say features=none$",
         ),

@@ -2,6 +2,7 @@ import pytest
 from support import composed
 
 from lightning_collab.config import validated
+from lightning_collab.config.registry import MODELS
 from lightning_collab.errors import ConfigError
 
 
@@ -23,7 +24,11 @@ def changed(key, value, *overrides):
         ("data.batch_size", -3, r"data\.batch_size"),
         ("data.batch_size", "half", r"data\.batch_size"),
         ("data.batch_size", 2.5, r"data\.batch_size"),
-        ("data.name", "netflix", r"data"),
+        ("data.name", "netflix", r"data\.name: 'netflix' is not known; known here: ml_100k"),
+        ("model.name", "embeding_net", r"model\.name: 'embeding_net' .*mean 'embedding_net'"),
+        ("model.name", ["x"], r"model\.name"),
+        ("model", "embedding_net", r"model: "),
+        ("scheduler.name", "cosine", r"scheduler\.name: 'cosine' is not known"),
         ("split.test", 1.0, r"split\.test"),
         ("split.val", -0.1, r"split\.val"),
         ("model.factors", 0, r"model\.factors: .*greater than or equal to 1 \(got 0\)"),
@@ -61,6 +66,24 @@ def test_a_missing_value_is_named():
     del config["model"]["factors"]
     with pytest.raises(ConfigError, match=r"model\.factors: a value is needed"):
         validated(config)
+
+
+def test_a_section_without_a_name_is_asked_for_one():
+    config = composed()
+    del config["model"]["name"], config["optimizer"]["name"]
+    with pytest.raises(ConfigError) as refused:
+        validated(config)
+    assert "model.name: a value is needed" in str(refused.value)
+    assert "optimizer.name: a value is needed" in str(refused.value)
+
+
+@pytest.mark.parametrize("model", MODELS.names)
+def test_a_models_config_is_of_its_own_class_and_saved_whole(model, run_config):
+    config = run_config(f"model={model}")
+    assert type(config.model) is MODELS[model]
+    saved = config.model_dump(mode="json")
+    assert saved["model"] == composed(f"model={model}")["model"]
+    assert validated(saved) == config
 
 
 def test_every_problem_is_told_at_once():

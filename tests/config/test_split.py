@@ -46,7 +46,7 @@ def test_a_split_knows_before_any_data_whether_it_validates(run_config, override
         ),
         (("split=leave_one_out", "split.pick=first"), r"split\.pick: .*'last'"),
         (("split=leave_one_out", "split.val=two"), r"split\.val"),
-        (("split=given",), r"split=given: data=ml_100k does not say"),
+        (("split=predefined",), r"split=predefined: data=ml_100k does not say"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_key(run_config, overrides, message):

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_collab.config.split import (
-    GivenSplitConfig,
     KFoldSplitConfig,
     LeaveOneOutConfig,
     LectureSplitConfig,
     OfficialFoldConfig,
+    PredefinedSplitConfig,
     RandomSplitConfig,
     TemporalSplitConfig,
     UserStratifiedConfig,
@@ -142,8 +142,8 @@ CONFIGS = st.one_of(
         UserStratifiedConfig, name=st.just("user_stratified"), test=SHARES, val=SHARES, seed=SEEDS
     ),
     st.builds(
-        GivenSplitConfig,
-        name=st.just("given"),
+        PredefinedSplitConfig,
+        name=st.just("predefined"),
         val_part=st.none(),
         test_part=st.just("test"),
         val=SHARES,
@@ -292,13 +292,13 @@ def test_each_user_has_the_share(ml_100k, run_config):
 def test_the_given_parts_are_taken_as_they_are():
     parts = {"test": np.array([1, 3]), "val": np.array([0])}
     table = table_of([1, 1, 2, 2, 3], range(1, 6), range(5), parts)
-    config = {"name": "given", "seed": 42, "test_part": "test"}
-    rows = split_rows(table, GivenSplitConfig(**config, val_part="val", val=0.0))
+    config = {"name": "predefined", "seed": 42, "test_part": "test"}
+    rows = split_rows(table, PredefinedSplitConfig(**config, val_part="val", val=0.0))
     assert (rows.train.tolist(), rows.val.tolist(), rows.test.tolist()) == ([2, 4], [0], [1, 3])
-    rows = split_rows(table, GivenSplitConfig(**config, val_part=None, val=0.4))
+    rows = split_rows(table, PredefinedSplitConfig(**config, val_part=None, val=0.4))
     assert (len(rows.val), rows.test.tolist()) == (1, [1, 3])
     with pytest.raises(DataError, match=r"split\.val_part=dev: .*it has test, val"):
-        split_rows(table, GivenSplitConfig(**config, val_part="dev", val=0.0))
+        split_rows(table, PredefinedSplitConfig(**config, val_part="dev", val=0.0))
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_all_parameters_learn_and_each_is_in_one_group(name, run_config):
         assert all(parameter.grad.any() for parameter in model.parameters()) == bool(users)
 
 
-def test_decay_on_touched_rows_by_hand(run_config):
+def test_per_row_decay_by_hand(run_config):
     """Each rating counts the rows of its ids once and those of its features by squared value."""
     model = built(run_config)
     batch = batch_of([2, 2], [3, 1], [6, 9])

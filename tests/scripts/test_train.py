@@ -118,7 +118,8 @@ def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(ok, tmp_path):
     ("arguments", "message"),
     [
         (["data.batch_size=0"], "data.batch_size"),
-        (["model.factor=3"], "factor"),
+        (["model.factor=3"], "model.factor: unknown key; did you mean 'factors'"),
+        (["split=given"], "split=given is now split=predefined"),
         (["+model.factor=3"], "model.factor: unknown key; did you mean 'factors'"),
         (["model=nonsense"], "embedding_dot_bias"),
         (["split.val=0", "callbacks.monitor=val/rmse"], "callbacks.monitor"),

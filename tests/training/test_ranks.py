@@ -30,7 +30,7 @@ CASES = {
         "scheduler=warm_restarts",
         "optimizer.groups.embeddings.lr_scale=0.3",
     ),
-    "an empty share and decay on touched rows": (ONE_LEFT, "optimizer.decay=touched_rows"),
+    "an empty share and per-row decay": (ONE_LEFT, "optimizer.decay=per_row"),
     "the net and decoupled decay": (
         UNEQUAL,
         "model=embedding_net",
@@ -49,7 +49,7 @@ CASES = {
         "optimizer=sgd",
         "optimizer.momentum=0",
         "optimizer.sparse=true",
-        "optimizer.decay=touched_rows",
+        "optimizer.decay=per_row",
     ),
 }
 

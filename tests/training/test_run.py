@@ -251,14 +251,14 @@ def test_a_loss_that_is_no_number_stops_the_run(trained):
         trained("optimizer=sgd", "model.output=linear", "optimizer.lr=1e6", "trainer.max_epochs=30")
 
 
-def test_penalty_of_touched_rows_by_hand(trained):
+def test_per_row_penalty_by_hand(trained):
     """One full-batch step of plain SGD from known weights."""
     common = ("optimizer=sgd", "optimizer.momentum=0", "optimizer.lr=1", "data.batch_size=full")
     common += ("trainer.max_epochs=1", "scheduler=constant", "model.init_range=0.3")
     decay = 0.5
     without = weights(trained(*common, "optimizer.weight_decay=0")[1])
     touched = weights(
-        trained(*common, f"optimizer.weight_decay={decay}", "optimizer.decay=touched_rows")[1]
+        trained(*common, f"optimizer.weight_decay={decay}", "optimizer.decay=per_row")[1]
     )
     dense = weights(
         trained(*common, f"optimizer.weight_decay={decay}", "optimizer.decay=gradient")[1]

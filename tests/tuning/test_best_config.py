@@ -5,7 +5,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from support import CONF
 
-from lightning_collab.tuning.composition import experiment_yaml, plain
+from lightning_collab.config.compose import plain
+from lightning_collab.tuning.composition import experiment_yaml
 from lightning_collab.tuning.sweep import register_resolvers
 
 CASES = [

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from support import composed
 
 from lightning_collab.config import validated
+from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.composition import as_overrides, plain
+from lightning_collab.tuning.composition import as_overrides
 
 PARAMETERS = {
     "model.factors": 17,

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import sys
 import tempfile
 import threading
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from lightning_collab.config import RunConfig, validated
-from lightning_collab.config.compose import resumed_config
+from lightning_collab.config.compose import config_error, plain, resumed_config
 from lightning_collab.config.cross_validation import OWN_KEYS, cross_validation_config
 from lightning_collab.errors import ConfigError, LightningCollabError, StorageError
 from lightning_collab.runs.directory import RunDirectory
@@ -30,6 +32,59 @@ INTERRUPTED = 130
 """The exit code of a program that Ctrl-C has ended."""
 
 
+class Composing:
+    """While Hydra composes it raises its errors to us; those of the task it prints itself."""
+
+    _variable = "HYDRA_FULL_ERROR"
+
+    def __init__(self) -> None:
+        self._raises = False
+
+    def begin(self) -> None:
+        """Have errors raised; whoever has asked for that gets them as they are."""
+        if os.environ.get(self._variable) != "1":
+            os.environ[self._variable] = "1"
+            self._raises = True
+
+    @property
+    def answered(self) -> bool:
+        """Whether an error that is raised now is for us to answer."""
+        return self._raises
+
+    def end(self) -> None:
+        """Leave errors to Hydra again, here and in processes that are started."""
+        if self._raises:
+            del os.environ[self._variable]
+        self._raises = False
+
+
+COMPOSING = Composing()
+
+
+def clear_errors(main: Callable[[], Any]) -> Callable[[], Any]:
+    """Answer overrides that Hydra cannot compose in the words that all errors of a config have.
+
+    Who sets HYDRA_FULL_ERROR=1 sees what Hydra raises.
+
+    Args:
+        main: what `hydra.main` has made.
+    """
+
+    @functools.wraps(main)
+    def answered() -> Any:
+        COMPOSING.begin()
+        try:
+            return main()
+        except HydraException as error:
+            if not COMPOSING.answered:
+                raise
+            sys.exit(_message(config_error(error, sys.argv[1:])))
+        finally:
+            COMPOSING.end()
+
+    return answered
+
+
 def command(task: Task) -> Task:
     """Make a command end with one clear message, and exit code 1, where the user can act.
 
@@ -39,6 +94,7 @@ def command(task: Task) -> Task:
 
     @functools.wraps(task)
     def opened(config: DictConfig) -> Any:
+        COMPOSING.end()
         threading.excepthook = _unless_disk_full
         try:
             return task(config)
@@ -79,10 +135,7 @@ def run_config(config: DictConfig, hydra: Any) -> RunConfig:
     typed = list(hydra.overrides.task)
     everything = [*typed, *hydra.overrides.hydra]
     if config.get("resume") is None:
-        plain: Any = OmegaConf.to_container(config, resolve=True)
-        own = {k: v for k, v in plain.items() if k not in ("resume", "hydra")}
-        return validated(with_launched_ranks(own, launched(), everything))
-
+        return validated(with_launched_ranks(plain(config), launched(), everything))
     saved = RunDirectory(Path(config.resume)).read_plain_config()
     resumed = resumed_config(saved, config, typed, hydra.job.config_name)
     return validated(with_launched_ranks(resumed, launched(), everything))
@@ -93,11 +146,12 @@ class CheckBeforeStart(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check, and end the process with a message where something is wrong."""
+        COMPOSING.end()
         # Hydra only warns of an Exception in a callback; SystemExit ends the process.
         try:
             HydraConfig.instance().set_config(config)
-            plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            checked = run_config(plain, config.hydra)
+            own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            checked = run_config(own, config.hydra)
             if checked.trainer.accelerator == "gpu" or checked.trainer.strategy == "ddp":
                 from lightning_collab.training.devices import check_devices
 
@@ -108,6 +162,7 @@ class CheckBeforeStart(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a sweep that every rank of a launcher would run."""
+        COMPOSING.end()
         launch = launched()
         if launch is not None and launch.ranks > 1:
             sys.exit(
@@ -121,10 +176,11 @@ class CheckCrossValidation(CheckBeforeStart):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check, and end the process with a message where something is wrong."""
+        own = OmegaConf.masked_copy(config, list(OWN_KEYS))
         try:
-            cross_validation_config({key: _plain(config[key]) for key in OWN_KEYS})
+            cross_validation_config(plain(own))
         except LightningCollabError as error:
-            sys.exit(f"error: {error}")
+            sys.exit(_message(error))
         run = OmegaConf.masked_copy(config, [str(key) for key in config if key not in OWN_KEYS])
         super().on_run_start(run, **kwargs)
 
@@ -171,7 +227,3 @@ def _message(error: LightningCollabError) -> str:
 
     # Names and values from files are in it, and must not be able to steer the terminal.
     return "\n".join(printable(line) for line in f"error: {error}".split("\n"))
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -1,21 +1,25 @@
-"""Configs of runs composed from overrides: of a new run, and of one that is resumed."""
+"""Configs composed from overrides, and what Hydra says of overrides that make none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from lightning_collab.config.renamed import new_form
 from lightning_collab.config.run import RunConfig, validated
+from lightning_collab.config.section import invalid, may_be_added, suggestion
 from lightning_collab.errors import ConfigError
 
 NOT_OF_A_RUN = ("resume", "hydra")
 
 
 def composed_run(*overrides: str) -> RunConfig:
-    """The checked config of a run; for jobs that make runs, inside a script started by Hydra.
+    """The checked config of a run; for commands that make runs, inside one started by Hydra.
 
     Args:
         overrides: as typed on the command line of the command train.
@@ -23,8 +27,64 @@ def composed_run(*overrides: str) -> RunConfig:
     Raises:
         ConfigError: see `validated`.
     """
-    plain: Any = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
-    return validated({key: value for key, value in plain.items() if key not in NOT_OF_A_RUN})
+    return validated(plain(_composed("train", *overrides)))
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A run's config, resolved, as nested dictionaries without what is not of the run."""
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    return {key: value for key, value in values.items() if key not in NOT_OF_A_RUN}
+
+
+def _composed(config_name: str, *overrides: str) -> DictConfig:
+    try:
+        return compose(config_name, list(overrides))
+    except HydraException as error:
+        raise config_error(error, overrides) from None
+
+
+def config_error(error: HydraException, typed: Sequence[str]) -> ConfigError:
+    """What Hydra says of overrides, in the words that all errors of a config have.
+
+    Args:
+        error: of composing a config.
+        typed: the overrides.
+    """
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        return invalid(_no_option(error.missing_cfg_file, error.options))
+    if isinstance(error, OverrideParseException):
+        return invalid(f"{error.override}: {error.message.strip().splitlines()[0]}")
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return invalid(_no_key(cause, typed))
+    return invalid(*(line.strip() for line in str(error).splitlines() if line.strip()))
+
+
+def _no_option(place: str, options: Sequence[str]) -> str:
+    group, _, option = place.rpartition("/")
+    known = suggestion(option, sorted(options))
+    return new_form(group, option) or f"{group}={option}: no such option; {known}"
+
+
+def _no_key(cause: OmegaConfBaseException, typed: Sequence[str]) -> str:
+    """One line for a key that the composed config does not have."""
+    name = str(cause.full_key)
+    *path, key = name.split(".")
+    values = _values(cause.parent_node)
+    for each in typed:
+        typed_name, _, value = each.partition("=")
+        renamed = new_form(name, value) if typed_name == name else None
+        if renamed is not None:
+            return renamed
+    if path and may_be_added(RunConfig, path, values, key):
+        return f"{name}: not in the config yet; add it with +{name}=..."
+    return f"{name}: unknown key; {suggestion(key, [each for each in values if each != 'hydra'])}"
+
+
+def _values(node: Any) -> dict[str, Any]:
+    """The keys beside the one that is not there, and their values."""
+    values = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_dict(node) else None
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
 
 
 FIXED_BY_THE_CHECKPOINT = ("experiment", "model", "data", "split", "optimizer", "features")
@@ -58,14 +118,13 @@ def resumed_config(
                 f"{group}={option} cannot be changed on resume, since the checkpoint was made with "
                 "another; single keys can"
             )
-        result[group] = compose(config_name, [f"{group}={option}"])[group]
+        result[group] = _composed(config_name, f"{group}={option}")[group]
         if "name" in saved[group]:
             # Values that were once typed, not the old option's own, still hold.
-            own = compose(config_name, [f"{group}={saved[group]['name']}"])[group]
+            own = _composed(config_name, f"{group}={saved[group]['name']}")[group]
             for key, value in saved[group].items():
                 if value != own[key]:
                     OmegaConf.update(result, f"{group}.{key}", value)
     for key in overrides:
         OmegaConf.update(result, key, OmegaConf.select(composed, key))
-    plain: Any = OmegaConf.to_container(result, resolve=True)
-    return dict(plain)
+    return plain(result)

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from lightning_collab.config.compose import composed_run
 from lightning_collab.config.run import RunConfig
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import KFoldSplitConfig, OfficialFoldConfig
 from lightning_collab.errors import ConfigError
 
@@ -43,11 +43,7 @@ def cross_validation_config(config: Mapping[str, Any]) -> CrossValidationConfig:
     Raises:
         ConfigError: a value of the wrong type.
     """
-    try:
-        return CrossValidationConfig.model_validate({key: config[key] for key in OWN_KEYS})
-    except ValidationError as error:
-        problems = {f"  {problem['loc'][0]}: {problem['msg']}" for problem in error.errors()}
-        raise ConfigError("invalid config\n" + "\n".join(sorted(problems))) from None
+    return checked(CrossValidationConfig, {key: config[key] for key in OWN_KEYS})
 
 
 def experiments(

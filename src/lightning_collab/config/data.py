@@ -11,6 +11,11 @@ BatchSize = Annotated[int, Field(ge=1)] | Literal["full"]
 Column = str | Annotated[int, Field(ge=1)]
 
 
+def ratings_in_batch(size: BatchSize, ratings: int) -> int:
+    """How many ratings one optimiser step takes of so many."""
+    return max(1, ratings) if size == "full" else size
+
+
 def _absolute(path: str) -> str:
     """A run that is looked at again later, from another folder, still finds its data."""
     return str(Path(path).expanduser().absolute())
@@ -80,7 +85,7 @@ class ColumnsConfig(Section):
     timestamp: Column | None
     """null: there is none."""
     part: Column | None
-    """A column that says `train`, `val` or `test` (for split=given); null: there is none."""
+    """A column that says `train`, `val` or `test` (for split=predefined); null: there is none."""
 
 
 class OwnFileConfig(DataConfig):
@@ -90,9 +95,9 @@ class OwnFileConfig(DataConfig):
     path: AbsolutePath
     """File of the ratings: delimited text (also compressed by gzip) or Parquet."""
     val_path: AbsolutePath | None
-    """File of the validation part (for split=given); null: there is none."""
+    """File of the validation part (for split=predefined); null: there is none."""
     test_path: AbsolutePath | None
-    """File of the test part (for split=given); null: there is none."""
+    """File of the test part (for split=predefined); null: there is none."""
     users_path: AbsolutePath | None
     """File about users, with a column named as columns.user."""
     items_path: AbsolutePath | None

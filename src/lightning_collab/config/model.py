@@ -1,17 +1,20 @@
 """`conf/model`: what turns a user and an item into a rating."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, SerializeAsAny
+from pydantic_core import PydanticKnownError
 
+from lightning_collab.config.registry import MODELS
 from lightning_collab.config.section import Section
-
-Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelConfig(Section):
     """Keys that every model has."""
 
+    model_class: ClassVar[str]
+    """Place of the class of the model itself, as "module:Class"."""
     group_names: ClassVar[tuple[str, ...]] = ("embeddings", "biases")
     """Its parameter groups."""
     by_gradient: ClassVar[bool] = True
@@ -20,9 +23,24 @@ class ModelConfig(Section):
     """Whether it can be told more than ids."""
     keeps_samples: ClassVar[bool] = False
     """Whether it is made of many samples, so that its checkpoints are large."""
+    fused: ClassVar[bool] = False
+    """Whether the fused engine has kernels for it."""
 
+    name: str
     factors: Annotated[int, Field(ge=1)]
     """Length of the embedding of a user and of an item."""
+
+    @classmethod
+    def class_of(cls, values: Mapping[str, Any]) -> type[Section]:
+        """The class that the values name."""
+        return MODELS[values["name"]] if values.get("name") in MODELS else cls
+
+    def check_run(self, max_epochs: int) -> None:
+        """Refuse a run that makes nothing of this model, before any data is read.
+
+        Raises:
+            ValueError: the message names the keys.
+        """
 
     @property
     def sharded(self) -> bool:
@@ -30,96 +48,28 @@ class ModelConfig(Section):
         return False
 
 
-class EmbeddingModelConfig(ModelConfig):
-    """Keys that the lecture's two networks share."""
+def choose_by_name(values: Any) -> ModelConfig:
+    """The config of the model that is named, of its own class.
 
-    takes_features: ClassVar[bool] = True
-
-    output: Literal["sigmoid", "linear"]
-    """`sigmoid`: stretched to the rating range; `linear`: the training mean plus the raw output."""
-    range_margin: Annotated[float, Field(ge=0)]
-    """How far the sigmoid may go beyond the lowest and the highest rating, in rating units."""
-    init_range: Annotated[float, Field(ge=0)]
-    """Embeddings and biases start uniform in (-init_range, init_range)."""
-    sharding: Literal["none", "row"] = "none"
-    """`row`: each rank holds some rows of each table; `none`: each holds all."""
-
-    @property
-    def sharded(self) -> bool:
-        """Whether its tables are split over the ranks that train it."""
-        return self.sharding == "row"
-
-
-class EmbeddingDotBiasConfig(EmbeddingModelConfig):
-    """Dot product of both embeddings plus both biases."""
-
-    name: Literal["embedding_dot_bias"]
+    Args:
+        values: of the section, or what they have been made into before.
+    """
+    if isinstance(values, ModelConfig):
+        return values
+    if not isinstance(values, Mapping):
+        raise PydanticKnownError("model_attributes_type")
+    if "name" not in values:
+        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'name'"})
+    if values["name"] not in MODELS:
+        context = {
+            "discriminator": "'name'",
+            "tag": str(values["name"]),
+            "expected_tags": ", ".join(map(repr, MODELS.names)),
+        }
+        raise PydanticKnownError("union_tag_invalid", context)
+    config: ModelConfig = MODELS[values["name"]].model_validate(values)
+    return config
 
 
-class EmbeddingNetConfig(EmbeddingModelConfig):
-    """Both embeddings concatenated, dropout, a hidden layer, dropout, one output."""
-
-    name: Literal["embedding_net"]
-    group_names: ClassVar[tuple[str, ...]] = ("embeddings", "hidden", "output")
-    hidden: Annotated[int, Field(ge=1)]
-    """Units of the hidden layer (the lecture's nh)."""
-    embedding_dropout: Probability
-    """Dropout on the concatenated embeddings (the lecture's p1)."""
-    hidden_dropout: Probability
-    """Dropout on the hidden layer (the lecture's p2)."""
-
-
-class MatrixProductConfig(ModelConfig):
-    """The product X Y^T alone."""
-
-    group_names: ClassVar[tuple[str, ...]] = ("embeddings",)
-
-    name: Literal["matrix_product"]
-    init_range: Annotated[float, Field(gt=0)]
-    """Factors start uniform in (-init_range, init_range)."""
-
-
-class LeastSquaresFactorsConfig(ModelConfig):
-    """Factors and biases by alternating ridge regression."""
-
-    by_gradient: ClassVar[bool] = False
-
-    name: Literal["least_squares_factors"]
-    penalty: Annotated[float, Field(gt=0)]
-    """Ridge penalty on squared factors."""
-    bias_penalty: Annotated[float, Field(gt=0)]
-    """Ridge penalty on squared biases."""
-    weighting: Annotated[float, Field(ge=0, le=1)]
-    """Penalties of a row are times its number of ratings to this power; 1: weighted-lambda."""
-    init_range: Annotated[float, Field(gt=0)]
-    """Factors start uniform in (-init_range, init_range)."""
-
-
-class BayesianFactorsConfig(ModelConfig):
-    """Factors, biases and effects of time by Gibbs sampling."""
-
-    by_gradient: ClassVar[bool] = False
-    takes_features: ClassVar[bool] = True
-    keeps_samples: ClassVar[bool] = True
-
-    name: Literal["bayesian_factors"]
-    burn_in: Annotated[int, Field(ge=0)]
-    """Sweeps before the first sample is kept."""
-    samples: Annotated[int, Field(ge=1)]
-    """Most samples to keep; with no more room, every second one is dropped."""
-    user_noise: bool
-    """Whether each user's ratings have a noise of their own."""
-    item_noise: bool
-    """Whether each item's ratings have a noise of their own."""
-    joint_links: Annotated[int, Field(ge=0)]
-    """Feature blocks with at most this many rows or columns are regressed on in one draw."""
-
-
-Model = Annotated[
-    EmbeddingDotBiasConfig
-    | EmbeddingNetConfig
-    | MatrixProductConfig
-    | LeastSquaresFactorsConfig
-    | BayesianFactorsConfig,
-    Field(discriminator="name"),
-]
+Model = Annotated[SerializeAsAny[ModelConfig], PlainValidator(choose_by_name)]
+"""The config of one of the models that `MODELS` names."""

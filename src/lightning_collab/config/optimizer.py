@@ -47,7 +47,7 @@ class OptimizerConfig(Section):
     """Learning rate before schedule and lr_scale."""
     weight_decay: NonNegative
     """Weight decay of all groups that name none of their own."""
-    decay: Literal["gradient", "decoupled", "touched_rows"]
+    decay: Literal["gradient", "decoupled", "per_row"]
     """Form of the weight decay; see docs/weight-decay.md."""
     groups: GroupsConfig
 
@@ -76,13 +76,13 @@ class SGDConfig(OptimizerConfig):
     @model_validator(mode="after")
     def _sparse_gradients_move_no_other_row(self) -> Self:
         decays = (self.weight_decay, self.groups.embeddings.weight_decay or 0)
-        dense_decay = self.decay != "touched_rows" and (
+        dense_decay = self.decay != "per_row" and (
             any(decays) or bool(self.groups.biases.weight_decay)
         )
         if self.sparse and (self.momentum or dense_decay):
             raise ValueError(
                 "optimizer.sparse: momentum and weight decay move rows that a batch does not "
-                "touch; set optimizer.momentum=0, and optimizer.decay=touched_rows or "
+                "touch; set optimizer.momentum=0, and optimizer.decay=per_row or "
                 "optimizer.weight_decay=0"
             )
         return self

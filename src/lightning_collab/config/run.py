@@ -1,13 +1,12 @@
 """The whole config of a run, checked before any data is touched."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from lightning_collab.config.data import BatchSize, DataSource, FeaturesConfig
-from lightning_collab.config.model import BayesianFactorsConfig, Model
+from lightning_collab.config.model import Model
 from lightning_collab.config.optimizer import (
     GROUP_NAMES,
     Averaging,
@@ -19,16 +18,11 @@ from lightning_collab.config.optimizer import (
     SWAConfig,
     WarmRestartsConfig,
 )
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import Split
 from lightning_collab.config.trainer import CallbacksConfig, LoggerConfig, TrainerConfig
-from lightning_collab.errors import ConfigError
 
 Engine = Literal["eager", "compiled", "fused"]
-
-
-FUSED_MODELS = ("embedding_dot_bias", "matrix_product")
-"""Models that the fused engine has kernels for."""
 
 
 class TrainingConfig(Section):
@@ -36,7 +30,7 @@ class TrainingConfig(Section):
 
     engine: Literal["auto", "eager", "compiled", "fused"] = "auto"
     """auto: the fastest that can do what the config asks."""
-    untouched_rows: Literal["exact", "lazy"] = "exact"
+    row_updates: Literal["dense", "lazy"] = "dense"
     """Whether momentum and decay move rows without a rating in the batch; lazy: not."""
     sgd_threads: Annotated[int, Field(ge=1, le=127)] = 1
     """Threads that take plain SGD steps on single ratings at once, in an order of their own."""
@@ -172,13 +166,8 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _chain_leaves_its_burn_in(self) -> Self:
-        model = self.model
-        if isinstance(model, BayesianFactorsConfig) and model.burn_in >= self.trainer.max_epochs:
-            raise ValueError(
-                f"model.burn_in: no sample is kept after {model.burn_in} sweeps in a run of "
-                f"trainer.max_epochs={self.trainer.max_epochs}; lower the one or raise the other"
-            )
+    def _run_makes_something_of_the_model(self) -> Self:
+        self.model.check_run(self.trainer.max_epochs)
         return self
 
     @model_validator(mode="after")
@@ -254,68 +243,7 @@ def validated(config: Mapping[str, Any]) -> RunConfig:
         ConfigError: a key that is unknown or missing, a value of the wrong type or out of range,
             or a combination that makes no sense; the message names each key.
     """
-    try:
-        return RunConfig.model_validate(config)
-    except ValidationError as error:
-        problems = [_explain(problem, config) for problem in error.errors()]
-        raise ConfigError(
-            "invalid config\n" + "\n".join(f"  {line}" for line in problems)
-        ) from None
-
-
-def _explain(problem: Any, config: Mapping[str, Any]) -> str:
-    """One line for one of pydantic's errors, with the key as it is typed on the command line."""
-    keys = _keys_of(problem["loc"], config)
-    name = ".".join(keys)
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(keys[:-1], config)
-        close = get_close_matches(keys[-1], known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
-        return f"{name}: unknown key; {hint}"
-    if problem["type"] == "missing":
-        return f"{name}: a value is needed"
-    message: str = problem["msg"].removeprefix("Value error, ")
-    if not keys:
-        return message
-    return f"{name}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
-
-
-def _keys_of(location: tuple[str | int, ...], config: Mapping[str, Any]) -> list[str]:
-    """Pydantic's location without the names of union members, which are not keys."""
-    keys: list[str] = []
-    node: Any = config
-    for step in location:
-        if isinstance(node, Mapping) and (step in node or step == location[-1]):
-            keys.append(str(step))
-            node = node.get(step)
-    return keys
-
-
-def _known_keys(path: list[str], config: Mapping[str, Any]) -> list[str]:
-    """The keys that the section at `path` knows."""
-    section: type[BaseModel] = RunConfig
-    classes: list[type[BaseModel]] = []
-    node: Mapping[str, Any] = config
-    for key in path:
-        node = node[key]
-        if key in section.model_fields:
-            options = [section.model_fields[key].annotation]
-            for option in options:
-                options.extend(get_args(option))
-            classes = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        # Else it is a name of the user's own, and what it names is one of the same classes.
-        chosen = [c for c in classes if _chosen_by(c, node)]
-        section = (chosen or classes)[0]
-    return list(section.model_fields)
-
-
-def _chosen_by(section: type[BaseModel], node: Mapping[str, Any]) -> bool:
-    """Whether the values at a place say that they are of a section, by `name` or by `kind`."""
-    for key in ("name", "kind"):
-        field = section.model_fields.get(key)
-        if field is not None and node.get(key) in get_args(field.annotation):
-            return True
-    return False
+    return checked(RunConfig, config)
 
 
 def obstacle(engine: Engine, config: RunConfig) -> str | None:
@@ -328,18 +256,18 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
     Returns:
         The reason, naming the key, or None.
     """
-    lazy = config.training.untouched_rows == "lazy"
+    lazy = config.training.row_updates == "lazy"
     threads = config.training.sgd_threads
     if engine != "fused":
         if threads > 1:
             return f"{engine} steps come one after the other, not by training.sgd_threads={threads}"
         if lazy:
-            return f"{engine} steps move every row, and training.untouched_rows=lazy forbids that"
+            return f"{engine} steps move every row, and training.row_updates=lazy forbids that"
         if engine == "compiled" and config.features:
             return "features are mapped by scipy, which torch.compile cannot see into"
         return None
     trainer = config.trainer
-    if config.model.name not in FUSED_MODELS:
+    if not config.model.fused:
         return f"there are no fused kernels for model={config.model.name}"
     if config.averaging.name == "ema":
         return "fused steps come many at a time, and averaging=ema looks at each"
@@ -358,14 +286,12 @@ def _obstacle_to_threads(config: RunConfig) -> str | None:
     """What is not plain SGD on single ratings, which alone can be taken side by side."""
     optimizer = config.optimizer
     decays = [optimizer.weight_decay, *(group.weight_decay for _, group in optimizer.groups)]
-    lazy = config.training.untouched_rows == "lazy"
+    lazy = config.training.row_updates == "lazy"
     wanted = {
         "data.batch_size=1": config.batch_size == 1,
         "optimizer=sgd": optimizer.name == "sgd",
         "optimizer.momentum=0": getattr(optimizer, "momentum", 0) == 0,
-        "optimizer.decay=touched_rows": optimizer.decay == "touched_rows"
-        or lazy
-        or not any(decays),
+        "optimizer.decay=per_row": optimizer.decay == "per_row" or lazy or not any(decays),
         "trainer.gradient_clip_val=null": config.trainer.gradient_clip_val is None,
         "features=none": not config.features,
     }
@@ -395,7 +321,7 @@ def check_engine(config: RunConfig) -> None:
     able = [engine for engine in order if obstacle(engine, config) is None]
     if asked == "auto":
         if not able:
-            key = "sgd_threads" if config.training.sgd_threads > 1 else "untouched_rows"
+            key = "sgd_threads" if config.training.sgd_threads > 1 else "row_updates"
             value = getattr(config.training, key)
             raise ValueError(f"training.{key}={value}: {obstacle('fused', config)}")
         return

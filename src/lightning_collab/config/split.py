@@ -174,10 +174,10 @@ class UserStratifiedConfig(SplitConfig):
     """Share of each user's rows; 0: no test part."""
 
 
-class GivenSplitConfig(SplitConfig):
+class PredefinedSplitConfig(SplitConfig):
     """The parts that the data itself names: by a column, or by a file for each part."""
 
-    name: Literal["given"]
+    name: Literal["predefined"]
     val_part: str | None
     """Name of the validation part; null: there is none, and `val` is drawn out of the others."""
     test_part: str | None
@@ -203,7 +203,7 @@ class GivenSplitConfig(SplitConfig):
         """Only sources that name parts."""
         if not data.names_parts:
             raise ValueError(
-                f"split=given: data={data.name} does not say which rows are for what; with "
+                f"split=predefined: data={data.name} does not say which rows are for what; with "
                 "data=csv, name a column (data.columns.part) or files (data.test_path)"
             )
 
@@ -224,6 +224,6 @@ Split = Annotated[
     | TemporalSplitConfig
     | LeaveOneOutConfig
     | UserStratifiedConfig
-    | GivenSplitConfig,
+    | PredefinedSplitConfig,
     Field(discriminator="name"),
 ]

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lightning_collab.config.data import BatchSize, ratings_in_batch
 
 StretchEnd = Callable[[int, int], int]
 """From an epoch and the number of a batch in it to the batch before which a stretch ends."""
@@ -63,7 +65,7 @@ class RatingBatches:
         ratings: Tensor,
         day: Tensor | None = None,
         *,
-        batch_size: int | Literal["full"],
+        batch_size: BatchSize,
         shuffle: bool,
         seed: int,
         rank: int = 0,
@@ -77,7 +79,7 @@ class RatingBatches:
         self.items = items.to(device)
         self.ratings = ratings.to(device)
         self.day = None if day is None else day.to(device)
-        self.batch_size = max(1, len(ratings)) if batch_size == "full" else batch_size
+        self.batch_size = ratings_in_batch(batch_size, len(ratings))
         self.shuffle = shuffle
         self.seed = seed
         self.rank = rank

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
-from lightning_collab.config.data import DataSource, FeaturesConfig
+from lightning_collab.config.data import DataSource, FeaturesConfig, ratings_in_batch
 from lightning_collab.config.split import Split
 from lightning_collab.data.batches import RatingBatch, RatingBatches, StretchEnd
 from lightning_collab.data.features.build import FeatureSet, TrainingRows, build_features
@@ -105,8 +105,8 @@ class RatingDataModule(pl.LightningDataModule):
 
     def steps_per_epoch(self, limit: int | None) -> int:
         """Optimiser steps in an epoch, at most `limit`."""
-        size = len(self.rows.train) if self._batch_size == "full" else self._batch_size
-        steps = -(-len(self.rows.train) // size)
+        ratings = len(self.rows.train)
+        steps = -(-ratings // ratings_in_batch(self._batch_size, ratings))
         return steps if limit is None else min(steps, limit)
 
     def unknown_counts(self, rows: Rows) -> tuple[int, int]:

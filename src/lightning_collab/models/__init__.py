@@ -1,40 +1,49 @@
-"""Models that turn a batch into ratings; no training code."""
+"""Models that turn a batch into ratings; no training code.
 
-from lightning_collab.config.model import (
-    BayesianFactorsConfig,
-    EmbeddingDotBiasConfig,
-    EmbeddingNetConfig,
-    LeastSquaresFactorsConfig,
-    MatrixProductConfig,
-    Model,
-)
-from lightning_collab.models.bayesian_factors import BayesianFactors
-from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
-from lightning_collab.models.embedding_net import EmbeddingNet
-from lightning_collab.models.least_squares_factors import LeastSquaresFactors
-from lightning_collab.models.matrix_product import MatrixProduct
-from lightning_collab.models.rating_model import RatingModel
-from lightning_collab.models.rating_output import RatingFacts
+Each name is imported when it is asked for, so that `models.config` alone needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lightning_collab.config.registry import class_at
+
+if TYPE_CHECKING:
+    from lightning_collab.config.model import ModelConfig
+    from lightning_collab.models.bayesian_factors import BayesianFactors
+    from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
+    from lightning_collab.models.embedding_net import EmbeddingNet
+    from lightning_collab.models.least_squares_factors import LeastSquaresFactors
+    from lightning_collab.models.matrix_product import MatrixProduct
+    from lightning_collab.models.rating_model import RatingModel
+    from lightning_collab.models.rating_output import RatingFacts
+
+_MODULES = {
+    "BayesianFactors": "bayesian_factors",
+    "EmbeddingDotBias": "embedding_dot_bias",
+    "EmbeddingNet": "embedding_net",
+    "LeastSquaresFactors": "least_squares_factors",
+    "MatrixProduct": "matrix_product",
+    "RatingFacts": "rating_output",
+    "RatingModel": "rating_model",
+}
 
 
-def build_model(config: Model, facts: RatingFacts) -> RatingModel:
+def build_model(config: "ModelConfig", facts: "RatingFacts") -> "RatingModel":
     """The model that a config asks for, with freshly drawn parameters.
 
     Args:
         config: the `model` section.
         facts: sizes, scale and mean of the training ratings.
     """
-    match config:
-        case EmbeddingDotBiasConfig():
-            return EmbeddingDotBias(config, facts)
-        case EmbeddingNetConfig():
-            return EmbeddingNet(config, facts)
-        case MatrixProductConfig():
-            return MatrixProduct(config, facts)
-        case LeastSquaresFactorsConfig():
-            return LeastSquaresFactors(config, facts)
-        case BayesianFactorsConfig():
-            return BayesianFactors(config, facts)
+    model: RatingModel = class_at(config.model_class)(config, facts)
+    return model
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 __all__ = [

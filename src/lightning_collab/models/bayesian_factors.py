@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightning_collab.config.model import BayesianFactorsConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.models.config import BayesianFactorsConfig
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.item_scores import BIASED_DOT_PRODUCT, Rows, SampleMeanScores, Tables
 from lightning_collab.models.rating_model import RatingModel

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from lightning_collab.config.model import EmbeddingDotBiasConfig
 from lightning_collab.data.batches import RatingBatch
+from lightning_collab.models.config import EmbeddingDotBiasConfig
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import MappingTables
 from lightning_collab.models.item_scores import BIASED_DOT_PRODUCT, DotProductScores, Rows

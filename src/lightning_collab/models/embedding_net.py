@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_collab.config.model import EmbeddingNetConfig
 from lightning_collab.data.batches import RatingBatch
+from lightning_collab.models.config import EmbeddingNetConfig
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import MappingTables
 from lightning_collab.models.item_scores import Rows

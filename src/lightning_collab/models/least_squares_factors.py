@@ -1,6 +1,6 @@
 """Factors and biases that are solved for by linear regression, not trained by gradients."""
 
-from lightning_collab.config.model import EmbeddingDotBiasConfig, LeastSquaresFactorsConfig
+from lightning_collab.models.config import EmbeddingDotBiasConfig, LeastSquaresFactorsConfig
 from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
 from lightning_collab.models.rating_output import RatingFacts
 

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from lightning_collab.config.model import MatrixProductConfig
 from lightning_collab.data.batches import RatingBatch
+from lightning_collab.models.config import MatrixProductConfig
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.item_scores import DOT_PRODUCT, DotProductScores, Rows
 from lightning_collab.models.rating_model import RatingModel

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_collab.config.model import EmbeddingModelConfig
 from lightning_collab.data.features import FeatureBlock, TimeEffect
+from lightning_collab.models.config import EmbeddingModelConfig
 
 
 class RatingFacts(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from lightning_collab.config import RunConfig, validated
+from lightning_collab.config.renamed import with_new_names
 from lightning_collab.errors import CheckpointError
 from lightning_collab.runs.atomic_write import write_whole
 
@@ -104,7 +105,7 @@ class RunDirectory:
         return validated(self.read_plain_config())
 
     def read_plain_config(self) -> dict[str, Any]:
-        """The config that the run was made with, as plain values, not checked.
+        """The config that the run was made with, by the names of today, not checked.
 
         Raises:
             CheckpointError: this is not a run directory.
@@ -119,7 +120,7 @@ class RunDirectory:
             raise CheckpointError(f"{self.config_file}: not readable as YAML: {error}") from error
         if not isinstance(content, dict):
             raise CheckpointError(f"{self.config_file}: not a config")
-        return content
+        return with_new_names(content)
 
     def write_config(self, config: RunConfig) -> None:
         """Keep the config of the run, whole or not at all."""

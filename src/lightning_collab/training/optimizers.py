@@ -102,7 +102,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.op
         groups: from `parameter_groups`.
         config: the `optimizer` section.
     """
-    if config.decay == "touched_rows":
+    if config.decay == "per_row":
         groups = [{**group, "weight_decay": 0.0} for group in groups]
     decoupled = config.decay == "decoupled"
     match config:

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import polars as pl
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from lightning_collab.config.model import Model
+from lightning_collab.config.model import Model, ModelConfig
+from lightning_collab.config.section import Section, checked
 from lightning_collab.data.history import History
 from lightning_collab.data.vocabulary import ID_COLUMN, Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError
@@ -142,7 +142,7 @@ class TrainedModel:
         )
 
 
-def model_config(config: dict[str, Any], directory: RunDirectory) -> Model:
+def model_config(config: dict[str, Any], directory: RunDirectory) -> ModelConfig:
     """The model's own part of a run's config; all else may be of any version.
 
     Args:
@@ -153,16 +153,23 @@ def model_config(config: dict[str, Any], directory: RunDirectory) -> Model:
         ConfigError: the model is of another version.
     """
     try:
-        model: Model = TypeAdapter(Model).validate_python(config.get("model"))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(["model", *(str(step) for step in problem["loc"][1:])])
+        return checked(_ModelOnly, {"model": config.get("model")}).model
+    except ConfigError as error:
         raise ConfigError(
             f"{directory.config_file}: not a model that this version of lightning-collab "
-            f"({version('lightning-collab')}) knows: {key}: {problem['msg']}. "
+            f"({version('lightning-collab')}) knows: {_problems(error)}. "
             f"{_made_by(directory)}or train it again with this one"
         ) from None
-    return model
+
+
+class _ModelOnly(Section):
+    """The only section of a run's config that its use needs."""
+
+    model: Model
+
+
+def _problems(error: ConfigError) -> str:
+    return "; ".join(line.strip() for line in str(error).splitlines()[1:])
 
 
 def _made_by(directory: RunDirectory) -> str:

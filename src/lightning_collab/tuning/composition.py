@@ -12,10 +12,9 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
 from lightning_collab.config import RunConfig, validated
+from lightning_collab.config.compose import NOT_OF_A_RUN, config_error, plain
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import hydra_value
-
-NOT_OF_THE_RUN = ("hydra", "resume")
 
 
 class Composer:
@@ -98,7 +97,7 @@ class Composer:
         if key not in self._composed:
             config = self._load(groups)
             with read_write(config), open_dict(config):
-                for name in NOT_OF_THE_RUN:
+                for name in NOT_OF_A_RUN:
                     config.pop(name, None)
             self._composed[key] = config
         return self._composed[key]
@@ -108,14 +107,8 @@ class Composer:
         try:
             config: DictConfig = self._config_loader.load_sweep_config(self._master, overrides)
         except HydraException as error:
-            raise ConfigError(str(error).strip()) from None
+            raise config_error(error, overrides) from None
         return config
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """A config, resolved, as nested dictionaries without what is not of the run."""
-    values: Any = OmegaConf.to_container(config, resolve=True)
-    return {key: value for key, value in values.items() if key not in NOT_OF_THE_RUN}
 
 
 def as_overrides(parameters: Mapping[str, Any]) -> list[str]:

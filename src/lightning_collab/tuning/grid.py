@@ -14,9 +14,10 @@ from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
 
+from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import module_command
-from lightning_collab.tuning.composition import Composer, plain
+from lightning_collab.tuning.composition import Composer
 from lightning_collab.tuning.grid_job import (
     STOP_FILE,
     GridJob,

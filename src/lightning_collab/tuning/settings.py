@@ -13,9 +13,9 @@ from hydra.utils import instantiate
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import Section, checked
 from lightning_collab.errors import ConfigError
 from lightning_collab.tuning.search_space import SearchSpace
 
@@ -123,17 +123,7 @@ def checked_settings(kind: type[Settings], node: Mapping[str, Any]) -> Settings:
         ConfigError: an unknown key or a value that makes no sense.
     """
     values = {str(key): value for key, value in node.items() if not str(key).startswith("_")}
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            name = ".".join(["hydra.sweeper", *(str(step) for step in problem["loc"][:1])])
-            message = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] == "extra_forbidden":
-                message = f"unknown key; known here: {', '.join(kind.model_fields)}"
-            lines.append(f"  {name}: {message}")
-        raise ConfigError("invalid config\n" + "\n".join(dict.fromkeys(lines))) from None
+    return checked(kind, values, at="hydra.sweeper")
 
 
 class GridSampler(optuna.samplers.GridSampler):

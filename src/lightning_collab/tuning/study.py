@@ -9,8 +9,9 @@ from typing import Any
 import optuna
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.composition import Composer, CornerTrial, key_value, plain
+from lightning_collab.tuning.composition import Composer, CornerTrial, key_value
 from lightning_collab.tuning.coordinator import StudyFailedError
 from lightning_collab.tuning.finish import finish_study
 from lightning_collab.tuning.search_space import SearchSpace, load_hook, search_space

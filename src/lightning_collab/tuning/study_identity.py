@@ -9,6 +9,7 @@ import optuna
 import yaml
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.renamed import with_new_names
 from lightning_collab.config.section import flat
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_whole
@@ -108,7 +109,7 @@ def check_same(
         raise ConfigError(
             f"{other} searches another space (differing: {', '.join(differing)}); {choose}"
         )
-    old = dict(flat(study.user_attrs[CONFIG]))
+    old = dict(flat(with_new_names(study.user_attrs[CONFIG])))
     new = dict(flat(base.model_dump(mode="json")))
     ignored = (*NOT_COMPARED, *space.distributions)
     changes = [

@@ -230,7 +230,7 @@ def test_what_is_wrong_with_a_parquet_file_is_said(load, tmp_path, frame, messag
         (("data.path=x", "data.delimiter='::'"), r"data\.delimiter: .*at most 1 character"),
         (("data.path=x", "data.columns.user=0"), r"data\.columns\.user"),
         (("data.path=x", "split=temporal"), r"split=temporal needs timestamps"),
-        (("data.path=x", "split=given"), r"split=given: data=csv does not say"),
+        (("data.path=x", "split=predefined"), r"split=predefined: data=csv does not say"),
         (
             ("data.path=x", "data.columns.part=p", "data.test_path=y"),
             r"both say what the parts are",

@@ -75,7 +75,7 @@ def assert_alike(one, two, atol=1e-9):
         ("optimizer=adam", "scheduler.cycle_len=0.3", "callbacks=early_stopping"),
         ("model=matrix_product", "optimizer=adamw", "trainer.limit_train_batches=7"),
         ("data.batch_size=full", "trainer.gradient_clip_val=0.01"),
-        ("features=everything", "optimizer.decay=touched_rows", "optimizer.weight_decay=0.1"),
+        ("features=everything", "optimizer.decay=per_row", "optimizer.weight_decay=0.1"),
     ],
     ids=["sgd", "restarts", "limited", "full batch", "features"],
 )
@@ -151,7 +151,7 @@ def test_the_curves_have_the_same_points(trained):
 def test_the_range_test_sees_every_step(small_table, run_config, engine, with_features):
     from lightning_collab.training.lr_range_test import run_lr_range_test
 
-    overrides = ("optimizer.decay=touched_rows", "lr_range_test.end_lr=1.0", "optimizer=sgd")
+    overrides = ("optimizer.decay=per_row", "lr_range_test.end_lr=1.0", "optimizer=sgd")
     overrides += ("features=everything",) if with_features else ()
     found = []
     for each in ("eager", engine):
@@ -186,14 +186,14 @@ def test_a_loss_that_is_no_number_stops_fused_steps_at_its_step(trained):
 def test_lazy_rows_stay_as_they_are_while_no_batch_touches_them(trained):
     overrides = ("optimizer=sgd", "optimizer.momentum=0", "optimizer.lr=0.01", "data.batch_size=1")
     overrides += ("optimizer.decay=decoupled", "optimizer.weight_decay=0.5", "scheduler=constant")
-    exact, lazy = (
-        checkpoint(trained(*overrides, f"training.untouched_rows={rows}")[1])["state_dict"]
-        for rows in ("exact", "lazy")
+    dense, lazy = (
+        checkpoint(trained(*overrides, f"training.row_updates={rows}")[1])["state_dict"]
+        for rows in ("dense", "lazy")
     )
     # Decay pulls on every row at every step, or only on those of the batch.
     for side in ("user", "item"):
         name = f"model.{side}_factors.weight"
-        assert lazy[name][1:].norm() > 5 * exact[name][1:].norm()
+        assert lazy[name][1:].norm() > 5 * dense[name][1:].norm()
 
 
 def test_what_the_machine_lacks_is_said_aloud(run_config, monkeypatch):
@@ -225,6 +225,6 @@ def test_a_compiler_that_fails_is_said_aloud_and_done_without(trained, monkeypat
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["embedding_dot_bias", "embedding_net"])
 def test_compiled_steps_are_eager_steps_and_the_smaller_last_batch_compiles_nothing(trained, model):
-    overrides = (f"model={model}", "data.batch_size=50", "optimizer.decay=touched_rows")
+    overrides = (f"model={model}", "data.batch_size=50", "optimizer.decay=per_row")
     eager, compiled = (trained(*overrides, f"training.engine={e}") for e in ("eager", "compiled"))
     assert_alike(checkpoint(eager[1]), checkpoint(compiled[1]))

@@ -64,7 +64,7 @@ def configs(draw, with_features=False):
     if optimizer["name"] == "sgd" and with_features:
         # The rows of all features move with those of ids, so that a step goes several times as far.
         optimizer["lr"] /= 4
-    decays = ["gradient", "decoupled", "touched_rows"]
+    decays = ["gradient", "decoupled", "per_row"]
     groups = {
         name: {
             "lr_scale": draw(st.sampled_from([1.0, 0.3, 0.0])),

@@ -23,7 +23,7 @@ SINGLE = (
     "data.batch_size=1",
     "optimizer=sgd",
     "optimizer.momentum=0",
-    "optimizer.decay=touched_rows",
+    "optimizer.decay=per_row",
     "optimizer.weight_decay=0.03",
 )
 QUIET = ("callbacks.progress_bar=false", "callbacks.projector=null", "logger=none")
@@ -195,7 +195,7 @@ def test_a_run_of_several_threads_says_that_its_order_is_another(
         (("data.batch_size=64",), r"sgd_threads.*say data\.batch_size=1"),
         (("optimizer.momentum=0.9",), r"say optimizer\.momentum=0"),
         (("optimizer=adam",), r"say optimizer=sgd"),
-        (("optimizer.decay=gradient",), r"say optimizer\.decay=touched_rows"),
+        (("optimizer.decay=gradient",), r"say optimizer\.decay=per_row"),
         (("trainer.gradient_clip_val=1",), r"say trainer\.gradient_clip_val=null"),
         (("training.engine=eager",), r"training\.engine=eager: .*sgd_threads=2"),
         (("model=embedding_net",), r"sgd_threads=2: .*model=embedding_net"),

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_collab.config.model import BayesianFactorsConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
 from lightning_collab.models import RatingFacts, build_model
 from lightning_collab.models.bayesian_factors import SAMPLED
+from lightning_collab.models.config import BayesianFactorsConfig
 from lightning_collab.models.feature_rows import saved_features
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory

@@ -1,11 +1,11 @@
 """Which ratings train, validate and test: one module for each way to split."""
 
 from lightning_collab.config.split import (
-    GivenSplitConfig,
     KFoldSplitConfig,
     LeaveOneOutConfig,
     LectureSplitConfig,
     OfficialFoldConfig,
+    PredefinedSplitConfig,
     RandomSplitConfig,
     Split,
     TemporalSplitConfig,
@@ -49,7 +49,7 @@ def split_rows(table: RatingTable, config: Split) -> SplitRows:
             return split_one_of_each_user(table, config)
         case UserStratifiedConfig():
             return split_within_users(table, config)
-        case GivenSplitConfig():
+        case PredefinedSplitConfig():
             return split_as_given(table, config)
 
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from lightning_collab.config.split import GivenSplitConfig, OfficialFoldConfig
+from lightning_collab.config.split import OfficialFoldConfig, PredefinedSplitConfig
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits.split_rows import Rows, SplitRows, divided, permutation
 from lightning_collab.errors import DataError
 
 
-def split_as_given(table: RatingTable, config: GivenSplitConfig) -> SplitRows:
+def split_as_given(table: RatingTable, config: PredefinedSplitConfig) -> SplitRows:
     """Test and val as the table's parts say; all other rows train.
 
     Args:
@@ -25,7 +25,7 @@ def split_as_given(table: RatingTable, config: GivenSplitConfig) -> SplitRows:
     rest[val] = False
     train: Rows = np.flatnonzero(rest).astype(np.int32)
     if not len(train):
-        raise DataError(f"split=given: the parts of {table.name} leave no rating to train on")
+        raise DataError(f"split=predefined: the parts of {table.name} leave no rating to train on")
     if config.val > 0:
         val, train = divided(train[permutation(len(train), config.seed)], config.val, "split.val")
     return SplitRows(train, val, test)

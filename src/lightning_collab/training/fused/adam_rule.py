@@ -77,8 +77,8 @@ def adam_rule(config: AdamConfig, rates: Numbers, decay: float, done: int) -> Up
         steps[STRETCHED] = np.float64(config.beta2) ** (-gaps / 2)
     numbers = np.zeros(9)
     numbers[KIND] = ADAM
-    numbers[ROW_DECAY] = decay if config.decay == "touched_rows" else 0.0
-    numbers[RESTING] = config.decay == "touched_rows" or decay == 0
+    numbers[ROW_DECAY] = decay if config.decay == "per_row" else 0.0
+    numbers[RESTING] = config.decay == "per_row" or decay == 0
     numbers[BETA1], numbers[BETA2], numbers[EPS] = config.beta1, config.beta2, config.eps
     numbers[DECAY] = bent
     numbers[WINDOW] = _window(config, len(rates)) if bent == 0 else len(rates)

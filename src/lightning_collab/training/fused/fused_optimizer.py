@@ -213,7 +213,7 @@ class FusedSteps(torch.optim.Optimizer):
 
     def _rule(self, group: dict[str, Any], factors: NDArray[np.float64]) -> UpdateRule:
         if not any(parameter.requires_grad for parameter in group["params"]):
-            on_rows = self._config.decay == "touched_rows"
+            on_rows = self._config.decay == "per_row"
             return frozen_rule(self._decays[group["name"]] if on_rows else 0.0)
         rates = group.get("initial_lr", group["lr"]) * factors
         decay = self._decays[group["name"]]

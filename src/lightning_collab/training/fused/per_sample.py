@@ -69,7 +69,7 @@ def takes_single_ratings(config: Optimizer, *, lazy: bool, clip: float) -> bool:
         clip: norm to which gradients are clipped; 0: not.
     """
     own = [group.weight_decay for _, group in config.groups]
-    still = lazy or config.decay == "touched_rows" or not any([config.weight_decay, *own])
+    still = lazy or config.decay == "per_row" or not any([config.weight_decay, *own])
     return isinstance(config, SGDConfig) and config.momentum == 0 and clip == 0 and still
 
 

@@ -41,8 +41,8 @@ def sgd_rule(config: SGDConfig, rates: Numbers, decay: float) -> UpdateRule:
     matrices[:, 3] = momentum
     numbers = np.zeros(9)
     numbers[KIND] = SGD
-    numbers[ROW_DECAY] = decay if config.decay == "touched_rows" else 0.0
-    numbers[RESTING] = config.decay == "touched_rows" or decay == 0
+    numbers[ROW_DECAY] = decay if config.decay == "per_row" else 0.0
+    numbers[RESTING] = config.decay == "per_row" or decay == 0
     return UpdateRule(numbers, np.append(rates * now, 0.0)[None], chained(matrices))
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
 from lightning_collab.compat import count_further_scheduler_steps
+from lightning_collab.config.data import ratings_in_batch
 from lightning_collab.config.optimizer import WarmRestartsConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.training.fused.fused_optimizer import FusedSteps, Stretch
@@ -53,7 +54,7 @@ class FusedModule(GradientModule):
             parameter_groups(self.model, self.config.optimizer),
             self.config.optimizer,
             self.model,
-            lazy=self.config.training.untouched_rows == "lazy",
+            lazy=self.config.training.row_updates == "lazy",
             clip=self.config.trainer.gradient_clip_val,
             threads=threads,
         )
@@ -133,8 +134,7 @@ class FusedModule(GradientModule):
         Returns:
             `loss` of the last step, with its penalty.
         """
-        size = self.config.batch_size
-        batch_size = len(batch.ratings) if size == "full" else size
+        batch_size = ratings_in_batch(self.config.batch_size, len(batch.ratings))
         steps = -(-len(batch.ratings) // batch_size)
         scheduler: Any = self.lr_schedulers()
         first = scheduler.last_epoch

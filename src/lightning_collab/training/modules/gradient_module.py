@@ -50,7 +50,7 @@ class GradientModule(RatingModule):
         for tables in model.lookup_tables().values():
             for table in tables.values():
                 table.sparse = config.optimizer.sparse_gradients
-        on_rows = config.optimizer.decay == "touched_rows"
+        on_rows = config.optimizer.decay == "per_row"
         groups = parameter_groups(model, config.optimizer)
         decays = {group["name"]: group["weight_decay"] for group in groups}
         self._row_decay = {name: decay for name, decay in decays.items() if decay and on_rows}

@@ -1,0 +1,109 @@
+"""Configs of the models, each with the place of the class that it is the config of."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from lightning_collab.config.model import ModelConfig
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class EmbeddingModelConfig(ModelConfig):
+    """Keys that the lecture's two networks share."""
+
+    takes_features: ClassVar[bool] = True
+
+    output: Literal["sigmoid", "linear"]
+    """`sigmoid`: stretched to the rating range; `linear`: the training mean plus the raw output."""
+    range_margin: Annotated[float, Field(ge=0)]
+    """How far the sigmoid may go beyond the lowest and the highest rating, in rating units."""
+    init_range: Annotated[float, Field(ge=0)]
+    """Embeddings and biases start uniform in (-init_range, init_range)."""
+    sharding: Literal["none", "row"] = "none"
+    """`row`: each rank holds some rows of each table; `none`: each holds all."""
+
+    @property
+    def sharded(self) -> bool:
+        """Whether its tables are split over the ranks that train it."""
+        return self.sharding == "row"
+
+
+class EmbeddingDotBiasConfig(EmbeddingModelConfig):
+    """Dot product of both embeddings plus both biases."""
+
+    model_class: ClassVar[str] = "lightning_collab.models.embedding_dot_bias:EmbeddingDotBias"
+    fused: ClassVar[bool] = True
+    name: Literal["embedding_dot_bias"]
+
+
+class EmbeddingNetConfig(EmbeddingModelConfig):
+    """Both embeddings concatenated, dropout, a hidden layer, dropout, one output."""
+
+    model_class: ClassVar[str] = "lightning_collab.models.embedding_net:EmbeddingNet"
+    name: Literal["embedding_net"]
+    group_names: ClassVar[tuple[str, ...]] = ("embeddings", "hidden", "output")
+    hidden: Annotated[int, Field(ge=1)]
+    """Units of the hidden layer (the lecture's nh)."""
+    embedding_dropout: Probability
+    """Dropout on the concatenated embeddings (the lecture's p1)."""
+    hidden_dropout: Probability
+    """Dropout on the hidden layer (the lecture's p2)."""
+
+
+class MatrixProductConfig(ModelConfig):
+    """The product X Y^T alone."""
+
+    model_class: ClassVar[str] = "lightning_collab.models.matrix_product:MatrixProduct"
+    fused: ClassVar[bool] = True
+    group_names: ClassVar[tuple[str, ...]] = ("embeddings",)
+
+    name: Literal["matrix_product"]
+    init_range: Annotated[float, Field(gt=0)]
+    """Factors start uniform in (-init_range, init_range)."""
+
+
+class LeastSquaresFactorsConfig(ModelConfig):
+    """Factors and biases by alternating ridge regression."""
+
+    model_class: ClassVar[str] = "lightning_collab.models.least_squares_factors:LeastSquaresFactors"
+    by_gradient: ClassVar[bool] = False
+
+    name: Literal["least_squares_factors"]
+    penalty: Annotated[float, Field(gt=0)]
+    """Ridge penalty on squared factors."""
+    bias_penalty: Annotated[float, Field(gt=0)]
+    """Ridge penalty on squared biases."""
+    weighting: Annotated[float, Field(ge=0, le=1)]
+    """Penalties of a row are times its number of ratings to this power; 1: weighted-lambda."""
+    init_range: Annotated[float, Field(gt=0)]
+    """Factors start uniform in (-init_range, init_range)."""
+
+
+class BayesianFactorsConfig(ModelConfig):
+    """Factors, biases and effects of time by Gibbs sampling."""
+
+    model_class: ClassVar[str] = "lightning_collab.models.bayesian_factors:BayesianFactors"
+    by_gradient: ClassVar[bool] = False
+    takes_features: ClassVar[bool] = True
+    keeps_samples: ClassVar[bool] = True
+
+    name: Literal["bayesian_factors"]
+    burn_in: Annotated[int, Field(ge=0)]
+    """Sweeps before the first sample is kept."""
+    samples: Annotated[int, Field(ge=1)]
+    """Most samples to keep; with no more room, every second one is dropped."""
+    user_noise: bool
+    """Whether each user's ratings have a noise of their own."""
+    item_noise: bool
+    """Whether each item's ratings have a noise of their own."""
+    joint_links: Annotated[int, Field(ge=0)]
+    """Feature blocks with at most this many rows or columns are regressed on in one draw."""
+
+    def check_run(self, max_epochs: int) -> None:
+        """Refuse a chain that ends in its burn-in."""
+        if self.burn_in >= max_epochs:
+            raise ValueError(
+                f"model.burn_in: no sample is kept after {self.burn_in} sweeps in a run of "
+                f"trainer.max_epochs={max_epochs}; lower the one or raise the other"
+            )
