@@ -9,7 +9,7 @@ from lightning_collab.training.build import load_data
 
 BATCH_SIZES = (2048, 64)
 EPOCHS = 2
-# The lecture's optimiser, whose steps cost least, so that the feeding weighs most.
+# The lecture's optimizer, whose steps cost least, so that the feeding weighs most.
 RUN = (
     "data=ml_100k",
     "optimizer=sgd",

@@ -15,7 +15,7 @@ from typing import Any
 
 from lightning_collab.errors import InspectionError
 
-# The projector draws with WebGL, which SwiftShader does without a graphics processor.
+# The projector draws with WebGL, which SwiftShader does without a GPU.
 FLAGS = (
     "--headless=new",
     "--disable-dev-shm-usage",

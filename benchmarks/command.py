@@ -19,7 +19,7 @@ from benchmarks.against import THIS, Checkout, compared, other_checkout, paired_
 from benchmarks.config import BenchmarkConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.training.console import run_log
 
 Measured = dict[str, float | str]
@@ -29,7 +29,7 @@ Outcome = tuple[Measured, dict[str, str], dict[str, Any]]
 """What was measured, what is to be reached, and what else belongs into benchmark.json."""
 
 
-def benchmark_job(config: DictConfig) -> None:
+def benchmark_command(config: DictConfig) -> None:
     """Measure a group and print it.
 
     Args:
@@ -55,9 +55,11 @@ def benchmark_job(config: DictConfig) -> None:
         table.add_row(name, shown(value), *([aims.get(name, "")] if aims else []))
     Console().print(table)
     directory = Path(HydraConfig.get().runtime.output_dir)
-    write_whole(directory / "benchmark.md", markdown(settings, measured, aims, machine, further))
+    write_atomically(
+        directory / "benchmark.md", markdown(settings, measured, aims, machine, further)
+    )
     path = directory / "benchmark.json"
-    write_whole(path, json.dumps({**measured, **further, "machine": machine}, indent=2))
+    write_atomically(path, json.dumps({**measured, **further, "machine": machine}, indent=2))
     Console().print(f"written to {path}", highlight=False, soft_wrap=True)
 
 

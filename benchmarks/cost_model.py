@@ -1,4 +1,4 @@
-"""What an optimiser step costs on many devices: bytes, messages and seconds, on paper.
+"""What an optimizer step costs on many devices: bytes, messages and seconds, on paper.
 
 Rings, as NCCL has them for large messages (Thakur, Rabenseifner and Gropp 2005, "Optimization of
 collective communication operations in MPICH"): of W ranks, each sends for
@@ -30,7 +30,7 @@ class Training:
         widths: of the tables of one side: factors, and 1 where there are biases.
         batch_size: ratings in a step over all ranks.
         shared: numbers in layers that every rank has.
-        states: numbers that the optimiser keeps for each parameter: 0 for plain SGD, 1 with
+        states: numbers that the optimizer keeps for each parameter: 0 for plain SGD, 1 with
             momentum, 2 for Adam.
         ratings: in an epoch.
     """
@@ -70,7 +70,7 @@ class StepCost(NamedTuple):
     """Of one rank.
 
     Attributes:
-        resident_bytes: parameters, gradients and the optimiser's state.
+        resident_bytes: parameters, gradients and the optimizer's state.
         sent_bytes: in a step.
         messages: in a step.
         memory_bytes: through the device's memory in a step.
@@ -164,7 +164,7 @@ def exchanged_rows(training: Training, ranks: int) -> StepCost:
 
 
 def _resident(parameter_bytes: float, states: int) -> StepCost:
-    """Also what one step of the optimiser moves: a zeroed gradient, then all read and written."""
+    """Also what one step of the optimizer moves: a zeroed gradient, then all read and written."""
     moved = 1 + 3 + 2 * states
     return StepCost(parameter_bytes * (2 + states), 0, 0, parameter_bytes * moved)
 

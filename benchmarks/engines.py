@@ -73,7 +73,7 @@ def run(repeats: int) -> Measured:
     Returns:
         `engines/<case>/<one>_over_<other>`: how many times as fast one is as the other, the median
         over pairs; `.../<one>_seconds`: of an epoch; `per_sample/ratings_per_second`: of the
-        optimiser's steps, and `..._of_the_epoch` of all that an epoch in the Trainer takes; of the
+        optimizer's steps, and `..._of_the_epoch` of all that an epoch in the Trainer takes; of the
         roofline, bytes a rating and their share of what copying reaches.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)

@@ -31,14 +31,14 @@ class EpochClock(pl.Callback):
 
 
 class StepClock(pl.Callback):
-    """Seconds of each step of the optimiser: of the fused engine, a whole stretch of ratings."""
+    """Seconds of each step of the optimizer: of the fused engine, a whole block of ratings."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self._since = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to the optimiser."""
+        """Listen to the optimizer."""
         optimizer = trainer.optimizers[0]
         optimizer.register_step_pre_hook(self._begin)
         optimizer.register_step_post_hook(self._end)
@@ -51,7 +51,7 @@ class StepClock(pl.Callback):
 
 
 def bare_trainer(epochs: int, *callbacks: pl.Callback) -> pl.Trainer:
-    """Lightning's Trainer on the processor, without validation, loggers, files or words.
+    """Lightning's Trainer on the CPU, without validation, loggers, files or words.
 
     Args:
         epochs: of the fit.

@@ -1,4 +1,4 @@
-"""What using a trained run costs: one user, all users, pairs, a file of pairs, a new person."""
+"""What using a trained run costs: one user, all users, pairs, a file of pairs, a fold-in user."""
 
 import json
 import statistics
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from benchmarks.new_persons import new_person_errors
+from benchmarks.fold_in_users import new_person_errors
 from benchmarks.processes import environment
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.batches import RatingBatch

@@ -1,4 +1,4 @@
-"""A step and an epoch of a billion ratings on many graphics processors, on paper."""
+"""A step and an epoch of a billion ratings on many GPUs, on paper."""
 
 from benchmarks.cost_model import (
     RATING,

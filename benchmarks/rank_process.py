@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.data.batches import RatingBatches
-from lightning_collab.models import RatingFacts, build_model
+from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.console import run_log
 from lightning_collab.training.modules.gradient_module import GradientModule
@@ -104,12 +104,12 @@ def random_module(config: RunConfig, users: int, items: int) -> GradientModule:
         items: rows of the tables of items.
     """
     torch.manual_seed(config.seed)
-    facts = RatingFacts(users, items, rating_range=(1.0, 5.0), mean_rating=3.0)
+    statistics = DatasetStatistics(users, items, rating_range=(1.0, 5.0), mean_rating=3.0)
     if config.model.sharded:
         with tables_drawn_later():
-            model = build_model(config.model, facts)
+            model = build_model(config.model, statistics)
     else:
-        model = build_model(config.model, facts)
+        model = build_model(config.model, statistics)
     return GradientModule(
         model, config, rating_range=(1.0, 5.0), vocabularies={}, steps_per_epoch=1
     )

@@ -19,7 +19,7 @@ from benchmarks.cost_model import (
 from benchmarks.processes import environment
 from benchmarks.rank_process import REQUEST_FILE, WARM_UP
 from lightning_collab.config.compose import composed_run
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.launch import VARIABLES
 
 BATCH_SIZE = 65_536
@@ -156,7 +156,7 @@ def _run(request: dict[str, Any]) -> list[dict[str, float]]:
     alone = {key: value for key, value in environment().items() if key not in VARIABLES}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_whole(folder / REQUEST_FILE, json.dumps(request))
+        write_atomically(folder / REQUEST_FILE, json.dumps(request))
         module = "benchmarks.rank_process"
         subprocess.run(
             [sys.executable, "-m", module, name],

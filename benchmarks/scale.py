@@ -1,8 +1,8 @@
 """What a rating costs with a large catalogue, and among many ratings.
 
-An epoch is what the fused engine does in one: draw the order, gather stretches of ratings by it,
+An epoch is what the fused engine does in one: draw the order, gather blocks of ratings by it,
 take their steps. Tables and columns are made here, since no split of a million ratings knows ten
-million items. Of a long epoch only the first stretches are taken; the others cost the same.
+million items. Of a long epoch only the first blocks of steps are taken; the others cost the same.
 """
 
 import statistics
@@ -18,8 +18,8 @@ from benchmarks.config import ScaleConfig
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.batches import RatingBatches
-from lightning_collab.models import RatingFacts, build_model
-from lightning_collab.training.fused.fused_optimizer import FusedSteps, Stretch
+from lightning_collab.models import DatasetStatistics, build_model
+from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
 from lightning_collab.training.modules.fused_module import STRETCH_RATINGS
 from lightning_collab.training.optimizers import parameter_groups
 
@@ -83,12 +83,12 @@ class Workload(NamedTuple):
         order = batches.order()
         assert order is not None
         drawn = time.perf_counter()
-        stretch = max(STRETCH_RATINGS, 2 * self.rows) // size * size
+        step_block = max(STRETCH_RATINGS, 2 * self.rows) // size * size
         taken = 0
         while taken < min(TAKEN, batches.rows):
-            rows = order[taken : taken + stretch]
+            rows = order[taken : taken + step_block]
             steps = -(-len(rows) // size)
-            work = Stretch(
+            work = StepBlock(
                 batches.users[rows],
                 batches.items[rows],
                 batches.ratings[rows],
@@ -182,10 +182,10 @@ def columns(
 
 def _optimizer(config: RunConfig, items: int) -> FusedSteps:
     torch.manual_seed(config.seed)
-    facts = RatingFacts(
+    statistics = DatasetStatistics(
         user_rows=USERS + 1, item_rows=items + 1, rating_range=(1.0, 5.0), mean_rating=3.0
     )
-    model = build_model(config.model, facts)
+    model = build_model(config.model, statistics)
     return FusedSteps(
         parameter_groups(model, config.optimizer), config.optimizer, model, lazy=False, clip=None
     )

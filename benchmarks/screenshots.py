@@ -22,7 +22,7 @@ SETTLE_SECONDS = 3.0
 """For the frames that follow a click: the camera moves, labels are placed."""
 
 
-def screenshots_job(config: DictConfig) -> list[Path]:
+def screenshots_command(config: DictConfig) -> list[Path]:
     """Photograph the projector and the report of a run.
 
     Args:

@@ -14,7 +14,7 @@ from lightning_collab.training.run import train
 
 TRAIN = str(ROOT / "scripts" / "train.py")
 QUIET = ("callbacks.progress_bar=false", "callbacks.projector=null", "logger=none")
-# Ends the process when any optimiser has taken its first step, whatever the engine.
+# Ends the process when any optimizer has taken its first step, whatever the engine.
 FIRST_STEP = """
 import os, runpy, sys
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -37,7 +37,7 @@ def run(repeats: int) -> dict[str, float]:
         Seconds of whole processes: `startup/..._seconds` for an empty interpreter (`python`), the
         import of this package (`import_lightning_collab`), of torch and of Lightning alone
         (`import_torch`, `import_pytorch_lightning`), `--help` (`help`), a trained run loaded
-        (`load`) and the first optimiser step of the default run (`first_step`); and
+        (`load`) and the first optimizer step of the default run (`first_step`); and
         `startup/..._over_lightning`, the medians of paired ratios to the import of Lightning.
     """
     with tempfile.TemporaryDirectory() as name:

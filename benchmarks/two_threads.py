@@ -30,7 +30,7 @@ def two_threads(case: str, overrides: Sequence[str], repeats: int) -> dict[str, 
 
     Returns:
         `engines/threads/<case>/...`: `one_ratings_per_second` and `two_ratings_per_second` of the
-        optimiser's steps; `two_over_one`, how many times as fast they are by two threads;
+        optimizer's steps; `two_over_one`, how many times as fast they are by two threads;
         `two_over_one_of_the_epoch`, whole epochs in the Trainer; and, as what no two threads on
         this machine can exceed, `two_strangers_over_one`: both have tables and ratings of their
         own, half as many, and nothing in common.
@@ -62,9 +62,9 @@ def two_threads(case: str, overrides: Sequence[str], repeats: int) -> dict[str, 
     }
 
 
-def _of_an_epoch(stretches: list[float]) -> float:
-    """Median over epochs of the seconds of all stretches of an epoch."""
-    return float(np.median(np.reshape(stretches, (EPOCHS, -1)).sum(1)))
+def _of_an_epoch(step_blocks: list[float]) -> float:
+    """Median over epochs of the seconds of all blocks of an epoch."""
+    return float(np.median(np.reshape(step_blocks, (EPOCHS, -1)).sum(1)))
 
 
 def _strangers(config: RunConfig, data: RatingDataModule) -> float:

@@ -20,9 +20,9 @@ store_config("benchmark")
 @command
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""
-    from benchmarks.command import benchmark_job
+    from benchmarks.command import benchmark_command
 
-    benchmark_job(config)
+    benchmark_command(config)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What to watch next, for a user, for everybody or for a new person."""
+"""What to watch next, for a user, for everybody or for a fold-in user."""
 
 from lightning_collab.cli import run_script
 

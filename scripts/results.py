@@ -20,9 +20,9 @@ store_config("results")
 @command
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""
-    from benchmarks.results.command import results_job
+    from benchmarks.results.command import results_command
 
-    results_job(config)
+    results_command(config)
 
 
 if __name__ == "__main__":

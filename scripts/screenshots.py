@@ -20,9 +20,9 @@ store_config("screenshots")
 @command
 def main(config: DictConfig) -> None:
     """Hand the composed config to the job; see --help."""
-    from benchmarks.screenshots import screenshots_job
+    from benchmarks.screenshots import screenshots_command
 
-    screenshots_job(config)
+    screenshots_command(config)
 
 
 if __name__ == "__main__":

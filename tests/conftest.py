@@ -69,7 +69,7 @@ def small_table() -> RatingTable:
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a front door as a person does: a fresh process, in a folder of its own."""
+    """Run a command as a person does: a fresh process, in a folder of its own."""
 
     def run(
         script: str, *arguments: str, environment: dict[str, str] | None = None

@@ -11,7 +11,7 @@ from benchmarks.results.measured_run import measured_run
 from benchmarks.results.peers import Peer
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.metrics.rankings import RankingMetrics, ranking_of_part
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module, load_data
@@ -245,7 +245,7 @@ def _ranking(folder: Path, part: str, loaded: dict[str, RatingDataModule]) -> Ra
         module = build_module(config, data).eval()
         module.load_trained(read_checkpoint(run.last_checkpoint), run.last_checkpoint)
         found = ranking_of_part(module.model, data, part, liked=LIKED, top_k=TOP_K)
-        write_whole(file, json.dumps(found._asdict()))
+        write_atomically(file, json.dumps(found._asdict()))
     return RankingMetrics(**json.loads(file.read_text()))
 
 

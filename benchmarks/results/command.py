@@ -12,11 +12,11 @@ from rich.console import Console
 from benchmarks.config import ResultsConfig
 from benchmarks.results import accuracy, batch_sizes, lecture_table, weight_decay
 from lightning_collab.config.section import job_config
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.training.console import run_log
 
 
-def results_job(config: DictConfig) -> None:
+def results_command(config: DictConfig) -> None:
     """Run what has not been run yet and write the page of each table.
 
     Args:
@@ -31,7 +31,7 @@ def results_job(config: DictConfig) -> None:
             text = WRITERS[table](runs, docs, settings.seeds)
             path = docs / PAGES[table]
             path.parent.mkdir(exist_ok=True)
-            write_whole(path, text + "\n")
+            write_atomically(path, text + "\n")
             Console().print(f"written {path}", highlight=False)
 
 
@@ -155,7 +155,7 @@ WRITERS = {
 def _write_figure(path: Path, figure: Figure) -> None:
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=110)
-    write_whole(path, picture.getvalue())
+    write_atomically(path, picture.getvalue())
 
 
 def _machine() -> str:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
@@ -78,5 +78,5 @@ def measured_run(
         data[key] = loaded
     history = History()
     metrics = train(config, run, callbacks=[history], data=loaded)
-    write_whole(history_file, json.dumps(history.epochs, indent=1))
+    write_atomically(history_file, json.dumps(history.epochs, indent=1))
     return metrics, history.epochs

@@ -46,7 +46,7 @@ class Task:
 
     def _run(self, config: "DictConfig") -> Any:
         module = import_module(f"lightning_collab.commands.{self.name}")
-        return getattr(module, f"{self.name}_job")(config)
+        return getattr(module, f"{self.name}_command")(config)
 
 
 def main() -> None:
@@ -115,7 +115,7 @@ def _unknown(word: str) -> str:
     known = [name.replace("_", "-") for name in COMMANDS]
     close = difflib.get_close_matches(word.replace("_", "-"), known, n=1)
     if "=" in word or word.startswith("-"):
-        hint = f"say a command first, such as: {called_as('train')} {word}"
+        hint = f"type a command first, such as: {called_as('train')} {word}"
     elif close:
         hint = f"did you mean {close[0]!r}?"
     else:

@@ -12,7 +12,7 @@ DISK_IS_FULL = ("(os error 28)", "[Errno 28]")
 class LightningCollabError(Exception):
     """Something that the user can put right.
 
-    The message says what was wrong, where, and what to do. The front doors print it without a
+    The message says what was wrong, where, and what to do. The commands print it without a
     traceback and exit with code 1; any other exception is a fault of ours and keeps its traceback.
     """
 

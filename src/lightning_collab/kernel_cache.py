@@ -36,7 +36,7 @@ IN_USE_SECONDS = 24 * 3600
 """A folder that was opened so lately is not removed, however many there are."""
 
 
-# Sums may be reordered and products fused, so that loops over factors use the processor's vectors;
+# Sums may be reordered and products fused, so that loops over factors use the CPU's vectors;
 # infinities and NaN keep their meaning, since a diverging loss must be seen.
 KERNEL: dict[str, Any] = {
     "error_model": "numpy",

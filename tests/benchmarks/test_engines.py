@@ -72,7 +72,7 @@ def test_an_epoch_takes_time(data, run_config, by_dataloader):
 def test_the_steps_of_an_epoch_are_a_part_of_it(data, run_config):
     clock = StepClock()
     seconds = epoch_seconds(run_config(*PER_SAMPLE), data, 3, clock)
-    assert len(clock.seconds) == 3  # one stretch an epoch
+    assert len(clock.seconds) == 3  # one block of steps an epoch
     assert 0 < min(clock.seconds) < seconds < 60
 
 

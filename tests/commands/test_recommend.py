@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from support import CONF
 
-from lightning_collab.commands.recommend import recommend_job
+from lightning_collab.commands.recommend import recommend_command
 from lightning_collab.errors import ConfigError, DataError, NotFoundError
 from lightning_collab.inference.fold_in import read_own_ratings
 
@@ -21,7 +21,7 @@ def job(film_run, tmp_path, monkeypatch):
     def run(*overrides):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("recommend", [f"run={film_run.directory.path}", *overrides])
-        return recommend_job(config)
+        return recommend_command(config)
 
     return run
 
@@ -46,7 +46,7 @@ def test_everybody_goes_into_a_file(job, trained, capsys):
     assert pl.read_csv("all.csv")["item"].equals(expected["item"])
 
 
-def test_one_person_goes_into_a_file(job, trained):
+def test_one_recipient_goes_into_a_file(job, trained):
     job("user=507", "top_k=3", "output=one.csv")
     found, expected = pl.read_csv("one.csv"), trained.recommend(user=507, top_k=3)
     assert found["item"].equals(expected["item"])
@@ -98,8 +98,8 @@ def test_a_file_of_ratings_that_cannot_be_used_says_why(trained, tmp_path, text,
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "say one of user and ratings"),
-        (["user=1", "ratings={1:2}"], "say one of user and ratings"),
+        ([], "give one of user and ratings"),
+        (["user=1", "ratings={1:2}"], "give one of user and ratings"),
         (["user=all"], "user=all needs output"),
         (["user=507", "top_k=0"], "top_k: at least 1"),
         (["user=507", "top_k=46"], "top_k: 46 is not from 1 to 45"),

@@ -15,8 +15,8 @@ from polars.testing import assert_frame_equal
 from support import CONF
 
 import lightning_collab
-from lightning_collab.commands.evaluate import evaluate_job
-from lightning_collab.commands.report import report_job
+from lightning_collab.commands.evaluate import evaluate_command
+from lightning_collab.commands.report import report_command
 from lightning_collab.inspection.predictions import predict_part, reload_data
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.run import train
@@ -81,7 +81,7 @@ def _same(found, expected, tolerance=1e-6):
 
 
 def test_it_is_measured_to_the_same_numbers(name, answers, capsys):
-    evaluate_job(
+    evaluate_command(
         _config("evaluate", f"run={HERE / 'runs' / name}", "ranking=true", "liked=4", "top_k=5")
     )
     numbers = [float(each) for each in re.findall(r"\d+\.\d{3,4}", capsys.readouterr().out)]
@@ -92,7 +92,7 @@ def test_it_is_measured_to_the_same_numbers(name, answers, capsys):
 def test_its_report_shows_its_numbers_and_errors(name, trained, answers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = HERE / "runs" / name
-    report_job(_config("report", f"runs=[{run}]", "map=pca", "output=report.html"))
+    report_command(_config("report", f"runs=[{run}]", "map=pca", "output=report.html"))
     page = Path("report.html").read_text()
     metrics = json.loads((run / "metrics.json").read_text())
     assert f"{metrics['test/rmse']:.4f}" in page

@@ -1,4 +1,4 @@
-"""Whatever is chosen from the menus runs or is refused; whatever is broken is named."""
+"""Whatever is chosen from the groups runs or is refused; whatever is broken is named."""
 
 import copy
 
@@ -14,7 +14,7 @@ from lightning_collab.training.build import build_module
 from lightning_collab.training.trainer import build_bare_trainer
 
 QUIET = ("trainer.limit_train_batches=1", "logger=none")
-MENUS = ("averaging", "features", "model", "optimizer", "scheduler", "callbacks")
+GROUPS = ("averaging", "features", "model", "optimizer", "scheduler", "callbacks")
 KEYS = {
     "data.batch_size": ["1", "7", "64", "full"],
     "training.engine": ["auto", "eager", "fused"],
@@ -33,12 +33,12 @@ KEYS = {
 }
 
 
-def options(menu):
-    return st.sampled_from(sorted(path.stem for path in (CONF / menu).glob("*.yaml")))
+def options(group):
+    return st.sampled_from(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
 
 
 CHOICES = st.tuples(
-    st.fixed_dictionaries({}, optional={menu: options(menu) for menu in MENUS}),
+    st.fixed_dictionaries({}, optional={group: options(group) for group in GROUPS}),
     st.dictionaries(st.sampled_from(sorted(KEYS)), st.integers(0, 3), max_size=5),
 )
 
@@ -46,8 +46,8 @@ CHOICES = st.tuples(
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(chosen=CHOICES)
 def test_any_choice_trains_on_a_batch_or_is_refused(chosen, small_table):
-    menus, keys = chosen
-    typed = [f"{menu}={option}" for menu, option in menus.items()]
+    groups, keys = chosen
+    typed = [f"{group}={option}" for group, option in groups.items()]
     typed += [f"{key}={KEYS[key][place % len(KEYS[key])]}" for key, place in keys.items()]
     plain = composed(*QUIET, *typed)
     try:

@@ -1,4 +1,4 @@
-"""The shipped YAML: a menu in which every key is explained and every dish can be had."""
+"""The shipped YAML: config groups in which each key has a comment and each option can be had."""
 
 import re
 from pathlib import Path

@@ -10,17 +10,17 @@ from lightning_collab.errors import ConfigError
     [
         (
             ("model=embedding_net", "training.engine=fused"),
-            r"training\.engine=fused: .*model=embedding_net; say training\.engine=eager",
+            r"training\.engine=fused: .*model=embedding_net; set training\.engine=eager",
         ),
         (("trainer=ddp_cpu", "training.engine=fused"), r"trainer=ddp_cpu .*training\.engine=eager"),
         (("trainer=gpu", "training.engine=fused"), r"trainer=gpu .*training\.engine=eager"),
         (
             ("trainer.precision=bf16-mixed", "training.engine=fused"),
-            r"trainer\.precision=bf16-mixed; say training\.engine=eager",
+            r"trainer\.precision=bf16-mixed; set training\.engine=eager",
         ),
         (
             ("training.engine=eager", "training.row_updates=lazy"),
-            r"row_updates=lazy .*say training\.engine=fused",
+            r"row_updates=lazy .*set training\.engine=fused",
         ),
         (
             ("model=embedding_net", "training.row_updates=lazy"),

@@ -1,4 +1,4 @@
-"""The menu `features`: blocks by name, changed and deleted from the command line."""
+"""The config group `features`: blocks by name, changed and deleted from the command line."""
 
 import pytest
 from support import composed
@@ -47,7 +47,7 @@ def test_a_block_is_changed_and_deleted_by_its_name(run_config):
                 "optimizer.momentum=0",
                 "optimizer.decay=per_row",
             ],
-            r"training.sgd_threads=2: .*say features=none$",
+            r"training.sgd_threads=2: .*set features=none$",
         ),
         (["features=history", "training.engine=compiled"], "scipy.*training.engine=fused or auto"),
     ],

@@ -47,7 +47,7 @@ def copy(film_run, tmp_path):
 def test_a_run_without_a_history_can_still_be_asked(copy):
     (copy / "history.parquet").unlink()
     run = lightning_collab.load(copy)
-    with pytest.raises(CheckpointError, match=r"Train it again, or say seen=none"):
+    with pytest.raises(CheckpointError, match=r"Train it again, or set seen=none"):
         run.recommend(user=500)
     assert len(run.recommend(user=500, seen="none", top_k=3)) == 3
     assert len(run.predict([500], [11])) == 1

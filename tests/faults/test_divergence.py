@@ -13,7 +13,7 @@ from lightning_collab.training.run import train
 
 
 class AtStep(pl.Callback):
-    """Does something to the model after one optimiser step."""
+    """Does something to the model after one optimizer step."""
 
     def __init__(self, step, change):
         self.step = step

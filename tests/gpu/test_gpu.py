@@ -1,4 +1,4 @@
-"""What needs a graphics processor: the runs of the processor there, with the same numbers.
+"""What needs a GPU: the runs of the processor there, with the same numbers.
 
 They skip themselves where torch sees no CUDA device; `pytest -m gpu` runs these alone. The figures
 that they see are properties of `--junitxml`.
@@ -102,7 +102,7 @@ def train(script, metrics):
 
 
 def weights(run):
-    """What a run ends with, on the processor."""
+    """What a run ends with, on the CPU."""
     path = run / "checkpoints/last.ckpt"
     return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
 

@@ -9,7 +9,7 @@ from model_runs import MODELS
 from safetensors import safe_open
 from support import CONF
 
-from lightning_collab.commands.export import export_job
+from lightning_collab.commands.export import export_command
 from lightning_collab.data.features import TimeEffect
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.inference.export import onnx_file
@@ -146,20 +146,24 @@ def test_tables_that_onnx_cannot_hold_are_refused(trained, monkeypatch):
     for package in ("onnx", "onnxruntime", "onnxscript"):
         monkeypatch.setitem(sys.modules, package, sys)
     monkeypatch.setattr(onnx_file, "MOST_BYTES", 100)
-    with pytest.raises(ExportError, match="say format=safetensors"):
+    with pytest.raises(ExportError, match="set format=safetensors"):
         onnx_bytes(trained)
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
-    [(["run=x"], "format: say which"), (["run=x", "format=pickle"], "format"), ([], "run: say")],
+    [
+        (["run=x"], "format: set format"),
+        (["run=x", "format=pickle"], "format"),
+        ([], "run: set run="),
+    ],
 )
 def test_what_is_asked_must_make_sense(overrides, message):
     with (
         initialize_config_dir(str(CONF), version_base="1.3"),
         pytest.raises(ConfigError, match=message),
     ):
-        export_job(compose("export", overrides))
+        export_command(compose("export", overrides))
 
 
 def test_the_default_place_is_in_the_run(trained, film_run, tmp_path, capsys, monkeypatch):
@@ -171,6 +175,6 @@ def test_the_default_place_is_in_the_run(trained, film_run, tmp_path, capsys, mo
     )
     with initialize_config_dir(str(CONF), version_base="1.3"):
         overrides = [f"run={film_run.directory.path}", "format=safetensors"]
-        written = export_job(compose("export", overrides))
+        written = export_command(compose("export", overrides))
     assert written[0].read_text() == str(film_run.directory.path / "export_safetensors")
     assert "model" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from lightning_collab.inference.fold_in import TrainedUsers
 
 
 def solved(run, items, ratings, variance):
-    rows = run.trained_users.rows_of_person(
+    rows = run.trained_users.rows_of_user(
         run.item_scores, torch.tensor(items), torch.tensor(ratings), variance
     )
     return torch.cat(list(rows.values()), dim=1)[0].double().numpy()

@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from support import CONF
 
-from lightning_collab.commands.predict import predict_job
+from lightning_collab.commands.predict import predict_command
 from lightning_collab.errors import ConfigError, DataError, StorageError
 from lightning_collab.inference import pairs_file
 from lightning_collab.inference.pairs_file import PairsFile
@@ -169,18 +169,18 @@ def test_a_folder_that_cannot_be_written_is_named(trained, pairs, tmp_path):
 
 def job(film_run, *overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return predict_job(compose("predict", [f"run={film_run.directory.path}", *overrides]))
+        return predict_command(compose("predict", [f"run={film_run.directory.path}", *overrides]))
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["output=b.csv"], "input: say which"),
-        (["input=a.csv"], "output: say where to"),
+        (["output=b.csv"], "input: set input="),
+        (["input=a.csv"], "output: set output="),
         (["input=a.csv", "output=b.xlsx"], r"must end with \.csv or \.parquet"),
         (["input=a.csv", "output=a.csv"], "the input itself"),
         (["input=a.csv", "output=./x/../a.csv"], "the input itself"),
-        (["input=a.csv", "output=there.csv"], "say overwrite=true"),
+        (["input=a.csv", "output=there.csv"], "set overwrite=true"),
         (["input=a.csv", "output=none/b.csv"], "no folder none"),
         (["input=a.csv", "output=folder.csv"], "is a folder"),
         (["input=a.csv", "output=b.csv", "threads=0"], "threads"),

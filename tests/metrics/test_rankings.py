@@ -12,7 +12,7 @@ from lightning_collab.errors import DataError
 from lightning_collab.metrics import rankings
 from lightning_collab.metrics.rankings import rank_catalogue, ranking_of_part
 from lightning_collab.models import build_model
-from lightning_collab.models.embedding_table import RatingFacts
+from lightning_collab.models.embedding_table import DatasetStatistics
 
 
 class MadeUpScores:
@@ -86,8 +86,10 @@ def measured(run_config, small_table):
         config = run_config("split.test=0.3", *overrides)
         data = RatingDataModule(small_table, config.data, config.split, config.seed)
         torch.manual_seed(0)
-        facts = RatingFacts(len(data.user_vocabulary), len(data.item_vocabulary), (1.0, 5.0), 3.0)
-        model = build_model(run_config("model.init_range=1", *overrides).model, facts).eval()
+        statistics = DatasetStatistics(
+            len(data.user_vocabulary), len(data.item_vocabulary), (1.0, 5.0), 3.0
+        )
+        model = build_model(run_config("model.init_range=1", *overrides).model, statistics).eval()
         return model, data, lambda **k: ranking_of_part(model, data, "test", **options, **k)
 
     return of

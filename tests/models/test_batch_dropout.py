@@ -6,8 +6,8 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.embedding_net import BatchDropout
 
 
-def batch(**facts):
-    return RatingBatch(torch.empty(0), torch.empty(0), torch.empty(0), **facts)
+def batch(**statistics):
+    return RatingBatch(torch.empty(0), torch.empty(0), torch.empty(0), **statistics)
 
 
 @given(st.floats(0.05, 0.9), st.integers(0, 2**62))

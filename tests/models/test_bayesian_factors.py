@@ -4,7 +4,7 @@ import torch
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import TimeEffect
-from lightning_collab.models import RatingFacts, build_model
+from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.models.bayesian_factors import Sample
 
 USERS, ITEMS, FACTORS = 5, 4, 2
@@ -21,8 +21,10 @@ def effects():
 
 def built(run_config, *overrides, time=True):
     config = run_config("model=bayesian_factors", f"model.factors={FACTORS}", *overrides)
-    facts = RatingFacts(USERS, ITEMS, (1.0, 5.0), 3.5, time_effects=effects() if time else ())
-    return build_model(config.model, facts)
+    statistics = DatasetStatistics(
+        USERS, ITEMS, (1.0, 5.0), 3.5, time_effects=effects() if time else ()
+    )
+    return build_model(config.model, statistics)
 
 
 def sample(seed, pairs=5):
@@ -157,7 +159,7 @@ def test_every_parameter_is_in_exactly_one_group(run_config):
 
 
 def test_other_models_have_no_deviation(run_config):
-    model = build_model(run_config().model, RatingFacts(USERS, ITEMS, (1.0, 5.0), 3.5)).eval()
+    model = build_model(run_config().model, DatasetStatistics(USERS, ITEMS, (1.0, 5.0), 3.5)).eval()
     predicted, deviation = model.predict_with_deviation(BATCH)
     assert deviation is None
     assert torch.equal(predicted, model(BATCH))

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models import EmbeddingNet, RatingFacts
+from lightning_collab.models import DatasetStatistics, EmbeddingNet
 
 
 def net(run_config, *overrides):
     torch.manual_seed(0)
     config = run_config("model=embedding_net", "model.factors=2", "model.hidden=3", *overrides)
-    return EmbeddingNet(config.model, RatingFacts(3, 3, (1.0, 5.0), 3.0))
+    return EmbeddingNet(config.model, DatasetStatistics(3, 3, (1.0, 5.0), 3.0))
 
 
 def pair():

@@ -60,7 +60,7 @@ def test_few_rows_are_chosen_and_many_are_not():
 
 
 def test_other_devices_map_by_torch_alone_to_the_same():
-    """The way of a GPU, here on the processor: no scipy in it."""
+    """The way of a GPU, here on the CPU: no scipy in it."""
     features, _ = rows_of()
     ids = torch.tensor([1, 3, 3, 6, 0])
     table = torch.randn(8, 4, requires_grad=True)

@@ -10,8 +10,8 @@ from scipy.sparse import csr_array
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock, TimeEffect
-from lightning_collab.models import RatingFacts, build_model
-from lightning_collab.models.feature_rows import saved_features
+from lightning_collab.models import DatasetStatistics, build_model
+from lightning_collab.models.feature_rows import features_from_buffers
 
 NETWORKS = ("embedding_dot_bias", "embedding_net")
 USERS, ITEMS = 4, 5
@@ -23,7 +23,7 @@ def block_of(dense, name="history"):
 
 
 def facts_of(**features):
-    return RatingFacts(USERS, ITEMS, (1.0, 5.0), 3.0, **features)
+    return DatasetStatistics(USERS, ITEMS, (1.0, 5.0), 3.0, **features)
 
 
 def all_features():
@@ -157,9 +157,11 @@ def test_a_checkpoint_alone_rebuilds_the_model(name, run_config):
     model = built(run_config, f"model={name}").eval()
     model.fill_unknown_rows()
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    saved = saved_features(state)
-    facts = facts_of(user_features=saved.users, item_features=saved.items, time_effects=saved.time)
-    again = build_model(run_config(f"model={name}").model, facts).eval()
+    saved = features_from_buffers(state)
+    statistics = facts_of(
+        user_features=saved.users, item_features=saved.items, time_effects=saved.time
+    )
+    again = build_model(run_config(f"model={name}").model, statistics).eval()
     again.load_state_dict(state)
     batch = batch_of([1, 2, 3, 0], [4, 3, 0, 1], [5, 6, 7, 5])
     assert torch.equal(again(batch), model(batch))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models import RatingFacts, build_model
+from lightning_collab.models import DatasetStatistics, build_model
 
 MODELS = ("embedding_dot_bias", "embedding_net", "matrix_product", "least_squares_factors")
 NETWORKS = MODELS[:2]
@@ -19,7 +19,7 @@ def model(request, run_config):
 
 def built(config, mean_rating=3.5):
     torch.manual_seed(0)
-    return build_model(config.model, RatingFacts(5, 7, (1.0, 5.0), mean_rating))
+    return build_model(config.model, DatasetStatistics(5, 7, (1.0, 5.0), mean_rating))
 
 
 def batch_of(users, items, **more):

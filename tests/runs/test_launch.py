@@ -86,7 +86,7 @@ def test_the_script_for_slurm_asks_for_what_is_understood():
     script = (REPOSITORY / "docs/examples/train.sbatch").read_text()
     settings = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", script, re.MULTILINE))
     nodes, each = int(settings["nodes"]), int(settings["ntasks-per-node"])
-    assert settings["gpus-per-node"] == str(each), "a rank for each graphics processor"
+    assert settings["gpus-per-node"] == str(each), "a rank for each GPU"
     variables = {
         **SLURM,
         "SLURM_JOB_NAME": settings["job-name"],

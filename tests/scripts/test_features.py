@@ -1,4 +1,4 @@
-"""Features, ranking and averages through the front doors, in fresh processes."""
+"""Features, ranking and averages through the commands, in fresh processes."""
 
 import json
 

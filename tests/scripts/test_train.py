@@ -1,4 +1,4 @@
-"""The front doors as a person uses them: in a fresh process."""
+"""The commands as a person uses them: in a fresh process."""
 
 import json
 import os
@@ -123,7 +123,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(ok, tmp_path):
         (["+model.factor=3"], "model.factor: unknown key; did you mean 'factors'"),
         (["model=nonsense"], "embedding_dot_bias"),
         (["split.val=0", "callbacks.monitor=val/rmse"], "callbacks.monitor"),
-        (["trainer=gpu"], "no graphics processor"),
+        (["trainer=gpu"], "no GPU"),
         (["resume=nowhere"], "nowhere: not a run directory"),
         (["hydra.run.dir=/proc/none/run"], "cannot write the run directory"),
     ],
@@ -131,7 +131,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(ok, tmp_path):
 )
 def test_bad_input_ends_with_a_message_and_leaves_nothing(run_script, arguments, message, tmp_path):
     if arguments == ["trainer=gpu"] and torch.cuda.is_available():
-        pytest.skip("this machine has a graphics processor")
+        pytest.skip("this machine has a GPU")
     done = run_script("train.py", *arguments)
     assert done.returncode != 0
     assert message in done.stderr + done.stdout

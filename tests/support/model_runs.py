@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 import lightning_collab
 from lightning_collab.config.model import Model
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models import BayesianFactors, RatingFacts, build_model
+from lightning_collab.models import BayesianFactors, DatasetStatistics, build_model
 
 MODELS = {
     "embedding_dot_bias": ("model=embedding_dot_bias", "model.factors=4"),
@@ -32,15 +32,15 @@ def trained(film_run):
 def run_of(trained, run_config):
     """The same users, items and ratings with another model, whose weights are drawn at random."""
 
-    def made(name, **facts):
+    def made(name, **statistics):
         config = run_config(*MODELS[name]).model_dump(mode="json")["model"]
         torch.manual_seed(3)
-        known = RatingFacts(
+        known = DatasetStatistics(
             user_rows=len(trained.user_vocabulary),
             item_rows=len(trained.item_vocabulary),
             rating_range=trained.rating_range,
             mean_rating=3.4,
-            **facts,
+            **statistics,
         )
         model = build_model(TypeAdapter(Model).validate_python(config), known)
         with torch.no_grad():

@@ -77,7 +77,7 @@ class Losses(pl.callbacks.Checkpoint):
 def trained(
     config: RunConfig, table: RatingTable, directory: Path, resume: bool = False
 ) -> dict[str, Any]:
-    """Losses, metrics, and the weights and the optimiser's state that a run ends with.
+    """Losses, metrics, and the weights and the optimizer's state that a run ends with.
 
     Arrays, since torch would share its tensors with a process that is soon gone.
     """

@@ -11,8 +11,8 @@ from scipy.sparse import random_array
 from lightning_collab.config import RunConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock, TimeEffect
-from lightning_collab.models import RatingFacts, build_model
-from lightning_collab.training.fused.fused_optimizer import FusedSteps, Stretch
+from lightning_collab.models import DatasetStatistics, build_model
+from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
 from lightning_collab.training.modules.gradient_module import GradientModule
 from lightning_collab.training.optimizers import parameter_groups
 
@@ -39,7 +39,7 @@ def made_up_ratings(count: int, seed: int = 0) -> RatingBatch:
 
 
 def made_up_features(*kinds: str) -> dict:
-    """What `RatingFacts` has beside ids; some rows have no feature, some features no row."""
+    """What `DatasetStatistics` has beside ids; some rows have no feature, some features no row."""
     known = made_up_ratings(60, seed=9)
     users, items, day = known.users.numpy(), known.items.numpy(), known.day.numpy()
     made = {
@@ -65,9 +65,11 @@ def block_of(name: str, rows: int, width: int) -> FeatureBlock:
 
 def module_of(config: RunConfig, steps: int, kind: torch.dtype, features: dict) -> GradientModule:
     torch.manual_seed(config.seed)
-    facts = RatingFacts(USERS, ITEMS, rating_range=(1.0, 5.0), mean_rating=3.2, **features)
+    statistics = DatasetStatistics(
+        USERS, ITEMS, rating_range=(1.0, 5.0), mean_rating=3.2, **features
+    )
     module = GradientModule(
-        build_model(config.model, facts),
+        build_model(config.model, statistics),
         config,
         rating_range=(1.0, 5.0),
         vocabularies={},
@@ -105,7 +107,7 @@ def by_autograd(config, ratings, size, kind, state=None, first=0, features=None)
 
 
 def by_kernels(
-    config, ratings, size, kind, state=None, first=0, features=None, stretches=1, lazy=False
+    config, ratings, size, kind, state=None, first=0, features=None, step_blocks=1, lazy=False
 ) -> Epoch:
     steps = -(-len(ratings.ratings) // size)
     module = module_of(config, steps, kind, features or {})
@@ -115,14 +117,14 @@ def by_kernels(
     if state is not None:
         take(state, module, optimizer)
     losses = []
-    per_stretch = -(-steps // stretches)
+    per_stretch = -(-steps // step_blocks)
     for start in range(0, steps, per_stretch):
         mine = slice(start * size, (start + per_stretch) * size)
         count = min(per_stretch, steps - start)
         factors = np.array([module.schedule(first + start + k) for k in range(count)])
         users, items, values, day = (each[mine] for each in ratings[:4])
-        stretch = Stretch(users, items, values.to(kind), size, factors, day=day)
-        optimizer.step(closure=lambda stretch=stretch: stretch)
+        step_block = StepBlock(users, items, values.to(kind), size, factors, day=day)
+        optimizer.step(closure=lambda step_block=step_block: step_block)
         assert optimizer.losses.taken == count
         losses.extend(optimizer.losses.squared_errors)
     return Epoch(module.model.state_dict(), optimizer.state_dict(), np.array(losses))
@@ -135,7 +137,7 @@ def take(state: Epoch, module: GradientModule, optimizer: torch.optim.Optimizer)
 
 
 def difference(one: Epoch, two: Epoch) -> float:
-    """The largest of any weight and of anything that the optimiser remembers."""
+    """The largest of any weight and of anything that the optimizer remembers."""
     apart = [(one.weights[name] - two.weights[name]).abs().max() for name in one.weights]
     assert one.optimizer["state"].keys() == two.optimizer["state"].keys()
     for place, state in one.optimizer["state"].items():

@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.models import RatingFacts, build_model
+from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.training.optimizers import parameter_groups
 
 
 def model_of(config):
-    return build_model(config.model, RatingFacts(3, 3, (1.0, 5.0), 3.0))
+    return build_model(config.model, DatasetStatistics(3, 3, (1.0, 5.0), 3.0))
 
 
 def test_each_group_has_its_own_rate_and_decay(run_config):

@@ -156,10 +156,10 @@ def test_sparse_gradients_are_those_of_dense_ones(small_table, run_config, tmp_p
         (("trainer=ddp_cpu", "data.batch_size=1"), r"data\.batch_size=1 is less than one rating"),
         (
             ("trainer.devices=2",),
-            r"trainer\.devices=2: trainer=cpu is one process; say trainer=ddp_",
+            r"trainer\.devices=2: trainer=cpu is one process; set trainer=ddp_",
         ),
         (("trainer=ddp_cpu", "trainer.process_group_backend=nccl"), r"nccl is for graphics"),
-        (("trainer.precision=16-mixed",), r"16-mixed is for graphics processors"),
+        (("trainer.precision=16-mixed",), r"16-mixed is for GPUs"),
         (("model.sharding=row",), r"trainer=cpu is one process"),
         (("trainer=ddp_cpu", "model.sharding=row", "trainer.precision=64-true"), "32-true or"),
         (("trainer=ddp_cpu", "model.sharding=row", "trainer.gradient_clip_val=1"), "clip_val"),

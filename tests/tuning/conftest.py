@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from support import CONF
 
 from lightning_collab.tuning.composition import Composer
-from lightning_collab.tuning.storage import StorageAddress, StudyStorageError
+from lightning_collab.tuning.storage import StorageURL, StudyStorageError
 from lightning_collab.tuning.sweep import register_resolvers
 
 
@@ -114,7 +114,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
-            StorageAddress.parse(url, Path()).open()
+            StorageURL.parse(url, Path()).open()
             return
         except StudyStorageError:
             if time.monotonic() > deadline or server.poll() is not None:

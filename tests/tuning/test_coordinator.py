@@ -17,14 +17,14 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from lightning_collab.tuning.coordinator import Coordinator, StudyFailedError, Wait
-from lightning_collab.tuning.heartbeat import Watch, Worker
-from lightning_collab.tuning.storage import StorageAddress
+from lightning_collab.tuning.heartbeat import StaleTrialDetector, Worker
+from lightning_collab.tuning.storage import StorageURL
 from lightning_collab.tuning.trials import (
     ERROR,
+    HEARTBEAT,
     INTERRUPTED,
     RETRIED_BY,
     RETRY_OF,
-    SIGN,
     Progress,
     ended_by_itself,
 )
@@ -33,7 +33,7 @@ SPACE = {"x": FloatDistribution(0, 1)}
 
 
 def coordinator(url, n_trials, run="run", stale_after=60.0, max_failures=3):
-    address = StorageAddress(url)
+    address = StorageURL(url)
     storage = address.open()
     study = optuna.load_study(study_name="study", storage=storage)
     return Coordinator(
@@ -45,13 +45,13 @@ def coordinator(url, n_trials, run="run", stale_after=60.0, max_failures=3):
         n_trials=n_trials,
         max_failures=max_failures,
         run=run,
-        watch=Watch(stale_after),
+        detector=StaleTrialDetector(stale_after),
     )
 
 
 @pytest.fixture(params=["journal", "sqlite"])
 def url(request, tmp_path):
-    address = StorageAddress.parse(
+    address = StorageURL.parse(
         None if request.param == "journal" else f"sqlite:///{tmp_path}/study.db", tmp_path
     )
     optuna.create_study(study_name="study", storage=address.open())
@@ -59,7 +59,7 @@ def url(request, tmp_path):
 
 
 def trials_of(url):
-    storage = StorageAddress(url).open()
+    storage = StorageURL(url).open()
     return optuna.load_study(study_name="study", storage=storage).get_trials()
 
 
@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed_leaves_a_trial_that_is_tried_again(url):
 def test_a_kill_in_the_midst_of_recovery_is_made_good(url):
     first = coordinator(url, 2)
     trial = first.claim()
-    trial.set_user_attr(SIGN, replace(Worker.this(), started=0.0).signed())
+    trial.set_user_attr(HEARTBEAT, replace(Worker.this(), started=0.0).signed())
     # As if another had enqueued the retry and then died.
     first.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
     retried = first.claim()
@@ -157,11 +157,11 @@ def test_the_last_worker_waits_for_what_others_still_run(url):
 def test_a_trial_of_another_machine_is_left_alone_until_it_is_silent(url):
     one = coordinator(url, 1, stale_after=0.2)
     trial = one.claim()
-    trial.set_user_attr(SIGN, replace(Worker.this(), machine="elsewhere", pid=1).signed())
+    trial.set_user_attr(HEARTBEAT, replace(Worker.this(), machine="elsewhere", pid=1).signed())
     two = coordinator(url, 1, stale_after=0.2)
     assert isinstance(two.claim(), Wait)
     time.sleep(0.1)
-    trial.set_user_attr(SIGN, replace(Worker.this(), machine="elsewhere", pid=1).signed())
+    trial.set_user_attr(HEARTBEAT, replace(Worker.this(), machine="elsewhere", pid=1).signed())
     assert isinstance(two.claim(), Wait)
     time.sleep(0.1)
     assert isinstance(two.claim(), Wait)

@@ -6,18 +6,18 @@ import time
 from dataclasses import replace
 
 from lightning_collab.tuning import heartbeat
-from lightning_collab.tuning.heartbeat import SignOfLife, Watch, Worker
+from lightning_collab.tuning.heartbeat import SignOfLife, StaleTrialDetector, Worker
 
 
 def test_a_process_that_runs_here_is_alive_however_old_its_sign():
     sign = Worker.this().signed() | {"renewed": 0.0}
-    assert not Watch(stale_after=0.0).is_stale(1, sign)
+    assert not StaleTrialDetector(stale_after=0.0).is_stale(1, sign)
 
 
 def test_a_process_that_has_ended_here_is_dead_at_once():
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     sign = replace(Worker.this(), pid=process.pid, started=heartbeat._started(process.pid)).signed()
-    watch = Watch(stale_after=1000.0)
+    watch = StaleTrialDetector(stale_after=1000.0)
     assert not watch.is_stale(1, sign)
     process.kill()
     # Not yet waited for: a zombie is dead too.
@@ -31,11 +31,11 @@ def test_a_process_that_has_ended_here_is_dead_at_once():
 
 def test_a_later_process_with_the_same_id_is_another():
     sign = replace(Worker.this(), started=Worker.this().started - 100).signed()
-    assert Watch(stale_after=1000.0).is_stale(1, sign)
+    assert StaleTrialDetector(stale_after=1000.0).is_stale(1, sign)
 
 
 def test_a_trial_that_nobody_signed_is_dead():
-    assert Watch(stale_after=1000.0).is_stale(1, None)
+    assert StaleTrialDetector(stale_after=1000.0).is_stale(1, None)
 
 
 def test_another_machine_is_judged_by_our_clock_alone(monkeypatch):
@@ -43,7 +43,7 @@ def test_another_machine_is_judged_by_our_clock_alone(monkeypatch):
     monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now)
     # A clock years ahead, on a machine where our pid means nothing.
     sign = replace(Worker.this(), machine="elsewhere", pid=1).signed() | {"renewed": 9e12}
-    watch = Watch(stale_after=60.0)
+    watch = StaleTrialDetector(stale_after=60.0)
     assert not watch.is_stale(1, sign)
     now = 159.0
     assert not watch.is_stale(1, sign)

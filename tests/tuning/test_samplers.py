@@ -62,7 +62,7 @@ def test_a_grid_visits_every_point_once(config_loader):
 
 
 @pytest.mark.parametrize("name", PRUNERS)
-def test_each_pruner_of_the_menu_can_be_made(name):
+def test_each_pruner_of_the_group_can_be_made(name):
     pruner = build_pruner(node("pruner", name))
     assert isinstance(pruner, optuna.pruners.BasePruner)
 

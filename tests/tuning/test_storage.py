@@ -6,17 +6,17 @@ import threading
 import pytest
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.storage import StorageAddress, StudyStorageError, hidden
+from lightning_collab.tuning.storage import StorageURL, StudyStorageError, hidden
 
 
 def test_the_default_is_a_journal_in_the_sweep(tmp_path):
-    address = StorageAddress.parse(None, tmp_path)
+    address = StorageURL.parse(None, tmp_path)
     assert address.file == tmp_path / "study.log"
     assert address.open().get_all_studies() == []
 
 
 def test_sqlite_files_are_opened_in_folders_that_are_made(tmp_path):
-    address = StorageAddress.parse(f"sqlite:///{tmp_path}/new/study.db", tmp_path)
+    address = StorageURL.parse(f"sqlite:///{tmp_path}/new/study.db", tmp_path)
     assert address.open().get_all_studies() == []
     assert address.file == tmp_path / "new" / "study.db"
     assert address.file.is_file()
@@ -33,12 +33,12 @@ def test_sqlite_files_are_opened_in_folders_that_are_made(tmp_path):
 )
 def test_storages_that_cannot_be_shared_are_refused(text, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        StorageAddress.parse(text, tmp_path)
+        StorageURL.parse(text, tmp_path)
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
     pytest.importorskip("psycopg")
-    address = StorageAddress.parse("postgresql://me:s3cret@127.0.0.1:1/db", tmp_path)
+    address = StorageURL.parse("postgresql://me:s3cret@127.0.0.1:1/db", tmp_path)
     with pytest.raises(StudyStorageError, match=r"127\.0\.0\.1") as raised:
         address.open()
     assert "s3cret" not in str(raised.value)
@@ -48,7 +48,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "study.db").write_text("no database" * 100)
     with pytest.raises(StudyStorageError, match="cannot be used"):
-        StorageAddress.parse(f"sqlite:///{tmp_path}/study.db", tmp_path).open()
+        StorageURL.parse(f"sqlite:///{tmp_path}/study.db", tmp_path).open()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_passwords_are_hidden(url, shown):
 
 
 def test_several_may_open_a_new_database_at_once(tmp_path):
-    address = StorageAddress.parse(f"sqlite:///{tmp_path}/study.db", tmp_path)
+    address = StorageURL.parse(f"sqlite:///{tmp_path}/study.db", tmp_path)
     context = multiprocessing.get_context("fork")
     begin = context.Barrier(4)
 
@@ -82,7 +82,7 @@ def test_several_may_open_a_new_database_at_once(tmp_path):
 
 @pytest.mark.parametrize("kind", ["{0}/study.log", "sqlite:///{0}/study.db"])
 def test_one_holds_the_lock_at_a_time(kind, tmp_path):
-    address = StorageAddress.parse(kind.format(tmp_path), tmp_path)
+    address = StorageURL.parse(kind.format(tmp_path), tmp_path)
     inside = most = 0
     counted = threading.Lock()
 

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from support import REPOSITORY, composed
 
 from lightning_collab.tuning.report import write_study_report
-from lightning_collab.tuning.storage import StorageAddress
+from lightning_collab.tuning.storage import StorageURL
 from lightning_collab.tuning.trials import INTERRUPTED, RETRIED_BY, RETRY_OF, Progress
 
 SMALL = (
@@ -40,7 +40,7 @@ NO_WINNER = "hydra.sweeper.retrain_winner=false"
 
 
 def trials_in(tmp_path: Path, address: str | None = None):
-    url = StorageAddress.parse(address, tmp_path / "sweep")
+    url = StorageURL.parse(address, tmp_path / "sweep")
     [study] = optuna.get_all_study_names(storage=url.open())
     return optuna.load_study(study_name=study, storage=url.open()).get_trials()
 
@@ -99,7 +99,7 @@ def test_a_study_prunes_ends_with_a_winner_and_can_be_reported_again(run_script,
     assert [row["state"] for row in rows] == [trial.state.name for trial in trials]
     assert yaml.safe_load((sweep / "best.yaml").read_text())["trainer"]["max_epochs"] == 5
     page = (sweep / "report.html").read_text()
-    for words in ("Optimisation history", "Importance", "Parallel", "Slices", "epochs not trained"):
+    for words in ("Optimization history", "Importance", "Parallel", "Slices", "epochs not trained"):
         assert words in page
     for name in ("history", "importance", "parallel", "slices", "learning_curves"):
         assert (sweep / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -219,7 +219,7 @@ def test_two_processes_share_one_study(kind, tmp_path, request):
     assert len(list(csv.DictReader((sweep / "trials.csv").open()))) == len(trials)
     # And the page can be made again without the storage; a password is nowhere.
     (tmp_path / "study.db").unlink(missing_ok=True)
-    assert "Optimisation history" in write_study_report(sweep).read_text()
+    assert "Optimization history" in write_study_report(sweep).read_text()
     for path in tmp_path.glob("sweep?/**/*"):
         if path.suffix in {".yaml", ".json", ".html", ".log", ".csv"}:
             text = path.read_text(errors="replace")

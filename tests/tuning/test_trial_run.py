@@ -14,9 +14,9 @@ from lightning_collab.training.run import train
 from lightning_collab.tuning.trial_run import (
     PreparedData,
     PruneTrial,
-    needs_own_process,
+    needs_subprocess,
     report_to,
-    run_here,
+    run_in_process,
     trial_config,
     write_outcome,
 )
@@ -46,7 +46,7 @@ def config(run_config):
 
 def run(config, tmp_path, table, report, objective="val/rmse", parent=None):
     callback = PruneTrial(report, objective, config.trainer.max_epochs, parent)
-    return run_here(config, tmp_path / "trial", callback, SmallData(table))
+    return run_in_process(config, tmp_path / "trial", callback, SmallData(table))
 
 
 def test_a_whole_trial_reports_each_epoch_and_ends_with_validation_alone(
@@ -143,12 +143,12 @@ def test_data_is_loaded_once_a_process(run_config, monkeypatch, small_table):
     ],
 )
 def test_several_ranks_need_a_process_of_their_own(overrides, apart, run_config):
-    assert needs_own_process(run_config(*overrides)) is apart
+    assert needs_subprocess(run_config(*overrides)) is apart
 
 
 def test_several_machines_are_refused(run_config):
     with pytest.raises(ConfigError, match=r"trainer\.num_nodes=2"):
-        needs_own_process(run_config("trainer=ddp_cpu", "trainer.num_nodes=2"))
+        needs_subprocess(run_config("trainer=ddp_cpu", "trainer.num_nodes=2"))
 
 
 @pytest.mark.parametrize("model", ["embedding_dot_bias", "least_squares_factors"])
@@ -159,5 +159,5 @@ def test_a_trial_trains_as_a_run_of_its_own_does(model, run_config, tmp_path):
     (tmp_path / "run").mkdir()
     alone = train(config, RunDirectory(tmp_path / "run"))
     callback = PruneTrial(lambda epochs, value: False, "val/rmse", 2)
-    outcome = run_here(config, tmp_path / "trial", callback, PreparedData())
+    outcome = run_in_process(config, tmp_path / "trial", callback, PreparedData())
     assert outcome.metrics["val/rmse"] == alone["val/rmse"]

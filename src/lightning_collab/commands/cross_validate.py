@@ -19,7 +19,7 @@ from lightning_collab.config.cross_validation import (
 )
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.training.console import run_log
 from lightning_collab.training.cross_validation import FoldRun, plan, run_fold
 from lightning_collab.training.cross_validation_summary import (
@@ -31,7 +31,7 @@ from lightning_collab.training.cross_validation_summary import (
 RESULT = "cross_validation.json"
 
 
-def cross_validate_job(config: DictConfig) -> None:
+def cross_validate_command(config: DictConfig) -> None:
     """Run the folds that are asked for; sum up once all folds are there.
 
     Args:
@@ -98,7 +98,7 @@ def _run(runs: list[FoldRun], chosen: list[int | str]) -> None:
 
 def _sum_up(runs: list[FoldRun], directory: Path, typed: list[str]) -> None:
     summary = {"overrides": typed, **summarised(runs)}
-    write_whole(directory / RESULT, json.dumps(summary, indent=2) + "\n")
+    write_atomically(directory / RESULT, json.dumps(summary, indent=2) + "\n")
     console = Console()
     console.print(fold_table(summary))
     for table in comparison_tables(summary):

@@ -17,7 +17,7 @@ from lightning_collab.training.console import metrics_table, run_log
 from lightning_collab.training.evaluation import Snapshot, evaluate_checkpoint, snapshot_ensemble
 
 
-def evaluate_job(config: DictConfig) -> None:
+def evaluate_command(config: DictConfig) -> None:
     """Print the numbers of a checkpoint of a run.
 
     Args:

@@ -12,7 +12,7 @@ from lightning_collab.inference.export.export_run import export_run
 from lightning_collab.inference.trained_run import load
 
 
-def export_job(config: DictConfig) -> list[Path]:
+def export_command(config: DictConfig) -> list[Path]:
     """Export the run that the config names, and say what was written.
 
     Args:

@@ -16,7 +16,7 @@ from lightning_collab.training.console import run_log
 from lightning_collab.training.lr_range_test import LRRangeTest, run_lr_range_test, write_range_test
 
 
-def find_lr_job(config: DictConfig) -> None:
+def find_lr_command(config: DictConfig) -> None:
     """Run the test, keep its curve and print what it suggests.
 
     Args:

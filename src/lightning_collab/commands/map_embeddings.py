@@ -20,11 +20,11 @@ from lightning_collab.inspection.figures import save_png
 from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import GenreOverlap
 from lightning_collab.inspection.pages import EXTREMES_NOTE, page_ends, render
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.plain_text import terminal_text
 
 
-def map_embeddings_job(config: DictConfig) -> tuple[Path, Path]:
+def map_embeddings_command(config: DictConfig) -> tuple[Path, Path]:
     """Draw the map that the config asks for, and print who is at its ends.
 
     Args:
@@ -57,7 +57,7 @@ def map_embeddings_job(config: DictConfig) -> tuple[Path, Path]:
         picture, page = folder / f"{name}.png", folder / f"{name}.html"
         try:
             save_png(map_picture(drawn, labels=asked.labels), picture)
-            write_whole(page, _page(run, drawn, ends))
+            write_atomically(page, _page(run, drawn, ends))
         except OSError as error:
             raise InspectionError(f"cannot write into {folder}: {error}") from error
     for each in ends:

@@ -56,7 +56,7 @@ def row_progress(what: str, total: int, rows: str) -> Iterator[Callable[[int], N
         yield lambda done: progress.advance(task, done)
 
 
-def predict_job(config: DictConfig) -> Predicted:
+def predict_command(config: DictConfig) -> Predicted:
     """Predict the pairs that the config names, and say what became of them.
 
     Args:

@@ -1,4 +1,4 @@
-"""The command recommend: the best items for a user, for all users or for a new person."""
+"""The command recommend: the best items for a user, for all users or for a fold-in user."""
 
 import os
 import time
@@ -26,14 +26,14 @@ from lightning_collab.runs.plain_text import terminal_text
 from lightning_collab.training.console import run_log
 
 
-def recommend_job(config: DictConfig) -> pl.DataFrame | None:
+def recommend_command(config: DictConfig) -> pl.DataFrame | None:
     """Recommend as the config asks, and print or write it.
 
     Args:
         config: of conf/recommend.yaml.
 
     Returns:
-        The recommendations of one person; None where they are of all users.
+        The recommendations of one user; None where they are of all users.
 
     Raises:
         ConfigError: not one of user and ratings is given, `top_k` or a rating is out of range, or

@@ -13,13 +13,13 @@ from lightning_collab.inference.trained_run import load
 from lightning_collab.inspection.comparison import compare
 from lightning_collab.inspection.predictions import reload_data
 from lightning_collab.inspection.run_report import write_run_report
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.training.console import run_log
 
 COMPARISON = Path("comparison.html")
 
 
-def report_job(config: DictConfig) -> Path:
+def report_command(config: DictConfig) -> Path:
     """Write the page that the config asks for, and say where it is.
 
     Args:
@@ -47,7 +47,7 @@ def report_job(config: DictConfig) -> Path:
             page = compare([load(run) for run in asked.runs])
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, page)
+                write_atomically(path, page)
             except OSError as error:
                 raise InspectionError(f"cannot write the report {path}: {error}") from error
     console.print(f"report  {os.path.relpath(path)}", highlight=False, soft_wrap=True, markup=False)

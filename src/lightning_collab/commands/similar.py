@@ -16,7 +16,7 @@ from lightning_collab.inspection.neighbours import nearest
 from lightning_collab.runs.plain_text import terminal_text
 
 
-def similar_job(config: DictConfig) -> pl.DataFrame:
+def similar_command(config: DictConfig) -> pl.DataFrame:
     """Print the neighbours that the config asks for.
 
     Args:

@@ -21,7 +21,7 @@ from lightning_collab.training.console import print_summary, run_log
 from lightning_collab.training.run import train
 
 
-def train_job(config: DictConfig) -> dict[str, Any]:
+def train_command(config: DictConfig) -> dict[str, Any]:
     """Train as the composed config says and print the outcome.
 
     Args:

@@ -9,7 +9,7 @@ from lightning_collab.config.section import Section
 
 def _named(run: object) -> object:
     if run is None:
-        raise ValueError("say which: run=<run directory>")
+        raise ValueError("set run=<run directory>")
     return run
 
 
@@ -46,7 +46,7 @@ class SimilarConfig(Section):
         given = [k for k in ("movie", "movie_id", "user_id") if getattr(self, k) is not None]
         if len(given) != 1:
             raise ValueError(
-                "say one of movie, movie_id, user_id"
+                "give one of movie, movie_id, user_id"
                 + (f", not {' and '.join(given)}" if given else "")
                 + ", e.g. 'movie=\"Toy Story (1995)\"'"
             )
@@ -95,7 +95,7 @@ class ReportConfig(Section):
     @model_validator(mode="after")
     def _runs_or_sweep(self) -> Self:
         if bool(self.runs) == (self.sweep is not None):
-            raise ValueError("say either runs=[<run directory>,...] or sweep=<directory>")
+            raise ValueError("set either runs=[<run directory>,...] or sweep=<directory>")
         return self
 
 
@@ -118,13 +118,13 @@ class EvaluateConfig(Section):
 
 def _input_named(value: object) -> object:
     if value is None:
-        raise ValueError("say which: input=<CSV or Parquet file with a user and an item a row>")
+        raise ValueError("set input=<CSV or Parquet file with a user and an item a row>")
     return value
 
 
 def _output_named(value: object) -> object:
     if value is None:
-        raise ValueError("say where to: output=<file>.parquet or <file>.csv")
+        raise ValueError("set output=<file>.parquet or <file>.csv")
     return value
 
 
@@ -169,7 +169,7 @@ class RecommendConfig(Section):
     user: RawId | None
     """A user by its id; `all`: every user."""
     ratings: dict[RawId, float | int] | str | None
-    """Of a new person."""
+    """Of a fold-in user."""
     top_k: int
     """How many."""
     seen: Literal["all", "train", "none"]
@@ -189,10 +189,10 @@ class RecommendConfig(Section):
         return value
 
     @model_validator(mode="after")
-    def _one_person(self) -> Self:
+    def _one_recipient(self) -> Self:
         if (self.user is None) == (self.ratings is None):
             raise ValueError(
-                "say one of user and ratings: user=<id>, user=all output=<file>, "
+                "give one of user and ratings: user=<id>, user=all output=<file>, "
                 "ratings={1:5,50:4} (item id:rating) or ratings=<file>.csv"
             )
         if self.user == "all" and self.output is None:
@@ -218,5 +218,5 @@ class ExportConfig(Section):
     @classmethod
     def _named(cls, value: Any) -> Any:
         if value is None:
-            raise ValueError("say which: format=onnx or format=safetensors")
+            raise ValueError("set format=onnx or format=safetensors")
         return value

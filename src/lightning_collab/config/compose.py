@@ -108,10 +108,10 @@ def resumed_config(
         ConfigError: an override that changes what the checkpoint is of.
     """
     result = OmegaConf.create(dict(saved))
-    menus = HydraConfig.get().runtime.choices
+    groups = HydraConfig.get().runtime.choices
     overrides = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(typed)}
     overrides.pop("resume", None)
-    for group in [key for key in overrides if key in menus]:
+    for group in [key for key in overrides if key in groups]:
         option = overrides.pop(group).value()
         if group in FIXED_BY_THE_CHECKPOINT:
             raise ConfigError(

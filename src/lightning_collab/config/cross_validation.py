@@ -75,16 +75,16 @@ def _overrides(name: str) -> list[str]:
     if "=" in name:
         return shlex.split(name)
     loader = GlobalHydra.instance().config_loader()
-    menus = {
+    groups = {
         group: loader.get_group_options(group, ObjectType.CONFIG)
         for group in ("experiment", "model")
     }
-    for group, options in menus.items():
+    for group, options in groups.items():
         if name in options:
             return [f"{group}={name}"]
     raise ConfigError(
-        f"compare: {name!r} is neither an experiment ({', '.join(menus['experiment']) or 'none'}) "
-        f"nor a model ({', '.join(menus['model'])}), and has no override such as model.factors=20"
+        f"compare: {name!r} is neither an experiment ({', '.join(groups['experiment']) or 'none'}) "
+        f"nor a model ({', '.join(groups['model'])}), and has no override such as model.factors=20"
     )
 
 
@@ -104,7 +104,7 @@ def folds_of(run: RunConfig) -> list[Fold]:
             return list(OFFICIAL_FOLDS)
         case _:
             raise ConfigError(
-                f"split={run.split.name} has no folds; say split=k_fold (random, any number) or "
+                f"split={run.split.name} has no folds; set split=k_fold (random, any number) or "
                 "split=official_fold (u1 to u5 of MovieLens 100K)"
             )
 

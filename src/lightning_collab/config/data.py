@@ -12,7 +12,7 @@ Column = str | Annotated[int, Field(ge=1)]
 
 
 def ratings_in_batch(size: BatchSize, ratings: int) -> int:
-    """How many ratings one optimiser step takes of so many."""
+    """How many ratings one optimizer step takes of so many."""
     return max(1, ratings) if size == "full" else size
 
 
@@ -32,7 +32,7 @@ class DataConfig(Section):
 
     name: str
     batch_size: BatchSize
-    """Ratings in one optimiser step over all ranks; `full`: all of them."""
+    """Ratings in one optimizer step over all ranks; `full`: all of them."""
     cache: bool
     """Keep the parsed table, so that the next start need not parse again."""
 
@@ -88,7 +88,7 @@ class ColumnsConfig(Section):
     """A column that says `train`, `val` or `test` (for split=predefined); null: there is none."""
 
 
-class OwnFileConfig(DataConfig):
+class CustomFileConfig(DataConfig):
     """Your own CSV or Parquet file."""
 
     name: Literal["csv"]
@@ -124,7 +124,7 @@ class OwnFileConfig(DataConfig):
     @classmethod
     def _named(cls, value: Any) -> Any:
         if value is None:
-            raise ValueError("say which file: data.path=<file of the ratings>")
+            raise ValueError("set data.path=<file of the ratings>")
         return value
 
     @field_validator("rating_range", mode="before")
@@ -196,7 +196,7 @@ DataSource = Annotated[
     MovieLens100KConfig
     | MovieLensLatestSmallConfig
     | MovieLensLargeConfig
-    | OwnFileConfig
+    | CustomFileConfig
     | SyntheticConfig,
     Field(discriminator="name"),
 ]

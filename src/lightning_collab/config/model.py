@@ -18,7 +18,7 @@ class ModelConfig(Section):
     group_names: ClassVar[tuple[str, ...]] = ("embeddings", "biases")
     """Its parameter groups."""
     by_gradient: ClassVar[bool] = True
-    """Whether it is trained by gradient descent, so that optimiser, schedule and batches matter."""
+    """Whether it is trained by gradient descent, so that optimizer, schedule and batches matter."""
     takes_features: ClassVar[bool] = False
     """Whether it can be told more than ids."""
     keeps_samples: ClassVar[bool] = False

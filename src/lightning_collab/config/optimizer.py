@@ -14,12 +14,12 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class GroupConfig(Section):
-    """What differs from the optimiser's values for one group of parameters."""
+    """What differs from the optimizer's values for one group of parameters."""
 
     lr_scale: NonNegative = 1.0
     """Factor on the learning rate; 0 freezes the group."""
     weight_decay: NonNegative | None = None
-    """Weight decay of this group; null: the optimiser's."""
+    """Weight decay of this group; null: the optimizer's."""
 
 
 class GroupsConfig(Section):
@@ -41,7 +41,7 @@ class GroupsConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """Keys that every optimiser has."""
+    """Keys that every optimizer has."""
 
     lr: Annotated[float, Field(gt=0)]
     """Learning rate before schedule and lr_scale."""
@@ -216,7 +216,7 @@ class LRRangeTestConfig(Section):
     end_lr: Annotated[float, Field(gt=0)]
     """optimizer.lr at the last step."""
     steps: Annotated[int, Field(ge=10)]
-    """Optimiser steps between the two."""
+    """Optimizer steps between the two."""
     smoothing: Annotated[float, Field(ge=0, lt=1)]
     """Share of the running mean of losses that each new loss leaves."""
     divergence: Annotated[float, Field(gt=1)]

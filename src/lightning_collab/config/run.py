@@ -26,7 +26,7 @@ Engine = Literal["eager", "compiled", "fused"]
 
 
 class TrainingConfig(Section):
-    """Which engine takes the optimiser steps."""
+    """Which engine takes the optimizer steps."""
 
     engine: Literal["auto", "eager", "compiled", "fused"] = "auto"
     """auto: the fastest that can do what the config asks."""
@@ -114,7 +114,7 @@ class RunConfig(Section):
         trainer = self.trainer
         if trainer.process_group_backend == "nccl":
             raise ValueError(
-                "optimizer.sparse: ranks that talk through NCCL add up dense gradients only; say "
+                "optimizer.sparse: ranks that talk through NCCL add up dense gradients only; set "
                 "model.sharding=row for large tables"
             )
         for key, given in (
@@ -123,7 +123,7 @@ class RunConfig(Section):
             ("training.engine", self.training.engine == "compiled"),
         ):
             if given:
-                raise ValueError(f"optimizer.sparse: cannot be together with {key}; leave one away")
+                raise ValueError(f"optimizer.sparse: cannot be combined with {key}; remove one")
         return self
 
     @model_validator(mode="after")
@@ -134,7 +134,7 @@ class RunConfig(Section):
         if trainer.strategy != "ddp":
             raise ValueError(
                 f"model.sharding=row splits tables over ranks, and trainer={trainer.name} is one "
-                "process; say trainer=ddp_cpu or trainer=ddp"
+                "process; set trainer=ddp_cpu or trainer=ddp"
             )
         if trainer.precision not in ("32-true", "bf16-mixed"):
             raise ValueError(
@@ -149,7 +149,7 @@ class RunConfig(Section):
         if self.averaging.name != "none":
             raise ValueError(
                 f"averaging={self.averaging.name}: no rank has whole tables to average while they "
-                "are split; say averaging=none"
+                "are split; set averaging=none"
             )
         return self
 
@@ -159,7 +159,7 @@ class RunConfig(Section):
             if self.trainer.strategy == "ddp":
                 raise ValueError(
                     f"trainer={self.trainer.name} shares gradients between ranks, and "
-                    f"model={self.model.name} is solved without any; say trainer=cpu or trainer=gpu"
+                    f"model={self.model.name} is solved without any; set trainer=cpu or trainer=gpu"
                 )
             if self.find_lr:
                 raise ValueError(f"find_lr: model={self.model.name} has no learning rate")
@@ -179,7 +179,7 @@ class RunConfig(Section):
         if not self.model.by_gradient:
             raise ValueError(
                 f"{name} is of gradient descent, and model={self.model.name} is trained without; "
-                "say averaging=none"
+                "set averaging=none"
             )
         if self.model.sharded:
             raise ValueError(f"{name} cannot average tables that are split: model.sharding=none")
@@ -191,7 +191,7 @@ class RunConfig(Section):
         by_cycle = isinstance(averaging, SWAConfig) and averaging.every == "cycle"
         if by_cycle and not isinstance(self.scheduler, WarmRestartsConfig):
             raise ValueError(
-                f"averaging.every=cycle: scheduler={self.scheduler.name} has no cycles; say "
+                f"averaging.every=cycle: scheduler={self.scheduler.name} has no cycles; set "
                 "scheduler=warm_restarts, or averaging.every=epoch"
             )
         return self
@@ -200,7 +200,7 @@ class RunConfig(Section):
     def _features_fit(self) -> Self:
         if self.features and not self.model.takes_features:
             raise ValueError(
-                f"features: model={self.model.name} knows users and items by their ids alone; say "
+                f"features: model={self.model.name} knows users and items by their ids alone; set "
                 "features=none, or another model"
             )
         if self.features.time and not self.data.has_timestamps:
@@ -246,7 +246,7 @@ def validated(config: Mapping[str, Any]) -> RunConfig:
     return checked(RunConfig, config)
 
 
-def obstacle(engine: Engine, config: RunConfig) -> str | None:
+def unsupported_reason(engine: Engine, config: RunConfig) -> str | None:
     """Why an engine cannot do what a config asks, as far as the config alone can tell.
 
     Args:
@@ -274,15 +274,15 @@ def obstacle(engine: Engine, config: RunConfig) -> str | None:
     if trainer.strategy == "ddp" or trainer.num_nodes > 1 or trainer.devices not in (1, "auto"):
         return f"fused steps are of one process, and trainer={trainer.name} has several"
     if trainer.accelerator == "gpu":
-        return f"fused steps are of the processor, and trainer={trainer.name} is not"
+        return f"the fused engine is CPU-only, and trainer={trainer.name} is not"
     if trainer.precision not in ("32-true", "64-true"):
         return f"there are no fused kernels for trainer.precision={trainer.precision}"
     if threads > 1:
-        return _obstacle_to_threads(config)
+        return _threads_unsupported_reason(config)
     return None
 
 
-def _obstacle_to_threads(config: RunConfig) -> str | None:
+def _threads_unsupported_reason(config: RunConfig) -> str | None:
     """What is not plain SGD on single ratings, which alone can be taken side by side."""
     optimizer = config.optimizer
     decays = [optimizer.weight_decay, *(group.weight_decay for _, group in optimizer.groups)]
@@ -298,7 +298,7 @@ def _obstacle_to_threads(config: RunConfig) -> str | None:
     missing = [key for key, there in wanted.items() if not there]
     if not missing:
         return None
-    return f"training.sgd_threads takes plain steps on single ratings: say {' '.join(missing)}"
+    return f"training.sgd_threads takes plain steps on single ratings: set {' '.join(missing)}"
 
 
 def check_engine(config: RunConfig) -> None:
@@ -308,7 +308,7 @@ def check_engine(config: RunConfig) -> None:
         config: of the run.
 
     Raises:
-        ValueError: the engine that is asked for, or every one, has an obstacle.
+        ValueError: the engine that is asked for, or every one, has a reason not to.
     """
     asked = config.training.engine
     if not config.model.by_gradient:
@@ -318,14 +318,14 @@ def check_engine(config: RunConfig) -> None:
             )
         return
     order: tuple[Engine, ...] = ("fused", "eager", "compiled")
-    able = [engine for engine in order if obstacle(engine, config) is None]
+    able = [engine for engine in order if unsupported_reason(engine, config) is None]
     if asked == "auto":
         if not able:
             key = "sgd_threads" if config.training.sgd_threads > 1 else "row_updates"
             value = getattr(config.training, key)
-            raise ValueError(f"training.{key}={value}: {obstacle('fused', config)}")
+            raise ValueError(f"training.{key}={value}: {unsupported_reason('fused', config)}")
         return
-    reason = obstacle(asked, config)
+    reason = unsupported_reason(asked, config)
     if reason is not None:
-        instead = f"say training.engine={able[0]} or auto" if able else "no other engine can either"
+        instead = f"set training.engine={able[0]} or auto" if able else "no other engine can either"
         raise ValueError(f"training.engine={asked}: {reason}; {instead}")

@@ -24,11 +24,11 @@ class TrainerConfig(Section):
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]
     """Floating-point format of the training."""
     threads: Annotated[int, Field(ge=1)] | None
-    """Processor threads of each rank; null: torch's choice."""
+    """CPU threads of each rank; null: torch's choice."""
     max_epochs: Annotated[int, Field(ge=1)]
     """Passes over the training ratings, in all (also after a resume)."""
     log_every_n_steps: Annotated[int, Field(ge=1)]
-    """Optimiser steps between two points of the step curves."""
+    """Optimizer steps between two points of the step curves."""
     gradient_clip_val: Annotated[float, Field(gt=0)] | None
     """Norm to which gradients are clipped; null: not."""
     limit_train_batches: Annotated[int, Field(ge=1)] | None
@@ -48,20 +48,16 @@ class TrainerConfig(Section):
                     other = "ddp_cpu" if self.accelerator == "cpu" else "ddp"
                     raise ValueError(
                         f"trainer.{key}={value}: trainer={self.name} is one process; "
-                        f"say trainer={other}"
+                        f"set trainer={other}"
                     )
         return self
 
     @model_validator(mode="after")
     def _backend_and_precision_fit_the_device(self) -> Self:
         if self.accelerator == "cpu" and self.process_group_backend == "nccl":
-            raise ValueError(
-                "trainer.process_group_backend=nccl is for graphics processors; say gloo"
-            )
+            raise ValueError("trainer.process_group_backend=nccl is for GPUs; use gloo")
         if self.accelerator == "cpu" and self.precision == "16-mixed":
-            raise ValueError(
-                "trainer.precision=16-mixed is for graphics processors; say bf16-mixed or 32-true"
-            )
+            raise ValueError("trainer.precision=16-mixed is for GPUs; use bf16-mixed or 32-true")
         return self
 
 

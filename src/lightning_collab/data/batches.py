@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lightning_collab.config.data import BatchSize, ratings_in_batch
 
-StretchEnd = Callable[[int, int], int]
-"""From an epoch and the number of a batch in it to the batch before which a stretch ends."""
+BlockEnd = Callable[[int, int], int]
+"""From an epoch and the number of a batch in it to the batch before which a block of steps ends."""
 
 
 class RatingBatch(NamedTuple):
@@ -54,7 +54,7 @@ class RatingBatches:
         rank: of this process.
         world_size: number of ranks.
         device: where the tensors are kept; batches are slices of them.
-        stretch_end: given, several whole batches are yielded as one, for whoever cuts them up
+        block_end: given, several whole batches are yielded as one, for whoever cuts them up
             itself; for one rank alone.
     """
 
@@ -71,10 +71,10 @@ class RatingBatches:
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
-        stretch_end: StretchEnd | None = None,
+        block_end: BlockEnd | None = None,
     ) -> None:
-        assert stretch_end is None or world_size == 1
-        self._stretch_end = stretch_end
+        assert block_end is None or world_size == 1
+        self._block_end = block_end
         self.users = users.to(device)
         self.items = items.to(device)
         self.ratings = ratings.to(device)
@@ -134,8 +134,8 @@ class RatingBatches:
         while self._next < len(self):
             first = self._next * self.batch_size
             end_batch = self._next + 1
-            if self._stretch_end is not None:
-                end_batch = max(end_batch, self._stretch_end(self.epoch, self._next))
+            if self._block_end is not None:
+                end_batch = max(end_batch, self._block_end(self.epoch, self._next))
             whole_size = min(end_batch * self.batch_size, self.rows) - first
             start = self.rank * whole_size // self.world_size
             end = (self.rank + 1) * whole_size // self.world_size

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lightning_collab.config.data import DataSource, FeaturesConfig, ratings_in_batch
 from lightning_collab.config.split import Split
-from lightning_collab.data.batches import RatingBatch, RatingBatches, StretchEnd
+from lightning_collab.data.batches import BlockEnd, RatingBatch, RatingBatches
 from lightning_collab.data.features.build import FeatureSet, TrainingRows, build_features
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, split_rows
@@ -60,7 +60,7 @@ class RatingDataModule(pl.LightningDataModule):
 
     Attributes:
         features: blocks and effects, made of the training rows and the side tables alone.
-        stretch_end: set by an engine that takes several training batches at a time.
+        block_end: set by an engine that takes several training batches at a time.
 
     Raises:
         DataError: the split leaves a part without rows, or a feature cannot be had.
@@ -87,7 +87,7 @@ class RatingDataModule(pl.LightningDataModule):
             table.items[train]
         )
         self.mean_rating = float(table.ratings[train].mean(dtype=np.float64))
-        self.stretch_end: StretchEnd | None = None
+        self.block_end: BlockEnd | None = None
         self._wants_day = features is not None and bool(features.time)
         self.features = self._features(features) if features else FeatureSet()
 
@@ -104,7 +104,7 @@ class RatingDataModule(pl.LightningDataModule):
         return self.batches(self.rows.test) if len(self.rows.test) else []
 
     def steps_per_epoch(self, limit: int | None) -> int:
-        """Optimiser steps in an epoch, at most `limit`."""
+        """Optimizer steps in an epoch, at most `limit`."""
         ratings = len(self.rows.train)
         steps = -(-ratings // ratings_in_batch(self._batch_size, ratings))
         return steps if limit is None else min(steps, limit)
@@ -175,11 +175,11 @@ class RatingDataModule(pl.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             device=trainer.strategy.root_device if trainer else "cpu",
-            stretch_end=self.stretch_end if shuffle else None,
+            block_end=self.block_end if shuffle else None,
         )
 
     def whole_batches(self, rows: Rows) -> RatingBatches:
-        """Batches of all of some rows in their order, on the processor, whatever rank this is.
+        """Batches of all of some rows in their order, on the CPU, whatever rank this is.
 
         For whoever looks at a model beside the trainer, during or after a run on any devices.
 

@@ -67,7 +67,7 @@ class History:
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"{path}: there is none; the run was made by a version that did not keep what "
-                "its users have rated. Train it again, or say seen=none to leave nothing out"
+                "its users have rated. Train it again, or set seen=none to leave nothing out"
             ) from error
         except (OSError, pl.exceptions.PolarsError) as error:
             raise CheckpointError(f"{path}: not readable: {error}") from error

@@ -114,7 +114,7 @@ def with_one_rating_each(table: RatingTable, policy: Policy, key: str | None) ->
     if policy == "error":
         example = ordered[np.flatnonzero(ordered[1:] == ordered[:-1])[0]]
         user, item = divmod(int(example), len(table.item_vocabulary))
-        advice = "" if key is None else f"; say {key}=last or {key}=mean to make one of them"
+        advice = "" if key is None else f"; set {key}=last or {key}=mean to make one of them"
         raise DataError(
             f"{table.name}: {repeats} ratings are of an item that the same user has rated already "
             f"(first: user {table.user_vocabulary.decode(np.array([user]))[0]!r}, item "

@@ -28,7 +28,7 @@ NAMED = 5
 
 
 def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
-    """The ratings in a file of one person.
+    """The ratings in a file of one user.
 
     Args:
         run: the trained run.
@@ -123,14 +123,14 @@ class TrainedUsers:
     """What is expected of a user of a trained model before any rating is known.
 
     The vectors x_u of the trained users (factors and bias, whatever the model has, features
-    included) are taken as draws from N(mean, factor factor'). A new person's x is the most likely
+    included) are taken as draws from N(mean, factor factor'). A fold-in user's x is the most likely
     one given this and ratings with an error of variance s^2, the mean being that of the unknown
     row, so that no ratings at all give what the model predicts for an unknown user:
 
         min_x sum_i (r_i - rating(x, q_i))^2 + s^2 (x - mean)' (factor factor')^-1 (x - mean)
 
     For a linear output this is ridge regression, for a sigmoid one a few quasi-Newton steps. The
-    prior is made of the trained users and not of the optimiser's weight decay, which says little
+    prior is made of the trained users and not of the optimizer's weight decay, which says little
     of somebody with few ratings: see docs/using-a-model.md for what either reaches.
 
     Attributes:
@@ -159,7 +159,7 @@ class TrainedUsers:
         if "embeddings" not in scores.tables:
             raise NotFoundError(
                 "this is a model without item factors: it cannot learn "
-                "of a new person from ratings; use a run of another model"
+                "of a fold-in user from ratings; use a run of another model"
             )
         users = [table["users"].double() for table in scores.tables.values()]
         known = torch.cat([table[1:] for table in users], dim=1)
@@ -172,10 +172,10 @@ class TrainedUsers:
             torch.linalg.cholesky(covariance),
         )
 
-    def rows_of_person(
+    def rows_of_user(
         self, scores: ItemScores, items: Tensor, ratings: Tensor, error_variance: float
     ) -> UserRows:
-        """The table rows of one person.
+        """The table rows of one user.
 
         Args:
             scores: of the trained model.

@@ -98,7 +98,7 @@ def row_of_title(run: TrainedModel, title: str) -> int:
     ]
     more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     raise NotFoundError(
-        f"{len(found)} titles match {title!r}; say which, by id:\n" + "\n".join(lines) + more
+        f"{len(found)} titles match {title!r}; name one by its id:\n" + "\n".join(lines) + more
     )
 
 

@@ -78,18 +78,18 @@ class PairsFile:
                 if (name := _column(path, ours, theirs, list(schema), usual.get(ours), delimiter))
             }
             text = [] if as_text or _is_parquet(path) else list(schema)
-            facts = _facts(scanned, text)
+            statistics = _statistics(scanned, text)
         except READ_ERRORS as error:
             raise _unreadable(path, error) from error
-        rows = facts.pop("")
+        rows = statistics.pop("")
         if rows == 0:
             raise DataError(f"{path}: no rows" + ("" if _is_parquet(path) else " below the header"))
         for name in text:
-            if not facts[f"any {name}"]:
+            if not statistics[f"any {name}"]:
                 continue  # a column without values is text
-            if facts[f"whole {name}"]:
+            if statistics[f"whole {name}"]:
                 schema[name] = pl.Int64()
-            elif facts[f"number {name}"] and name not in found.values():
+            elif statistics[f"number {name}"] and name not in found.values():
                 schema[name] = pl.Float64()
         return cls(path, found, rows, schema, delimiter)
 
@@ -109,7 +109,7 @@ class PairsFile:
             raise _unreadable(self.path, error) from error
 
 
-def _facts(scanned: pl.LazyFrame, text: list[str]) -> dict[str, int]:
+def _statistics(scanned: pl.LazyFrame, text: list[str]) -> dict[str, int]:
     """The number of rows, and of columns of text what all of their values are.
 
     Args:
@@ -167,7 +167,7 @@ def _column(
         return ours
     if matching:
         raise ConfigError(
-            f"{path}: several columns may be the {ours}s: {', '.join(map(repr, matching))}; say "
+            f"{path}: several columns may be the {ours}s: {', '.join(map(repr, matching))}; set "
             f"which by columns.{ours}=<name>"
         )
     if ours not in NEEDED:
@@ -175,7 +175,7 @@ def _column(
     others = [each for each in ",;\t|" if each != delimiter and each in names[0]]
     delimited = ""
     if len(names) == 1 and others:
-        delimited = f". Is the delimiter {others[0]!r}? Then say 'delimiter=\"{others[0]}\"'"
+        delimited = f". Is the delimiter {others[0]!r}? Then set 'delimiter=\"{others[0]}\"'"
     raise ConfigError(
         f"{path}: no column for the {ours}s; it has {listed}. Say which by columns.{ours}=<name>"
         + delimited

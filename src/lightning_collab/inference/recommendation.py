@@ -21,7 +21,7 @@ REASONS = 3
 """Rated films that are named for a recommended one."""
 
 
-class Person(NamedTuple):
+class Recipient(NamedTuple):
     """Somebody to recommend to.
 
     Attributes:
@@ -59,7 +59,7 @@ def recommend_to_user(run: TrainedModel, user: Any, top_k: int, seen: Seen) -> p
     elif seen == "none":
         left_out = items[:0]
     scores = run.item_scores.of_users(slice(row, row + 1))
-    return _recommended(run, Person(scores, items, ratings, left_out), top_k)
+    return _recommended(run, Recipient(scores, items, ratings, left_out), top_k)
 
 
 def rated_items(
@@ -87,7 +87,7 @@ def rated_items(
     return items, np.array(list(ratings.values()), dtype=np.float32)
 
 
-def recommend_to_person(
+def recommend_to_fold_in_user(
     run: TrainedModel,
     rows: UserRows,
     items: NDArray[np.int32],
@@ -98,7 +98,7 @@ def recommend_to_person(
 
     Args:
         run: the trained run.
-        rows: table rows of the person, from `TrainedUsers.rows_of_person`.
+        rows: table rows of the person, from `TrainedUsers.rows_of_user`.
         items: int32 [n], what is rated, as rows of the model; these items are left out.
         ratings: float32 [n], of these items.
         top_k: how many.
@@ -107,7 +107,7 @@ def recommend_to_person(
         ConfigError: `top_k` is below 1 or more than there are items.
     """
     scores = run.item_scores.of_rows(rows)
-    return _recommended(run, Person(scores, items, ratings, items), top_k)
+    return _recommended(run, Recipient(scores, items, ratings, items), top_k)
 
 
 def check_top_k(run: TrainedModel, top_k: int) -> None:
@@ -136,10 +136,10 @@ def _rated(
     return run.history.of(row)
 
 
-def _recommended(run: TrainedModel, person: Person, top_k: int) -> pl.DataFrame:
+def _recommended(run: TrainedModel, recipient: Recipient, top_k: int) -> pl.DataFrame:
     check_top_k(run, top_k)
-    starts = np.array([0, len(person.left_out)])
-    columns, scores = _best(person.scores, starts, person.left_out, top_k)
+    starts = np.array([0, len(recipient.left_out)])
+    columns, scores = _best(recipient.scores, starts, recipient.left_out, top_k)
     chosen = columns[0] >= 0
     rows = columns[0, chosen] + 1
     ratings = run.item_scores.ratings(torch.from_numpy(scores[0, chosen]))
@@ -147,7 +147,7 @@ def _recommended(run: TrainedModel, person: Person, top_k: int) -> pl.DataFrame:
     table: pl.DataFrame = run.items[(rows - 1).tolist()].select(shown)
     return table.with_columns(
         pl.Series("prediction", ratings.clamp(*run.rating_range).numpy()),
-        _reasons(run, rows, person),
+        _reasons(run, rows, recipient),
         run.items["ratings"].gather(rows - 1),
     )
 
@@ -162,13 +162,17 @@ def _best(
     return best_unseen(scores.numpy(), starts, left_out - 1, top_k)
 
 
-def _reasons(run: TrainedModel, rows: NDArray[np.int32], person: Person) -> pl.Series:
-    """For each recommended item the most similar ones that the person rated well."""
+def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -> pl.Series:
+    """For each recommended item the most similar ones that the user rated well."""
     shown = [name for name in ("item", "title") if name in run.items.columns]
     kinds: dict[str, Any] = {name: run.items.schema[name] for name in shown}
     kind = pl.List(pl.Struct({**kinds, "rating": pl.Float32(), "similarity": pl.Float32()}))
-    liked = person.ratings >= person.ratings.mean() if len(person.ratings) else person.ratings > 0
-    items, ratings = person.items[liked], person.ratings[liked]
+    liked = (
+        recipient.ratings >= recipient.ratings.mean()
+        if len(recipient.ratings)
+        else recipient.ratings > 0
+    )
+    items, ratings = recipient.items[liked], recipient.ratings[liked]
     if not len(items) or not len(rows):
         return pl.Series("because_of", [[] for _ in rows], dtype=kind)
     vectors = run.item_scores.tables["embeddings"]["items"].float()

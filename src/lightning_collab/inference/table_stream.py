@@ -10,7 +10,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from lightning_collab.errors import ConfigError, StorageError
-from lightning_collab.runs.atomic_write import whole_file
+from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.plain_text import without_formulas
 
 SUFFIXES = (".csv", ".parquet")
@@ -40,7 +40,7 @@ def check_output(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
         raise ConfigError(f"output: {path} is the input itself; name another file")
     if path.exists() and not overwrite:
         raise ConfigError(
-            f"output: {path} is there already; say overwrite=true to replace it, or another name"
+            f"output: {path} is there already; set overwrite=true to replace it, or another name"
         )
     if not path.parent.is_dir():
         raise ConfigError(f"output: there is no folder {path.parent}")
@@ -75,7 +75,7 @@ def write_stream(path: Path, frames: Iterator[pl.DataFrame], schema: Mapping[str
             yield frame
 
     stream = register_io_source(source, schema=dict(schema))
-    with whole_file(path) as file, ThreadPoolExecutor(1) as pool:
+    with atomic_file(path) as file, ThreadPoolExecutor(1) as pool:
         sink = pool.submit(_sink, stream, file, text=text)
         try:
             # The frames are made in this thread alone: made by those of polars, each thread would
@@ -94,7 +94,7 @@ def write_stream(path: Path, frames: Iterator[pl.DataFrame], schema: Mapping[str
 
 
 def _put(queue: "Queue[Any]", item: Any, sink: "Future[None]") -> bool:
-    """Hand something over, unless nobody will take it any more."""
+    """Hand something over, unless the consumer has stopped."""
     while not sink.done():
         try:
             queue.put(item, timeout=0.1)

@@ -16,7 +16,7 @@ from lightning_collab.inference.prediction import predict
 from lightning_collab.inference.recommendation import (
     all_recommendations,
     rated_items,
-    recommend_to_person,
+    recommend_to_fold_in_user,
     recommend_to_user,
 )
 from lightning_collab.training.trained_model import TrainedModel
@@ -31,7 +31,7 @@ class TrainedRun(TrainedModel):
         checkpoint: the file that the weights came from.
         config: of the run, as plain values; not checked, so that a run of an earlier version can be
             used as long as its model is known.
-        model: on the processor, in evaluation mode.
+        model: on the CPU, in evaluation mode.
         user_vocabulary: raw user ids of the model's rows.
         item_vocabulary: raw item ids of the model's rows.
         rating_range: lowest and highest rating.
@@ -79,7 +79,7 @@ class TrainedRun(TrainedModel):
 
         Args:
             user: raw id of a user that the model was trained on.
-            ratings: in its place, raw item id -> rating of a new person.
+            ratings: in its place, raw item id -> rating of a fold-in user.
             top_k: how many.
             seen: which of the user's rated items to leave out: `all` that the data of the run has,
                 those of the training part, or none.
@@ -102,17 +102,17 @@ class TrainedRun(TrainedModel):
             >>> trained.recommend(ratings={1: 5, 50: 4})  # doctest: +SKIP
         """
         if (user is None) == (ratings is None):
-            raise ConfigError("say one of user and ratings")
+            raise ConfigError("give one of user and ratings")
         if ratings is None:
             return recommend_to_user(self, user, top_k, seen)
         items, given = rated_items(self, ratings)
-        rows = self.trained_users.rows_of_person(
+        rows = self.trained_users.rows_of_user(
             self.item_scores,
             torch.from_numpy(items).long(),
             torch.from_numpy(given),
             self.error_variance,
         )
-        return recommend_to_person(self, rows, items, given, top_k)
+        return recommend_to_fold_in_user(self, rows, items, given, top_k)
 
     def recommend_all(
         self, *, top_k: int = 10, seen: Literal["all", "train", "none"] = "all"

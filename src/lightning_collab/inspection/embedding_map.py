@@ -89,7 +89,7 @@ class EmbeddingMap:
             "tags": tags.to_list() if tags is not None else [[group] for group in self.groups],
             "colours": self.colours,
             "ratings": self.points["ratings"].to_list(),
-            "facts": [_facts(row) for row in self.points.iter_rows(named=True)],
+            "statistics": [_statistics(row) for row in self.points.iter_rows(named=True)],
         }
 
 
@@ -145,7 +145,7 @@ def embedding_map(
     )
 
 
-def _facts(row: dict[str, Any]) -> str:
+def _statistics(row: dict[str, Any]) -> str:
     """What hovering says below the name."""
     shown = []
     for column, value in list(row.items())[1:]:

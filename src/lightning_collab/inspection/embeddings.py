@@ -73,8 +73,8 @@ class SideEmbeddings(NamedTuple):
     """What a model has learned of its users or of its items; row `k` is of the k-th known id.
 
     Attributes:
-        vectors: float32 [known ids, factors], on the processor.
-        biases: float32 [known ids], on the processor; None where the model has none.
+        vectors: float32 [known ids, factors], on the CPU.
+        biases: float32 [known ids], on the CPU; None where the model has none.
     """
 
     vectors: Tensor

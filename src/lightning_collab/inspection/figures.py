@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 
 if TYPE_CHECKING:
     # Lightning takes seconds to import, and maps have no need of it.
@@ -71,11 +71,11 @@ def save_png(figure: Figure, path: Path, dpi: int = 150) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
-    write_whole(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 RATE_PREFIX = "lr-"
-"""What Lightning's LearningRateMonitor puts before the names of optimiser and group."""
+"""What Lightning's LearningRateMonitor puts before the names of optimizer and group."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Curve:
     """One scalar over the run.
 
     Attributes:
-        steps: int64 [n], optimiser steps done.
+        steps: int64 [n], optimizer steps done.
         values: float64 [n].
     """
 
@@ -123,13 +123,13 @@ def rates(curves: dict[str, Curve]) -> dict[str, Curve]:
 
 
 def curves_figure(curves: Mapping[str, Curve], ylabel: str) -> Figure:
-    """Scalars over the optimiser steps.
+    """Scalars over the optimizer steps.
 
     Args:
         curves: by what to call them.
         ylabel: of the figure.
     """
-    figure, axes = _axes("optimiser step", ylabel)
+    figure, axes = _axes("optimizer step", ylabel)
     for name, curve in curves.items():
         marker = "." if len(curve.steps) < 60 else None
         axes.plot(curve.steps, curve.values, marker=marker, linewidth=1.3, label=name)

@@ -15,7 +15,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import (
 )
 
 from lightning_collab.errors import InspectionError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 
 CONFIG_NAME = "projector_config.pbtxt"
 FOLDER = "projector"
@@ -50,8 +50,8 @@ def write_embedding(
     folder = logdir / FOLDER / tag
     folder.mkdir(parents=True, exist_ok=True)
     tensor = _tensor_bytes(vectors)
-    write_whole(folder / "tensor", tensor)
-    write_whole(folder / "metadata.tsv", _tsv(metadata))
+    write_atomically(folder / "tensor", tensor)
+    write_atomically(folder / "metadata.tsv", _tsv(metadata))
     # Paths relative to the list, so that a run directory can be moved, and with forward slashes.
     relative = f"{FOLDER}/{tag}"
     info = EmbeddingInfo(
@@ -61,12 +61,12 @@ def write_embedding(
         metadata_path=f"{relative}/metadata.tsv",
     )
     if bookmarks:
-        write_whole(folder / "bookmarks.json", json.dumps(list(bookmarks)))
+        write_atomically(folder / "bookmarks.json", json.dumps(list(bookmarks)))
         info.bookmarks_path = f"{relative}/bookmarks.json"
     others = [each for each in config.embeddings if each.tensor_name != tag]
     del config.embeddings[:]
     config.embeddings.extend(sorted([*others, info], key=lambda each: each.tensor_name))
-    write_whole(config_file, text_format.MessageToString(config))
+    write_atomically(config_file, text_format.MessageToString(config))
 
 
 def read_projector_config(path: Path) -> ProjectorConfig:

@@ -27,7 +27,7 @@ from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import MIN_RATINGS
 from lightning_collab.inspection.pages import EXTREMES_NOTE, PageTable, Picture, page_ends, render
 from lightning_collab.inspection.predictions import Predictions, predict_part
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def write_run_report(
     page = run_report(run, predict_part(run, data), map_method)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, page)
+        write_atomically(path, page)
     except OSError as error:
         raise InspectionError(f"cannot write the report {path}: {error}") from error
     return path
@@ -98,7 +98,7 @@ def run_report(
         name=str(run.directory.path.resolve().name),
         checkpoint=run.checkpoint.name,
         metrics=metrics_rows(metrics, run.model_name),
-        facts=PageTable(["", ""], [(k, v) for k, v in metrics.items() if _is_fact(k)]),
+        statistics=PageTable(["", ""], [(k, v) for k, v in metrics.items() if _is_fact(k)]),
         curves=curve_pictures(read_curves(run.directory.tensorboard)),
         part=None if predictions is None else PART_NAMES[predictions.part],
         errors=[] if predictions is None else _error_pictures(predictions),

@@ -45,7 +45,7 @@ def ranking_of_part(
     """Rank the whole catalogue for each user of a held-out part.
 
     Args:
-        model: in evaluation mode, on the processor.
+        model: in evaluation mode, on the CPU.
         data: split ratings, with the vocabularies of the model.
         part: `val` or `test`.
         liked: the lowest rating of an item that somebody liked.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lightning_collab.models.least_squares_factors import LeastSquaresFactors
     from lightning_collab.models.matrix_product import MatrixProduct
     from lightning_collab.models.rating_model import RatingModel
-    from lightning_collab.models.rating_output import RatingFacts
+    from lightning_collab.models.rating_output import DatasetStatistics
 
 _MODULES = {
     "BayesianFactors": "bayesian_factors",
@@ -24,19 +24,19 @@ _MODULES = {
     "EmbeddingNet": "embedding_net",
     "LeastSquaresFactors": "least_squares_factors",
     "MatrixProduct": "matrix_product",
-    "RatingFacts": "rating_output",
+    "DatasetStatistics": "rating_output",
     "RatingModel": "rating_model",
 }
 
 
-def build_model(config: "ModelConfig", facts: "RatingFacts") -> "RatingModel":
+def build_model(config: "ModelConfig", statistics: "DatasetStatistics") -> "RatingModel":
     """The model that a config asks for, with freshly drawn parameters.
 
     Args:
         config: the `model` section.
-        facts: sizes, scale and mean of the training ratings.
+        statistics: sizes, scale and mean of the training ratings.
     """
-    model: RatingModel = class_at(config.model_class)(config, facts)
+    model: RatingModel = class_at(config.model_class)(config, statistics)
     return model
 
 
@@ -48,11 +48,11 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "BayesianFactors",
+    "DatasetStatistics",
     "EmbeddingDotBias",
     "EmbeddingNet",
     "LeastSquaresFactors",
     "MatrixProduct",
-    "RatingFacts",
     "RatingModel",
     "build_model",
 ]

@@ -13,7 +13,7 @@ from lightning_collab.models.config import BayesianFactorsConfig
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.item_scores import BIASED_DOT_PRODUCT, Rows, SampleMeanScores, Tables
 from lightning_collab.models.rating_model import RatingModel
-from lightning_collab.models.rating_output import RatingFacts
+from lightning_collab.models.rating_output import DatasetStatistics
 
 SAMPLED = (
     "user_samples",
@@ -66,7 +66,7 @@ class BayesianFactors(RatingModel):
 
     Args:
         config: the `model` section.
-        facts: sizes, mean and effects of time of the training ratings.
+        statistics: sizes, mean and effects of time of the training ratings.
     """
 
     description = "mean prediction over samples of factors and biases (Gibbs sampling)"
@@ -85,16 +85,16 @@ class BayesianFactors(RatingModel):
     kept: Tensor
     stride: Tensor
 
-    def __init__(self, config: BayesianFactorsConfig, facts: RatingFacts) -> None:
+    def __init__(self, config: BayesianFactorsConfig, statistics: DatasetStatistics) -> None:
         # Features have done their part when a row has been drawn; effects of time are looked up.
-        super().__init__(facts._replace(user_features=(), item_features=()))
+        super().__init__(statistics._replace(user_features=(), item_features=()))
         self.config = config
-        users, items, factors = facts.user_rows, facts.item_rows, config.factors
+        users, items, factors = statistics.user_rows, statistics.item_rows, config.factors
         self.user_factors = EmbeddingTable(users, factors, 0.0)
         self.item_factors = EmbeddingTable(items, factors, 0.0)
         self.user_bias = EmbeddingTable(users, 1, 0.0)
         self.item_bias = EmbeddingTable(items, 1, 0.0)
-        pairs = sum(len(effect.keys) for effect in facts.time_effects)
+        pairs = sum(len(effect.keys) for effect in statistics.time_effects)
         samples, width = config.samples, 1 + factors
         for name, shape in {
             "user_samples": (samples, users, width),
@@ -107,7 +107,7 @@ class BayesianFactors(RatingModel):
             "noise_variance": (),
         }.items():
             self.register_buffer(name, torch.zeros(shape))
-        self.register_buffer("mean_rating", torch.tensor(facts.mean_rating))
+        self.register_buffer("mean_rating", torch.tensor(statistics.mean_rating))
         self.register_buffer("kept", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stride", torch.ones((), dtype=torch.int64))
 

@@ -8,7 +8,7 @@ from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import MappingTables
 from lightning_collab.models.item_scores import BIASED_DOT_PRODUCT, DotProductScores, Rows
 from lightning_collab.models.rating_model import RatingModel
-from lightning_collab.models.rating_output import Output, RatingFacts, RatingOutput
+from lightning_collab.models.rating_output import DatasetStatistics, Output, RatingOutput
 
 
 class EmbeddingDotBias(RatingModel):
@@ -23,21 +23,21 @@ class EmbeddingDotBias(RatingModel):
 
     Args:
         config: the `model` section.
-        facts: sizes, scale and mean of the training ratings; features.
+        statistics: sizes, scale and mean of the training ratings; features.
     """
 
     description = "dot product of a user's and an item's factors plus both biases"
     formula_parts = ("output",)
 
-    def __init__(self, config: EmbeddingDotBiasConfig, facts: RatingFacts) -> None:
-        super().__init__(facts)
-        self.user_factors = EmbeddingTable(facts.user_rows, config.factors, config.init_range)
-        self.item_factors = EmbeddingTable(facts.item_rows, config.factors, config.init_range)
-        self.user_bias = EmbeddingTable(facts.user_rows, 1, config.init_range)
-        self.item_bias = EmbeddingTable(facts.item_rows, 1, config.init_range)
+    def __init__(self, config: EmbeddingDotBiasConfig, statistics: DatasetStatistics) -> None:
+        super().__init__(statistics)
+        self.user_factors = EmbeddingTable(statistics.user_rows, config.factors, config.init_range)
+        self.item_factors = EmbeddingTable(statistics.item_rows, config.factors, config.init_range)
+        self.user_bias = EmbeddingTable(statistics.user_rows, 1, config.init_range)
+        self.item_bias = EmbeddingTable(statistics.item_rows, 1, config.init_range)
         self.feature_factors = MappingTables(self.features(), config.factors, config.init_range)
         self.feature_bias = MappingTables(self.features(), 1, config.init_range)
-        self.output = RatingOutput(config, facts)
+        self.output = RatingOutput(config, statistics)
 
     def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
         """Predicted ratings, float [B]."""

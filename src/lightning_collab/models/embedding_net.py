@@ -9,7 +9,7 @@ from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import MappingTables
 from lightning_collab.models.item_scores import Rows
 from lightning_collab.models.rating_model import RatingModel
-from lightning_collab.models.rating_output import RatingFacts, RatingOutput
+from lightning_collab.models.rating_output import DatasetStatistics, RatingOutput
 
 
 class BatchDropout(nn.Module):
@@ -56,22 +56,22 @@ class EmbeddingNet(RatingModel):
 
     Args:
         config: the `model` section.
-        facts: sizes, scale and mean of the training ratings; features.
+        statistics: sizes, scale and mean of the training ratings; features.
     """
 
     description = "both embeddings through a hidden layer"
     formula_parts = ("hidden", "last", "output")
 
-    def __init__(self, config: EmbeddingNetConfig, facts: RatingFacts) -> None:
-        super().__init__(facts)
-        self.user_factors = EmbeddingTable(facts.user_rows, config.factors, config.init_range)
-        self.item_factors = EmbeddingTable(facts.item_rows, config.factors, config.init_range)
+    def __init__(self, config: EmbeddingNetConfig, statistics: DatasetStatistics) -> None:
+        super().__init__(statistics)
+        self.user_factors = EmbeddingTable(statistics.user_rows, config.factors, config.init_range)
+        self.item_factors = EmbeddingTable(statistics.item_rows, config.factors, config.init_range)
         self.embedding_dropout = BatchDropout(config.embedding_dropout, stream=0)
         self.hidden = nn.Linear((2 + len(self.features())) * config.factors, config.hidden)
         self.hidden_dropout = BatchDropout(config.hidden_dropout, stream=1)
         self.last = nn.Linear(config.hidden, 1)
         self.feature_factors = MappingTables(self.features(), config.factors, config.init_range)
-        self.output = RatingOutput(config, facts)
+        self.output = RatingOutput(config, statistics)
 
     def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
         """Predicted ratings, float [B]."""

@@ -55,7 +55,7 @@ class FeatureRows(nn.Module):
         return {**self.__dict__, "_view": None}
 
     def matrix(self) -> csr_array:
-        """The features as a sparse matrix, [rows, width], without a copy; on the processor."""
+        """The features as a sparse matrix, [rows, width], without a copy; on the CPU."""
         key = (self.values.data_ptr(), self.values.dtype)
         if self._view is None or self._view[0] != key:
             parts = (_array(self.values), _array(self.indices), _array(self.indptr))
@@ -111,7 +111,7 @@ class SelectedRows(NamedTuple):
     """The features of the users or items of a batch of B ratings.
 
     Attributes:
-        features: on the processor a sparse matrix [n, width] with the features of those that
+        features: on the CPU a sparse matrix [n, width] with the features of those that
             occur; elsewhere those of all, which cost less there than choosing.
         position: int [B], the row of each rating's user or item in `features`.
     """
@@ -159,7 +159,7 @@ class SelectedRows(NamedTuple):
 
 
 class SparseProduct(torch.autograd.Function):
-    """Sparse features times a dense table on the processor, with the exact gradient of the table.
+    """Sparse features times a dense table on the CPU, with the exact gradient of the table.
 
     scipy's products are several times as fast here as torch's `embedding_bag` and its gradient,
     and need no transposed copy of the features.
@@ -207,7 +207,7 @@ class MappingTables(nn.Module):
         }
 
 
-def saved_features(state: Mapping[str, Tensor]) -> FeatureSet:
+def features_from_buffers(state: Mapping[str, Tensor]) -> FeatureSet:
     """What a model was told beside ids, as its buffers have it.
 
     Args:

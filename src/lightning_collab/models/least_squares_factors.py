@@ -2,7 +2,7 @@
 
 from lightning_collab.models.config import EmbeddingDotBiasConfig, LeastSquaresFactorsConfig
 from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
-from lightning_collab.models.rating_output import RatingFacts
+from lightning_collab.models.rating_output import DatasetStatistics
 
 
 class LeastSquaresFactors(EmbeddingDotBias):
@@ -10,13 +10,13 @@ class LeastSquaresFactors(EmbeddingDotBias):
 
     Args:
         config: the `model` section.
-        facts: sizes, scale and mean of the training ratings.
+        statistics: sizes, scale and mean of the training ratings.
     """
 
     description = "factors and biases by alternating ridge regression"
     trained_by = "least_squares"
 
-    def __init__(self, config: LeastSquaresFactorsConfig, facts: RatingFacts) -> None:
+    def __init__(self, config: LeastSquaresFactorsConfig, statistics: DatasetStatistics) -> None:
         super().__init__(
             EmbeddingDotBiasConfig(
                 name="embedding_dot_bias",
@@ -25,6 +25,6 @@ class LeastSquaresFactors(EmbeddingDotBias):
                 range_margin=0.0,
                 init_range=config.init_range,
             ),
-            facts,
+            statistics,
         )
         self.config = config

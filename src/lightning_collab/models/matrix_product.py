@@ -7,7 +7,7 @@ from lightning_collab.models.config import MatrixProductConfig
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.item_scores import DOT_PRODUCT, DotProductScores, Rows
 from lightning_collab.models.rating_model import RatingModel
-from lightning_collab.models.rating_output import RatingFacts
+from lightning_collab.models.rating_output import DatasetStatistics
 
 
 class MatrixProduct(RatingModel):
@@ -15,15 +15,15 @@ class MatrixProduct(RatingModel):
 
     Args:
         config: the `model` section.
-        facts: sizes, scale and mean of the training ratings.
+        statistics: sizes, scale and mean of the training ratings.
     """
 
     description = "dot product of a user's and an item's factors"
 
-    def __init__(self, config: MatrixProductConfig, facts: RatingFacts) -> None:
+    def __init__(self, config: MatrixProductConfig, statistics: DatasetStatistics) -> None:
         super().__init__()
-        self.user_factors = EmbeddingTable(facts.user_rows, config.factors, config.init_range)
-        self.item_factors = EmbeddingTable(facts.item_rows, config.factors, config.init_range)
+        self.user_factors = EmbeddingTable(statistics.user_rows, config.factors, config.init_range)
+        self.item_factors = EmbeddingTable(statistics.item_rows, config.factors, config.init_range)
 
     def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
         """Predicted ratings, float [B]."""

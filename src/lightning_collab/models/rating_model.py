@@ -11,7 +11,7 @@ from lightning_collab.data.features import FeatureBlock
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import FeatureRows, SelectedRows
 from lightning_collab.models.item_scores import ItemScores, PairwiseScores, Rows, Tables
-from lightning_collab.models.rating_output import Output, RatingFacts
+from lightning_collab.models.rating_output import DatasetStatistics, Output
 from lightning_collab.models.time_effects import TimeEffects
 
 
@@ -42,8 +42,8 @@ class RatingModel(nn.Module, ABC):
     (dropout masks) comes from `batch.draw_seed`.
 
     Args:
-        facts: its feature blocks are mapped by the tables of `mapping_tables`, its effects of time
-            have a number each; None: the model knows ids alone.
+        statistics: its feature blocks are mapped by the tables of `mapping_tables`, its effects
+            of time have a number each; None: the model knows ids alone.
 
     Attributes:
         user_features: None where users have none.
@@ -57,11 +57,11 @@ class RatingModel(nn.Module, ABC):
     formula_parts: ClassVar[tuple[str, ...]] = ()
     """Layers and constants that `numpy_formula` needs beside the tables."""
 
-    def __init__(self, facts: RatingFacts | None = None) -> None:
+    def __init__(self, statistics: DatasetStatistics | None = None) -> None:
         super().__init__()
-        self.user_features = _feature_rows(facts.user_features if facts else ())
-        self.item_features = _feature_rows(facts.item_features if facts else ())
-        self.time_effects = TimeEffects(() if facts is None else facts.time_effects)
+        self.user_features = _feature_rows(statistics.user_features if statistics else ())
+        self.item_features = _feature_rows(statistics.item_features if statistics else ())
+        self.time_effects = TimeEffects(() if statistics is None else statistics.time_effects)
 
     def forward(self, batch: RatingBatch) -> Tensor:
         """Predicted ratings.

@@ -9,7 +9,7 @@ from lightning_collab.data.features import FeatureBlock, TimeEffect
 from lightning_collab.models.config import EmbeddingModelConfig
 
 
-class RatingFacts(NamedTuple):
+class DatasetStatistics(NamedTuple):
     """What a model must know of the ratings before it can be built.
 
     Attributes:
@@ -51,21 +51,21 @@ class RatingOutput(nn.Module):
     Args:
         config: `output` is `sigmoid`: low + (high - low) * sigmoid(x), where low and high are the
             ends of the rating range moved outward by `range_margin`; or `linear`: mean + x.
-        facts: the rating range and the mean of the training ratings.
+        statistics: the rating range and the mean of the training ratings.
     """
 
     low: Tensor
     span: Tensor
     mean_rating: Tensor
 
-    def __init__(self, config: EmbeddingModelConfig, facts: RatingFacts) -> None:
+    def __init__(self, config: EmbeddingModelConfig, statistics: DatasetStatistics) -> None:
         super().__init__()
         self.kind = config.output
-        low, high = facts.rating_range
+        low, high = statistics.rating_range
         margin = config.range_margin
         self.register_buffer("low", torch.tensor(low - margin))
         self.register_buffer("span", torch.tensor(high - low + 2 * margin))
-        self.register_buffer("mean_rating", torch.tensor(facts.mean_rating))
+        self.register_buffer("mean_rating", torch.tensor(statistics.mean_rating))
 
     def forward(self, raw: Tensor) -> Tensor:
         """Ratings of raw numbers, same shape."""

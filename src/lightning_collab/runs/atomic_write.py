@@ -11,7 +11,7 @@ from lightning_collab.errors import StorageError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write into, which takes its place only when all of it is on disk.
 
     A reader, and a run that is resumed after a power cut, finds the old content or the new one,
@@ -39,15 +39,15 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Replace a file by new content, as `whole_file` does.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file by new content, as `atomic_file` does.
 
     Args:
         path: of the file; its folder must exist.
         content: text is written as UTF-8.
 
     Raises:
-        StorageError: as `whole_file`.
+        StorageError: as `atomic_file`.
     """
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -97,6 +97,6 @@ def checkpoint_of(run: RunDirectory, which: str) -> Path:
     path = run.checkpoints / f"{which}.ckpt"
     if which == "best" and not path.is_file() and run.last_checkpoint.is_file():
         raise CheckpointError(
-            f"{path}: there is none, since the run had no validation part; say checkpoint=last"
+            f"{path}: there is none, since the run had no validation part; set checkpoint=last"
         )
     return path

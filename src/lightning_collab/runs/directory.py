@@ -10,7 +10,7 @@ import yaml
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.errors import CheckpointError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class RunDirectory:
 
     def write_config(self, config: RunConfig) -> None:
         """Keep the config of the run, whole or not at all."""
-        write_whole(
+        write_atomically(
             self.config_file, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         )
 
@@ -146,4 +146,4 @@ class RunDirectory:
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Keep the final numbers, whole or not at all."""
-        write_whole(self.metrics_file, json.dumps(metrics, indent=2) + "\n")
+        write_atomically(self.metrics_file, json.dumps(metrics, indent=2) + "\n")

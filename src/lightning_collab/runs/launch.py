@@ -1,6 +1,6 @@
 """What a cluster's launcher says of the ranks that it has started: how many, and which is this.
 
-Nothing here imports torch at the top, since the front doors ask before they know their job.
+Nothing here imports torch at the top, since the commands ask before they know their job.
 """
 
 import functools
@@ -112,7 +112,7 @@ def with_launched_ranks(
             return config
         raise ConfigError(
             f"{launch.launcher} has started {launch.ranks} ranks, but "
-            f"trainer={trainer.get('name')} is one process; say trainer=ddp_cpu or trainer=ddp"
+            f"trainer={trainer.get('name')} is one process; set trainer=ddp_cpu or trainer=ddp"
         )
     words = [word.lstrip("+") for word in typed]
     there = {"devices": launch.devices, "num_nodes": launch.num_nodes}
@@ -134,7 +134,7 @@ def _check_named_directory(trainer: Mapping[str, Any], typed: Iterable[str]) -> 
     if nodes != 1 and not any(word.startswith(("hydra.run.dir=", "resume=")) for word in typed):
         raise ConfigError(
             f"trainer.num_nodes={nodes}: the machines need one run directory; start them with "
-            "torchrun or srun, which agree on one, or say hydra.run.dir=<a folder that all see>"
+            "torchrun or srun, which agree on one, or set hydra.run.dir=<a folder that all see>"
         )
 
 
@@ -163,7 +163,7 @@ def _told_by_torchrun(fresh: str, rank: int) -> str:
     """Rank zero's directory, through the store that torchrun keeps for its ranks."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         raise ConfigError(
-            "torchrun keeps no store for its ranks with this rendezvous backend: say "
+            "torchrun keeps no store for its ranks with this rendezvous backend: set "
             "hydra.run.dir=<a folder that all machines see>"
         )
     from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from lightning_collab.errors import CheckpointError, StorageError
 
 LOCK_FILE = ".lock"
 UNFINISHED = re.compile(r"\..+-[0-9a-f]{32}")
-"""Names that `whole_file` gives to a file while it is being written."""
+"""Names that `atomic_file` gives to a file while it is being written."""
 
 
 @contextmanager

@@ -11,12 +11,12 @@ import psutil
 import torch
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.run import Engine, obstacle
+from lightning_collab.config.run import Engine, unsupported_reason
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, DataError
-from lightning_collab.models import RatingFacts, RatingModel, build_model
+from lightning_collab.models import DatasetStatistics, RatingModel, build_model
 from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.modules.gradient_module import GradientModule
 from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
@@ -58,7 +58,7 @@ def build_module(
         to_shard: the tables hold nothing yet, since a trainer will split them over ranks.
     """
     torch.manual_seed(config.seed)
-    facts = RatingFacts(
+    statistics = DatasetStatistics(
         user_rows=len(data.user_vocabulary),
         item_rows=len(data.item_vocabulary),
         rating_range=data.table.rating_range,
@@ -67,9 +67,9 @@ def build_module(
         item_features=data.features.items,
         time_effects=data.features.time,
     )
-    _check_memory(facts, config.model.factors)
+    _check_memory(statistics, config.model.factors)
     with tables_drawn_later() if to_shard else nullcontext():
-        model = build_model(config.model, facts)
+        model = build_model(config.model, statistics)
     parts: dict[str, Any] = {
         "model": model,
         "config": config,
@@ -89,9 +89,11 @@ def build_module(
             return gradient_module(steps_per_epoch=steps, schedule=schedule, **parts)
 
 
-def _check_memory(facts: RatingFacts, factors: int) -> None:
+def _check_memory(statistics: DatasetStatistics, factors: int) -> None:
     """Refuse tables of features that cannot be trained here."""
-    width = sum(block.matrix.shape[1] for block in (*facts.user_features, *facts.item_features))
+    width = sum(
+        block.matrix.shape[1] for block in (*statistics.user_features, *statistics.item_features)
+    )
     needed = width * (factors + 1) * BYTES_AN_ENTRY
     free = psutil.virtual_memory().available
     if needed > free:
@@ -140,12 +142,12 @@ def choose_engine(config: RunConfig) -> EngineChoice:
     if reason is not None and asked == "compiled":
         return EngineChoice("eager", f"not compiled: {reason}")
     if reason is not None:
-        raise ConfigError(f"training.engine={asked}: {reason}; say training.engine=eager")
+        raise ConfigError(f"training.engine={asked}: {reason}; set training.engine=eager")
     return EngineChoice(asked, "as the config says")
 
 
 def by_autograd(config: RunConfig) -> bool:
-    """Whether Lightning itself steps an optimiser with autograd's gradients.
+    """Whether Lightning itself steps an optimizer with autograd's gradients.
 
     Args:
         config: of any run.
@@ -180,14 +182,14 @@ def gradient_module(
     from lightning_collab.training.modules.fused_module import FusedModule
 
     module = FusedModule(model, config, schedule=schedule, **built_with)
-    module.one_by_one = schedule is not None
+    module.single_steps = schedule is not None
     return module
 
 
 def _fastest(config: RunConfig) -> EngineChoice:
-    reason = obstacle("fused", config) or _lacking("fused", config)
+    reason = unsupported_reason("fused", config) or _lacking("fused", config)
     if reason is None:
-        return EngineChoice("fused", "the fastest for this model on a processor")
+        return EngineChoice("fused", "the fastest for this model on a CPU")
     if config.training.sgd_threads > 1:
         raise ConfigError(f"training.sgd_threads: {reason}")
     return EngineChoice("eager", reason)
@@ -199,7 +201,7 @@ def _lacking(engine: Engine, config: RunConfig) -> str | None:
         if find_spec("numba") is None:
             return "numba is not installed (pip install numba)"
         if config.trainer.accelerator == "auto" and torch.cuda.is_available():
-            return "fused steps are of the processor, and trainer.accelerator=auto is not here"
+            return "the fused engine is CPU-only, and trainer.accelerator=auto picks a GPU here"
     if engine == "compiled" and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
         return "torch.compile needs a C++ compiler, and none is installed"
     return None

@@ -19,30 +19,30 @@ def check_devices(settings: TrainerConfig) -> None:
         settings: the `trainer` section.
 
     Raises:
-        ConfigError: it asks for more graphics processors than torch can use; torch was built
+        ConfigError: it asks for more GPUs than torch can use; torch was built
             without what the ranks talk through; the port that they are to meet at is in use.
     """
     if settings.accelerator == "gpu":
-        _check_graphics_processors(settings)
+        _check_gpus(settings)
     if settings.strategy == "ddp":
         _check_backend(settings)
         if _opens_the_port():
             _check_port()
 
 
-def _check_graphics_processors(settings: TrainerConfig) -> None:
+def _check_gpus(settings: TrainerConfig) -> None:
     there = torch.cuda.device_count()
     if there == 0:
         raise ConfigError(
-            f"trainer={settings.name}: this machine has no graphics processor that torch can use; "
-            "say trainer=cpu or trainer=ddp_cpu"
+            f"trainer={settings.name}: this machine has no GPU that torch can use; "
+            "set trainer=cpu or trainer=ddp_cpu"
         )
     if isinstance(settings.devices, int) and settings.devices > there:
         raise ConfigError(f"trainer.devices={settings.devices}, but this machine has {there}")
     if settings.devices == "auto" and settings.strategy == "auto" and there > 1:
         raise ConfigError(
             f"trainer.devices=auto: this machine has {there}, and trainer={settings.name} is one "
-            "process; say trainer=ddp"
+            "process; set trainer=ddp"
         )
 
 
@@ -50,7 +50,7 @@ def _check_backend(settings: TrainerConfig) -> None:
     if not distributed.is_available():
         raise ConfigError(
             f"trainer={settings.name}: this torch was built without torch.distributed, so that "
-            "there can be one rank only; say trainer=cpu or trainer=gpu"
+            "there can be one rank only; set trainer=cpu or trainer=gpu"
         )
     backend = settings.process_group_backend
     if backend is not None and not BACKENDS[backend]():

@@ -20,7 +20,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import LRRangeTestConfig, Suggestion
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
 from lightning_collab.training.schedules import exponential
@@ -205,8 +205,8 @@ def write_range_test(found: LRRangeTest, run: RunDirectory, *, chosen: Suggestio
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     run.figures.mkdir(parents=True, exist_ok=True)
-    write_whole(run.figures / "lr_range_test.png", picture.getvalue())
-    write_whole(run.path / "lr_range_test.csv", found.frame().write_csv())
+    write_atomically(run.figures / "lr_range_test.png", picture.getvalue())
+    write_atomically(run.path / "lr_range_test.csv", found.frame().write_csv())
     logger = TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
     logger.experiment.add_figure("lr_range_test", figure)
     logger.finalize("success")

@@ -11,7 +11,7 @@ from lightning_collab.models import RatingModel
 
 
 def parameter_groups(model: RatingModel, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """The groups to hand to a torch optimiser, in the model's order.
+    """The groups to hand to a torch optimizer, in the model's order.
 
     A group whose `lr_scale` is 0 is frozen: its parameters get no gradient, so that neither
     momentum nor weight decay moves them.
@@ -93,10 +93,10 @@ class DecoupledSGD(torch.optim.SGD):
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.optim.Optimizer:
-    """The optimiser that a config asks for.
+    """The optimizer that a config asks for.
 
     Where the penalty is on the rows that a batch touches, it is part of the loss, and the
-    optimiser itself has no weight decay.
+    optimizer itself has no weight decay.
 
     Args:
         groups: from `parameter_groups`.

@@ -23,7 +23,7 @@ from lightning_collab.errors import (
     TrainingError,
 )
 from lightning_collab.metrics.baselines import baseline_metrics
-from lightning_collab.runs.atomic_write import whole_file
+from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import command_line
@@ -31,7 +31,7 @@ from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.runs.lock import run_held
 from lightning_collab.training.build import build_module, choose_engine, load_data
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
-from lightning_collab.training.callbacks.rank_failures import RankWatch
+from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.hyperparameters import log_hyperparameters
 from lightning_collab.training.lr_range_test import with_found_rate
@@ -158,7 +158,7 @@ def _write_metadata(run: RunDirectory, data: RatingDataModule) -> None:
         (metadata_table(data, "items"), run.items_file),
         (history_table(data), run.history_file),
     ):
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             table.write_parquet(file)
 
 
@@ -214,7 +214,7 @@ def _fit(
     except (TrainingError, StorageError) as error:
         raise type(error)(f"{error}{_last_good(run)}") from error
     except Exception as error:
-        watch: Any = next(c for c in trainer.callbacks if isinstance(c, RankWatch))  # type: ignore[attr-defined]
+        watch: Any = next(c for c in trainer.callbacks if isinstance(c, RankFailureMonitor))  # type: ignore[attr-defined]
         if watch.cause is None:
             raise
         raise TrainingError(f"{watch.cause}{_last_good(run)}") from error
@@ -249,7 +249,7 @@ def _checkpoint_to_go_on_from(config: RunConfig, run: RunDirectory) -> Path | No
     if done >= config.trainer.max_epochs:
         if ended and run.read_metrics().get("epochs") == done:
             raise CheckpointError(
-                f"{run.path} has been trained for {done} epochs already; to go on, say "
+                f"{run.path} has been trained for {done} epochs already; to go on, set "
                 f"trainer.max_epochs=<more than {done}> (a total)"
             )
         log.warning("%s was stopped after its last epoch; it is measured now", run.path)

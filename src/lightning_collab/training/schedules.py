@@ -1,4 +1,4 @@
-"""Learning-rate schedules in closed form: the factor on the rate at any optimiser step."""
+"""Learning-rate schedules in closed form: the factor on the rate at any optimizer step."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from lightning_collab.config.optimizer import (
 )
 
 Schedule = Callable[[int], float]
-"""From the number of optimiser steps done to the factor on every group's rate."""
+"""From the number of optimizer steps done to the factor on every group's rate."""
 
 Numbers = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class ClosedForm:
         """The factor at one step.
 
         Args:
-            step: optimiser steps done.
+            step: optimizer steps done.
         """
         return float(self.at(np.array([step], np.float64))[0])
 
@@ -45,7 +45,7 @@ def factors(schedule: Schedule, first: int, steps: int) -> Numbers:
 
     Args:
         schedule: whose.
-        first: optimiser steps done before the first of them.
+        first: optimizer steps done before the first of them.
         steps: how many.
 
     Returns:
@@ -66,8 +66,8 @@ def build_schedule(
 
     Args:
         config: the `scheduler` section.
-        lr: the optimiser's learning rate, of which `eta_min` is a part.
-        steps_per_epoch: optimiser steps in an epoch.
+        lr: the optimizer's learning rate, of which `eta_min` is a part.
+        steps_per_epoch: optimizer steps in an epoch.
         max_epochs: epochs of the whole run.
     """
     match config:
@@ -106,7 +106,7 @@ def _cycle_share(step: Numbers, first: float, mult: int) -> Numbers:
     """How far a step is into its cycle, from 0 to 1.
 
     Args:
-        step: optimiser steps done.
+        step: optimizer steps done.
         first: steps of the first cycle.
         mult: each cycle is this many times as long as the one before.
     """

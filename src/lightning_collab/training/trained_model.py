@@ -15,8 +15,8 @@ from lightning_collab.config.section import Section, checked
 from lightning_collab.data.history import History
 from lightning_collab.data.vocabulary import ID_COLUMN, Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError
-from lightning_collab.models import RatingFacts, RatingModel, build_model
-from lightning_collab.models.feature_rows import saved_features
+from lightning_collab.models import DatasetStatistics, RatingModel, build_model
+from lightning_collab.models.feature_rows import features_from_buffers
 from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.runs.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
@@ -37,7 +37,7 @@ class TrainedModel:
         checkpoint: the file that the weights came from.
         config: of the run, as plain values; not checked, so that a run of an earlier version can be
             used as long as its model is known.
-        model: on the processor, in evaluation mode.
+        model: on the CPU, in evaluation mode.
         user_vocabulary: raw user ids of the model's rows.
         item_vocabulary: raw item ids of the model's rows.
         rating_range: lowest and highest rating.
@@ -113,8 +113,8 @@ class TrainedModel:
             for name, value in content["state_dict"].items()
             if name.startswith(MODEL_PREFIX)
         }
-        features = saved_features(state)
-        facts = RatingFacts(
+        features = features_from_buffers(state)
+        statistics = DatasetStatistics(
             user_rows=len(vocabularies["users"]),
             item_rows=len(vocabularies["items"]),
             rating_range=(low, high),
@@ -123,7 +123,7 @@ class TrainedModel:
             item_features=features.items,
             time_effects=features.time,
         )
-        model = build_model(model_config(config, directory), facts)
+        model = build_model(model_config(config, directory), statistics)
         take_weights(model, state, path)
         users, unseen_users = described(directory.users_file, "users", vocabularies["users"])
         items, unseen_items = described(directory.items_file, "items", vocabularies["items"])

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import WarmRestartsConfig
 from lightning_collab.errors import StorageError
-from lightning_collab.runs.atomic_write import whole_file
+from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import by_autograd
@@ -25,7 +25,7 @@ from lightning_collab.training.callbacks.averaging import RunAveraging
 from lightning_collab.training.callbacks.cycles import CycleCheckpoints, warn_of_unfinished_cycle
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
 from lightning_collab.training.callbacks.progress import TrainingProgress
-from lightning_collab.training.callbacks.rank_failures import RankWatch
+from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.devices import check_devices
 from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
@@ -115,7 +115,7 @@ def build_bare_trainer(
     Args:
         config: of the run.
         callbacks: what looks on.
-        max_steps: optimiser steps to take.
+        max_steps: optimizer steps to take.
 
     Raises:
         ConfigError: the machine does not have the devices that the config asks for.
@@ -144,7 +144,7 @@ def _devices(config: RunConfig) -> dict[str, Any]:
         "num_nodes": settings.num_nodes,
         "strategy": _strategy(config),
         "precision": settings.precision,
-        # Fused steps clip on their own: Lightning does not where the optimisation is manual.
+        # Fused steps clip on their own: Lightning does not where the optimization is manual.
         "gradient_clip_val": settings.gradient_clip_val if by_autograd(config) else None,
         # Our batches are shared out to the ranks already, and begin with no need of a rehearsal.
         "use_distributed_sampler": False,
@@ -157,7 +157,7 @@ def _callbacks(
     config: RunConfig, run: RunDirectory, further: Sequence[pl.Callback]
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [
-        RankWatch(),
+        RankFailureMonitor(),
         SaveOnInterrupt(run.last_checkpoint),
         *further,
     ]
@@ -165,7 +165,7 @@ def _callbacks(
         callbacks.append(TrainingProgress())
     if config.averaging.name != "none":
         callbacks.append(RunAveraging(config))
-    # Fused steps log their own rates, since Lightning sees only the first of each stretch.
+    # Fused steps log their own rates, since Lightning sees only the first of each block of steps.
     if config.logger.name != "none" and by_autograd(config):
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     if isinstance(config.scheduler, WarmRestartsConfig) and config.model.by_gradient:
@@ -235,7 +235,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as file:
+            with atomic_file(target) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             # torch reports a full disk as a RuntimeError of its own.
@@ -248,5 +248,5 @@ class SafeCheckpointIO(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint, on the processor unless told otherwise."""
+        """Read a checkpoint, on the CPU unless told otherwise."""
         return read_checkpoint(Path(path), map_location=map_location)

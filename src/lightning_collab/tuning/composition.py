@@ -36,7 +36,7 @@ class Composer:
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     @property
-    def menus(self) -> dict[str, Any]:
+    def groups(self) -> dict[str, Any]:
         """The config groups and what is chosen of each, before any parameter is set."""
         return dict(self._master.hydra.runtime.choices)
 
@@ -49,7 +49,7 @@ class Composer:
         Raises:
             ConfigError: a group or an option that there is not.
         """
-        groups = {key: value for key, value in parameters.items() if key in self.menus}
+        groups = {key: value for key, value in parameters.items() if key in self.groups}
         config = copy.deepcopy(self._base(groups))
         with read_write(config), open_dict(config):
             for key, value in parameters.items():
@@ -85,7 +85,7 @@ class Composer:
 
     def options(self, parameters: Mapping[str, Any]) -> dict[str, str]:
         """Which option of each config group is taken with some parameters set."""
-        groups = {key: value for key, value in parameters.items() if key in self.menus}
+        groups = {key: value for key, value in parameters.items() if key in self.groups}
         return {
             group: str(option)
             for group, option in self._load(groups).hydra.runtime.choices.items()
@@ -185,7 +185,7 @@ LEFT_OUT = ("logger", "callbacks.progress_bar", "data.root")
 def experiment_yaml(composer: Composer, overrides: Mapping[str, Any], comment: str) -> str:
     """A file for conf/experiment that gives the config of a trial.
 
-    It names the menu options that are not the default's, and sets each key that then still
+    It names the options that are not the default's, and sets each key that then still
     differs.
 
     Args:

@@ -10,17 +10,17 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.tuning.heartbeat import Watch, Worker
+from lightning_collab.tuning.heartbeat import StaleTrialDetector, Worker
 from lightning_collab.tuning.storage import trial_id_of
 from lightning_collab.tuning.trials import (
     DIRECTORY,
     ENDED_WELL,
     ERROR,
+    HEARTBEAT,
     INTERRUPTED,
     RETRIED_BY,
     RETRY_OF,
     RUN,
-    SIGN,
     Progress,
     ended_by_itself,
 )
@@ -52,7 +52,7 @@ class Coordinator:
         n_trials: trials in all.
         max_failures: as in `StudySettings`.
         run: a name for this start of the sweep.
-        watch: decides which trials are stale.
+        detector: decides which trials are stale.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Coordinator:
         n_trials: int,
         max_failures: int,
         run: str,
-        watch: Watch,
+        detector: StaleTrialDetector,
     ) -> None:
         self.study = study
         self._storage = storage
@@ -76,7 +76,7 @@ class Coordinator:
         self._sampler = sampler
         self._max_failures = max_failures
         self._run = run
-        self._watch = watch
+        self._detector = detector
 
     def claim(self) -> optuna.Trial | Wait | None:
         """The next trial, with parameters drawn and our name in it; None: the study is done.
@@ -97,7 +97,7 @@ class Coordinator:
             self.study.sampler = self._sampler(min(waiting, default=len(trials)))
             trial = self.study.ask(self._distributions)
             trial.set_user_attr(RUN, self._run)
-            trial.set_user_attr(SIGN, Worker.this().signed())
+            trial.set_user_attr(HEARTBEAT, Worker.this().signed())
             return trial
 
     def interrupt(self, number: int) -> None:
@@ -114,7 +114,7 @@ class Coordinator:
             mine = Worker.this()
             mine_already = sign and (sign["machine"], sign["pid"]) == (mine.machine, mine.pid)
             # -1 is the number of no trial, so the watch tells the finisher apart from them.
-            if sign and not mine_already and not self._watch.is_stale(-1, sign):
+            if sign and not mine_already and not self._detector.is_stale(-1, sign):
                 return False
             self.study.set_user_attr(FINISHER, mine.signed())
             return True
@@ -132,8 +132,8 @@ class Coordinator:
 
     def _recover(self) -> None:
         for trial in self._trials():
-            if trial.state == TrialState.RUNNING and self._watch.is_stale(
-                trial.number, trial.user_attrs.get(SIGN)
+            if trial.state == TrialState.RUNNING and self._detector.is_stale(
+                trial.number, trial.user_attrs.get(HEARTBEAT)
             ):
                 self._retry(trial)
 

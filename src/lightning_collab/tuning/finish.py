@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.errors import TrainingError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import command_line, module_command, quoted, tensorboard_line
 from lightning_collab.tuning.composition import experiment_yaml
@@ -21,7 +21,7 @@ from lightning_collab.tuning.coordinator import FINISHER, Coordinator, StudyFail
 from lightning_collab.tuning.heartbeat import SignOfLife
 from lightning_collab.tuning.report import TRIALS_FILE, WINNER, write_study_report
 from lightning_collab.tuning.storage import JOURNAL_FILE
-from lightning_collab.tuning.subprocess_run import run_alone
+from lightning_collab.tuning.subprocess_run import run_subprocess
 from lightning_collab.tuning.sweep import say
 from lightning_collab.tuning.trials import OVERRIDES, Progress, as_csv, trial_rows
 from lightning_collab.tuning.worker import SIGNS_BEFORE_STALE, StudyWorker
@@ -77,10 +77,10 @@ def _finish(worker: StudyWorker, coordinator: Coordinator) -> None:
         text = experiment_yaml(
             worker.composer, trial.user_attrs.get(OVERRIDES, trial.params), _comment(worker, trial)
         )
-        write_whole(worker.sweep_dir / name, text)
+        write_atomically(worker.sweep_dir / name, text)
         # Where `--config-dir <sweep>` finds it as experiment=best.
         (worker.sweep_dir / "experiment").mkdir(exist_ok=True)
-        write_whole(worker.sweep_dir / "experiment" / name, text)
+        write_atomically(worker.sweep_dir / "experiment" / name, text)
     metrics = None
     if single and worker.settings.retrain_winner:
         metrics = _retrain(worker, study, best[0])
@@ -117,7 +117,7 @@ def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> di
             f"hydra.run.dir={quoted(str(directory))}",
         ],
     )
-    code, stopped = run_alone(command, {}, None)
+    code, stopped = run_subprocess(command, {}, None)
     if code != 0 or stopped:
         raise TrainingError(
             f"the winner (trial {trial.number}) was not trained to the end (exit code {code}); "
@@ -131,7 +131,7 @@ def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> di
 def _write_table(worker: StudyWorker, trials: list[FrozenTrial]) -> None:
     settings = worker.settings
     rows = trial_rows(trials, settings.objectives, settings.directions)
-    write_whole(worker.sweep_dir / TRIALS_FILE, as_csv(rows))
+    write_atomically(worker.sweep_dir / TRIALS_FILE, as_csv(rows))
 
 
 def _snapshot(worker: StudyWorker, study: optuna.Study) -> None:

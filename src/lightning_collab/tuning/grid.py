@@ -89,7 +89,7 @@ def _combinations(
             choices[key] = [text]
         elif isinstance(override.value(), IntervalSweep):
             raise ConfigError(
-                f"{text}: an interval has no end of values; say choice(...) or range(...), or "
+                f"{text}: an interval has no end of values; use choice(...) or range(...), or "
                 "hydra/sweeper=optuna_study for a search"
             )
         else:

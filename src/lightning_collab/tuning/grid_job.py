@@ -14,10 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.invocation import quoted
 from lightning_collab.tuning.settings import GridSettings
-from lightning_collab.tuning.subprocess_run import OUTPUT_FILE, last_words, run_alone
+from lightning_collab.tuning.subprocess_run import OUTPUT_FILE, error_tail, run_subprocess
 from lightning_collab.tuning.sweep import register_resolvers
 from lightning_collab.tuning.trials import as_csv
 
@@ -80,7 +80,9 @@ class GridJob:
             "config": self.fingerprint,
             **further,
         }
-        write_whole(sweep_dir / self.subdirectory / JOB_FILE, json.dumps(content, indent=2) + "\n")
+        write_atomically(
+            sweep_dir / self.subdirectory / JOB_FILE, json.dumps(content, indent=2) + "\n"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -165,11 +167,11 @@ def _run_apart(command: Sequence[str], job: GridJob, directory: Path) -> None:
     """Run the command once more, not as a multirun, with all its ranks in this job's directory."""
     typed = [each for each in job.overrides if not each.lstrip("+").startswith("sweep=")]
     words = [*command, *typed, f"hydra.run.dir={quoted(str(directory))}"]
-    code, stopped = run_alone(words, {}, directory / OUTPUT_FILE)
+    code, stopped = run_subprocess(words, {}, directory / OUTPUT_FILE)
     if stopped:
         raise KeyboardInterrupt
     if code != 0:
-        reason = last_words(directory / OUTPUT_FILE, code)
+        reason = error_tail(directory / OUTPUT_FILE, code)
         raise JobProcessError(f"{reason} (see {directory / OUTPUT_FILE})")
 
 
@@ -230,8 +232,8 @@ def summarise(sweep_dir: Path, jobs: Sequence[GridJob], settings: GridSettings) 
         for row in rows
     ]
     flat.sort(key=lambda row: _rank(row, settings))
-    write_whole(sweep_dir / CSV_FILE, as_csv(flat))
-    write_whole(
+    write_atomically(sweep_dir / CSV_FILE, as_csv(flat))
+    write_atomically(
         sweep_dir / JSON_FILE,
         json.dumps(
             {"objective": settings.objective, "direction": settings.direction, "jobs": flat},

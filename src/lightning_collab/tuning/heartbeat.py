@@ -38,7 +38,7 @@ class Worker:
         return cls(socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()) or 0.0)
 
     def signed(self) -> dict[str, Any]:
-        """A sign of life, now."""
+        """A heartbeat, now."""
         return {**asdict(self), "renewed": time.time()}
 
     def runs_here(self) -> bool:
@@ -48,7 +48,7 @@ class Worker:
 
 
 class SignOfLife:
-    """Renews the sign of life of a trial from a thread, while a `with` block runs.
+    """Renews the heartbeat of a trial from a thread, while a `with` block runs.
 
     Args:
         renew: called with the new sign.
@@ -80,7 +80,7 @@ class SignOfLife:
                 continue
 
 
-class Watch:
+class StaleTrialDetector:
     """Decides which running trials are stale.
 
     A trial is stale where nobody has signed it (its worker died at once), where its worker ran on
@@ -100,7 +100,7 @@ class Watch:
 
         Args:
             number: of the trial.
-            sign: the last sign of life in it, as from `Worker.signed`; None: there is none.
+            sign: the last heartbeat in it, as from `Worker.signed`; None: there is none.
         """
         if not sign:
             return True

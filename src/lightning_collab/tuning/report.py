@@ -22,7 +22,7 @@ from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.tuning.storage import JOURNAL_FILE
 from lightning_collab.tuning.study_identity import read_study_file
 from lightning_collab.tuning.trials import (
@@ -100,7 +100,7 @@ def _wanted(
         named: dict[str, Any] = {"target": None if single else target, "target_name": objective}
         yield (
             f"history{ending}",
-            f"Optimisation history{suffix}",
+            f"Optimization history{suffix}",
             "Each dot is a completed trial; the line is the best so far.",
             partial(visual.plot_optimization_history, study, **named),
         )
@@ -191,7 +191,7 @@ def write_study_report(sweep_dir: Path) -> Path:
     objectives: list[str] = about["objectives"]
     trials = study.get_trials(deepcopy=False)
     rows = trial_rows(trials, objectives, about["directions"])
-    write_whole(sweep_dir / TRIALS_FILE, as_csv(rows))
+    write_atomically(sweep_dir / TRIALS_FILE, as_csv(rows))
     figures = draw_study(study, objectives, sweep_dir / FIGURES)
     write_hparams(trials, objectives, about["directions"], sweep_dir / FOLDER)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -209,7 +209,7 @@ def write_study_report(sweep_dir: Path) -> Path:
         rows=[[_cell(value) for value in row.values()] for row in rows],
         figures=[_embedded(figure) for figure in figures],
     )
-    write_whole(sweep_dir / PAGE, page)
+    write_atomically(sweep_dir / PAGE, page)
     return sweep_dir / PAGE
 
 

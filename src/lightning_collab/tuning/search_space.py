@@ -137,7 +137,9 @@ def _interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
     log = "log" in sweep.tags
     shown = f"interval({low:g}, {high:g})"
     if not low <= high:
-        raise ConfigError(f"{key}: {shown} is the wrong way round; say interval({high:g}, {low:g})")
+        raise ConfigError(
+            f"{key}: {shown} is the wrong way round; write interval({high:g}, {low:g})"
+        )
     if log and low <= 0:
         raise ConfigError(f"{key}: tag(log, {shown}) must begin above 0")
     if isinstance(low, int) and isinstance(high, int):
@@ -212,7 +214,7 @@ def load_hook(name: str | None) -> Hook | None:
         hook: Hook = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"hydra.sweeper.hook={name}: {error}; say package.module.function of something that "
+            f"hydra.sweeper.hook={name}: {error}; name a package.module.function of something that "
             "Python can import (PYTHONPATH counts)"
         ) from None
     return hook
@@ -233,7 +235,7 @@ def number_of_cycles(trial: optuna.trial.BaseTrial, config: RunConfig) -> dict[s
     scheduler = config.scheduler
     if not isinstance(scheduler, WarmRestartsConfig):
         raise ConfigError(
-            f"scheduler={scheduler.name} has no cycles; say scheduler=warm_restarts, or leave out "
+            f"scheduler={scheduler.name} has no cycles; set scheduler=warm_restarts, or leave out "
             "the hook with hydra.sweeper.hook=null"
         )
     mult = scheduler.cycle_mult

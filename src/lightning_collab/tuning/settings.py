@@ -65,7 +65,7 @@ class StudySettings(Section):
     retrain_winner: bool
     """Train the best config again at the end, and test it once."""
     stale_after: Annotated[float, Field(gt=0)]
-    """Seconds without a sign of life after which a trial of another machine is taken for dead."""
+    """Seconds without a heartbeat after which a trial of another machine is taken for dead."""
     sampler: dict[str, Any]
     """What proposes parameters: hydra/sweeper/sampler."""
     pruner: dict[str, Any]
@@ -102,12 +102,12 @@ class StudySettings(Section):
                 )
         if self.prunes and len(self.objectives) > 1:
             raise ValueError(
-                "pruning needs a single objective; say hydra/sweeper/pruner=none for several"
+                "pruning needs a single objective; set hydra/sweeper/pruner=none for several"
             )
         if self.prunes and not self.objectives[0].startswith("val/"):
             raise ValueError(
                 f"objective={self.objectives[0]} is not known before a trial has ended, so "
-                "nothing can be pruned by it; say hydra/sweeper/pruner=none"
+                "nothing can be pruned by it; set hydra/sweeper/pruner=none"
             )
         return self
 

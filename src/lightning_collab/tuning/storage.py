@@ -26,7 +26,7 @@ class StudyStorageError(LightningCollabError):
 
 
 @dataclass(frozen=True)
-class StorageAddress:
+class StorageURL:
     """Where a study is kept.
 
     Attributes:
@@ -36,7 +36,7 @@ class StorageAddress:
     url: str
 
     @classmethod
-    def parse(cls, text: str | None, sweep_dir: Path) -> "StorageAddress":
+    def parse(cls, text: str | None, sweep_dir: Path) -> "StorageURL":
         """The address that a person means.
 
         Args:
@@ -62,7 +62,7 @@ class StorageAddress:
             url = url.set(drivername="postgresql+psycopg")
         elif backend != "sqlite":
             raise ConfigError(
-                f"hydra.sweeper.storage: {backend} is not supported; say a file, sqlite:///... or "
+                f"hydra.sweeper.storage: {backend} is not supported; name a file, sqlite:///... or "
                 "postgresql://..."
             )
         elif url.database in (None, "", ":memory:"):

@@ -22,10 +22,10 @@ from lightning_collab.tuning.settings import (
     checked_settings,
     is_grid,
 )
-from lightning_collab.tuning.storage import StorageAddress
+from lightning_collab.tuning.storage import StorageURL
 from lightning_collab.tuning.study_identity import check_same, set_identity, write_study_file
 from lightning_collab.tuning.sweep import Sweep, job_error, say
-from lightning_collab.tuning.trial_run import needs_own_process
+from lightning_collab.tuning.trial_run import needs_subprocess
 from lightning_collab.tuning.trials import Progress
 from lightning_collab.tuning.worker import StoppedSweepError, StudyWorker, run_parameters
 
@@ -46,14 +46,14 @@ def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
         raise ConfigError("hydra/sweeper=optuna_study tunes the command train, no other")
     if settings.n_jobs > 1 and sweep.launcher_is_basic:
         raise ConfigError(
-            f"hydra.sweeper.n_jobs={settings.n_jobs} needs a launcher that runs jobs at once: say "
+            f"hydra.sweeper.n_jobs={settings.n_jobs} needs a launcher that runs jobs at once: set "
             "hydra/launcher=joblib"
         )
     loader = sweep.hydra_context.config_loader
     space = search_space(settings.params, arguments, loader)
     composer = Composer(loader, sweep.config, space.fixed)
     base = check_space(composer, space, settings)
-    address = StorageAddress.parse(settings.storage, sweep.directory)
+    address = StorageURL.parse(settings.storage, sweep.directory)
     storage = address.open()
     sweep.pin_directory()
     name = settings.study_name or sweep.directory.name
@@ -104,7 +104,7 @@ def check_space(composer: Composer, space: SearchSpace, settings: StudySettings)
     hook = load_hook(settings.hook)
     if not space.distributions and hook is None:
         raise ConfigError(
-            "nothing is searched: say what to try, such as "
+            "nothing is searched: name what to try, such as "
             "'optimizer.lr=tag(log,interval(1e-3,1e-1))', or sweep=dot_bias"
         )
     build_pruner(settings.pruner)
@@ -113,7 +113,7 @@ def check_space(composer: Composer, space: SearchSpace, settings: StudySettings)
         trial = CornerTrial(corner, last=number == 1)
         try:
             config = run_parameters(composer, settings.hook, trial, dict(corner))
-            needs_own_process(config)
+            needs_subprocess(config)
         except ConfigError as error:
             raise ConfigError(f"{_hint(str(error), space)}\n(no trial was started)") from None
     return base
@@ -127,7 +127,7 @@ def _hint(message: str, space: SearchSpace) -> str:
             f"{name}: input should be a valid integer" in message
         ):
             low, high = distribution.low, distribution.high
-            lines.append(f"  for whole numbers say {name}=int(interval({low:g}, {high:g}))")
+            lines.append(f"  for whole numbers write {name}=int(interval({low:g}, {high:g}))")
     return "\n".join(lines)
 
 
@@ -231,12 +231,12 @@ def _greeting(worker: StudyWorker, progress: Progress) -> str:
     if progress.ended >= worker.n_trials:
         return (
             f"{where} has its {worker.n_trials} trials already; for more raise "
-            "hydra.sweeper.n_trials, for a new study say hydra.sweeper.study_name=<name>"
+            "hydra.sweeper.n_trials, for a new study set hydra.sweeper.study_name=<name>"
         )
     done = f", {progress.ended} of them done" if progress.ended else ""
     jobs = worker.settings.n_jobs
     return f"{where}: {worker.n_trials} trials{done}, {jobs} at a time"
 
 
-def _short(address: StorageAddress) -> str:
+def _short(address: StorageURL) -> str:
     return str(os.path.relpath(address.url)) if address.is_journal else str(address)

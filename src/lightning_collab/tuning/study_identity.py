@@ -12,7 +12,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.config.section import flat
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.tuning.search_space import SearchSpace
 from lightning_collab.tuning.settings import StudySettings
 
@@ -26,7 +26,7 @@ def write_study_file(sweep_dir: Path, about: Mapping[str, Any]) -> None:
         sweep_dir: of the sweep.
         about: its name, storage, objectives, ...
     """
-    write_whole(sweep_dir / STUDY_FILE, yaml.safe_dump(dict(about), sort_keys=False))
+    write_atomically(sweep_dir / STUDY_FILE, yaml.safe_dump(dict(about), sort_keys=False))
 
 
 def read_study_file(sweep_dir: Path) -> dict[str, Any]:

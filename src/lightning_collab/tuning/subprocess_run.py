@@ -13,7 +13,7 @@ OUTPUT_FILE = "output.log"
 """Where a run in processes of its own says what it would say on the terminal."""
 
 
-def run_alone(
+def run_subprocess(
     command: Sequence[str], further: Mapping[str, str], output: Path | None
 ) -> tuple[int, bool]:
     """Run a command, with all that it starts, to the end of all.
@@ -52,7 +52,7 @@ def run_alone(
     return process.returncode, stopped
 
 
-def last_words(output: Path, returncode: int) -> str:
+def error_tail(output: Path, returncode: int) -> str:
     """Why a command failed, from what it said.
 
     Args:

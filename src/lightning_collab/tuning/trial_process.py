@@ -13,7 +13,7 @@ import optuna
 from lightning_collab.config import validated
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.tuning.settings import build_pruner
-from lightning_collab.tuning.storage import StorageAddress, trial_id_of
+from lightning_collab.tuning.storage import StorageURL, trial_id_of
 from lightning_collab.tuning.trial_run import (
     REQUEST_FILE,
     STORAGE_VARIABLE,
@@ -21,7 +21,7 @@ from lightning_collab.tuning.trial_run import (
     Report,
     Request,
     report_to,
-    run_here,
+    run_in_process,
     write_outcome,
 )
 
@@ -39,7 +39,7 @@ def main() -> None:
         config.trainer.max_epochs,
         parent=request.parent if first else os.getppid(),
     )
-    outcome = run_here(config, directory, callback, data=None)
+    outcome = run_in_process(config, directory, callback, data=None)
     if first:
         write_outcome(outcome, directory)
 
@@ -47,7 +47,7 @@ def main() -> None:
 def _report(request: Request) -> Report | None:
     if request.objective is None:
         return None
-    storage = StorageAddress(os.environ[STORAGE_VARIABLE]).open()
+    storage = StorageURL(os.environ[STORAGE_VARIABLE]).open()
     study = optuna.load_study(
         study_name=request.study_name,
         storage=storage,

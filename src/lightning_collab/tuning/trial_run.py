@@ -20,13 +20,13 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, LightningCollabError, TrainingError
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import InterruptedRunError, train
-from lightning_collab.tuning.subprocess_run import OUTPUT_FILE, last_words, run_alone
+from lightning_collab.tuning.subprocess_run import OUTPUT_FILE, error_tail, run_subprocess
 
 SPLITS_KEPT = 8
 
@@ -179,7 +179,7 @@ def trial_config(config: RunConfig) -> RunConfig:
     )
 
 
-def needs_own_process(config: RunConfig) -> bool:
+def needs_subprocess(config: RunConfig) -> bool:
     """Whether a run has several ranks, which Lightning starts by running its program again.
 
     Raises:
@@ -194,7 +194,7 @@ def needs_own_process(config: RunConfig) -> bool:
     return settings.strategy != "auto" or settings.devices not in (1, "auto")
 
 
-def run_here(
+def run_in_process(
     config: RunConfig, directory: Path, callback: PruneTrial, data: PreparedData | None
 ) -> Outcome:
     """Run a trial in this process.
@@ -255,7 +255,7 @@ class Request:
     parent: int
 
 
-def run_apart(request: Request, directory: Path, storage_url: str, threads: int) -> Outcome:
+def run_in_subprocess(request: Request, directory: Path, storage_url: str, threads: int) -> Outcome:
     """Run a trial of several ranks in processes of its own.
 
     Lightning starts further ranks by running the program's command again. In a multirun that would
@@ -270,17 +270,17 @@ def run_apart(request: Request, directory: Path, storage_url: str, threads: int)
     directory.mkdir(parents=True, exist_ok=True)
     outcome_file = directory / TRIAL_FILE
     outcome_file.unlink(missing_ok=True)
-    write_whole(directory / REQUEST_FILE, json.dumps(asdict(request)))
+    write_atomically(directory / REQUEST_FILE, json.dumps(asdict(request)))
     command = [sys.executable, "-m", "lightning_collab.tuning.trial_process", str(directory)]
     environment = {STORAGE_VARIABLE: storage_url, "OMP_NUM_THREADS": str(threads)}
     started = time.perf_counter()
-    returncode, asked_to_stop = run_alone(command, environment, directory / OUTPUT_FILE)
+    returncode, asked_to_stop = run_subprocess(command, environment, directory / OUTPUT_FILE)
     (directory / REQUEST_FILE).unlink(missing_ok=True)
     seconds = round(time.perf_counter() - started, 3)
     if not outcome_file.is_file():
         if asked_to_stop:
             return Outcome("interrupted", seconds=seconds)
-        reason = last_words(directory / OUTPUT_FILE, returncode)
+        reason = error_tail(directory / OUTPUT_FILE, returncode)
         return Outcome("failed", seconds=seconds, error=f"{reason} (see {directory / OUTPUT_FILE})")
     outcome = Outcome(**json.loads(outcome_file.read_text()))
     outcome.seconds = seconds
@@ -289,4 +289,6 @@ def run_apart(request: Request, directory: Path, storage_url: str, threads: int)
 
 def write_outcome(outcome: Outcome, directory: Path, **further: Any) -> None:
     """Keep how a trial ended in its directory, as trial.json."""
-    write_whole(directory / TRIAL_FILE, json.dumps({**further, **asdict(outcome)}, indent=2) + "\n")
+    write_atomically(
+        directory / TRIAL_FILE, json.dumps({**further, **asdict(outcome)}, indent=2) + "\n"
+    )

@@ -8,8 +8,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-SIGN = "worker"
-"""Attribute: the last sign of life of the worker (see `liveness`)."""
+HEARTBEAT = "worker"
+"""Attribute: the last heartbeat of the worker (see `liveness`)."""
 RUN = "run"
 """Attribute: which start of the sweep took the trial."""
 INTERRUPTED = "interrupted"

@@ -18,31 +18,31 @@ from lightning_collab.config import RunConfig
 from lightning_collab.errors import ConfigError, LightningCollabError
 from lightning_collab.tuning.composition import Composer
 from lightning_collab.tuning.coordinator import Coordinator, Wait
-from lightning_collab.tuning.heartbeat import SignOfLife, Watch
+from lightning_collab.tuning.heartbeat import SignOfLife, StaleTrialDetector
 from lightning_collab.tuning.search_space import SearchSpace, load_hook
 from lightning_collab.tuning.settings import StudySettings, build_pruner, build_sampler
-from lightning_collab.tuning.storage import StorageAddress
+from lightning_collab.tuning.storage import StorageURL
 from lightning_collab.tuning.sweep import register_resolvers
 from lightning_collab.tuning.trial_run import (
     Outcome,
     PreparedData,
     PruneTrial,
     Request,
-    needs_own_process,
+    needs_subprocess,
     report_to,
-    run_apart,
-    run_here,
+    run_in_process,
+    run_in_subprocess,
     trial_config,
     write_outcome,
 )
 from lightning_collab.tuning.trials import (
     DIRECTORY,
     ERROR,
+    HEARTBEAT,
     MAX_EPOCHS,
     METRICS,
     OVERRIDES,
     SECONDS,
-    SIGN,
     Progress,
     shown_parameters,
 )
@@ -73,7 +73,7 @@ class StudyWorker:
 
     settings: StudySettings
     space: SearchSpace
-    address: StorageAddress
+    address: StorageURL
     study_name: str
     n_trials: int
     sweep_dir: Path
@@ -132,7 +132,7 @@ class StudyWorker:
             n_trials=self.n_trials,
             max_failures=self.settings.max_failures,
             run=self.run,
-            watch=Watch(self.settings.stale_after),
+            detector=StaleTrialDetector(self.settings.stale_after),
         )
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
@@ -165,7 +165,7 @@ class _Slot:
         """Run the trial and tell how it ended."""
         settings = self.worker.settings
         sign = SignOfLife(
-            partial(self.trial.set_user_attr, SIGN), settings.stale_after / SIGNS_BEFORE_STALE
+            partial(self.trial.set_user_attr, HEARTBEAT), settings.stale_after / SIGNS_BEFORE_STALE
         )
         try:
             with sign:
@@ -192,7 +192,7 @@ class _Slot:
         settings = worker.settings
         objective = settings.objectives[0] if len(settings.objectives) == 1 else None
         objective = objective if objective and objective.startswith("val/") else None
-        if needs_own_process(config):
+        if needs_subprocess(config):
             request = Request(
                 config.model_dump(mode="json"),
                 worker.study_name,
@@ -201,9 +201,11 @@ class _Slot:
                 settings.pruner,
                 os.getpid(),
             )
-            return run_apart(request, self.directory, worker.address.url, self._threads(config))
+            return run_in_subprocess(
+                request, self.directory, worker.address.url, self._threads(config)
+            )
         callback = PruneTrial(report_to(trial), objective, config.trainer.max_epochs, self.parent)
-        return run_here(config, self.directory, callback, self.data)
+        return run_in_process(config, self.directory, callback, self.data)
 
     def _threads(self, config: RunConfig) -> int:
         ranks = config.trainer.devices

@@ -177,7 +177,7 @@ ONE = "1,1,3,100\n2,1,4,100\n"
         (
             HEAD + ONE + "1,1,5,100\n",
             (),
-            r"1 ratings .*user 1, item 1\); say data\.duplicates=last",
+            r"1 ratings .*user 1, item 1\); set data\.duplicates=last",
         ),
         (HEAD + ONE + f"1,2,3,{10**12}\n", (), r"line 4: .*milliseconds.*data\.timestamp_unit=ms"),
         (HEAD + "1,1,3,100\n1,2,4,100\n", (), r"all 2 ratings are of one user"),
@@ -224,7 +224,7 @@ def test_what_is_wrong_with_a_parquet_file_is_said(load, tmp_path, frame, messag
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ((), r"data\.path: say which file"),
+        ((), r"data\.path: set data\.path="),
         (("data.path=x", "data.rating_range=[5,1]"), r"data\.rating_range must be \[lowest"),
         (("data.path=x", "data.header=false"), r"data\.columns\.user must be a position"),
         (("data.path=x", "data.delimiter='::'"), r"data\.delimiter: .*at most 1 character"),

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lightning_collab.config.data import ColumnsConfig, OwnFileConfig
+from lightning_collab.config.data import ColumnsConfig, CustomFileConfig
 from lightning_collab.data.sources import custom_file
 from lightning_collab.errors import DataError
 
-CONFIG = OwnFileConfig(
+CONFIG = CustomFileConfig(
     name="csv",
     batch_size=64,
     cache=False,

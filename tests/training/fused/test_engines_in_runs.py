@@ -94,7 +94,7 @@ def test_a_fused_run_is_an_eager_run(trained, overrides):
 
 
 class PressCtrlC(pl.Callback):
-    """As soon as so many optimiser steps are done."""
+    """As soon as so many optimizer steps are done."""
 
     def __init__(self, steps):
         self.steps = steps
@@ -109,7 +109,7 @@ class PressCtrlC(pl.Callback):
 def test_a_run_is_resumed_in_mid_epoch_by_the_other_engine(
     trained, tmp_path, first, then, features
 ):
-    # Half cycles, so that a stretch of fused steps ends in the middle of an epoch.
+    # Half cycles, so that a block of fused steps ends in the middle of an epoch.
     options = ("scheduler.cycle_len=0.5", "scheduler.cycle_mult=1", f"features={features}")
     _, whole = trained(*options, "training.engine=eager")
     half = RunDirectory(tmp_path / "half")

@@ -91,14 +91,14 @@ def configs(draw, with_features=False):
 @given(
     config=configs(),
     size=st.sampled_from([1, 2, 7, 50, 120]),
-    stretches=st.integers(1, 4),
+    step_blocks=st.integers(1, 4),
     double=st.booleans(),
 )
-def test_an_epoch_of_fused_steps_is_an_epoch_of_autograd(config, size, stretches, double):
+def test_an_epoch_of_fused_steps_is_an_epoch_of_autograd(config, size, step_blocks, double):
     ratings = made_up_ratings(120)
     kind, tolerance = (torch.float64, 1e-10) if double else (torch.float32, 1e-4)
     one = by_autograd(config, ratings, size, kind)
-    two = by_kernels(config, ratings, size, kind, stretches=stretches)
+    two = by_kernels(config, ratings, size, kind, step_blocks=step_blocks)
     assert difference(one, two) < tolerance
     assert two.losses == pytest.approx(one.losses, **CLOSE[kind])
 
@@ -121,14 +121,14 @@ def test_either_engine_goes_on_from_the_state_of_the_other(config, forth):
     config=configs(with_features=True),
     kinds=st.sampled_from(FEATURES),
     size=st.sampled_from([1, 2, 7, 50, 120]),
-    stretches=st.integers(1, 4),
+    step_blocks=st.integers(1, 4),
     double=st.booleans(),
 )
-def test_with_features_too(config, kinds, size, stretches, double):
+def test_with_features_too(config, kinds, size, step_blocks, double):
     ratings, features = made_up_ratings(120), made_up_features(*kinds)
     kind, tolerance = (torch.float64, 1e-10) if double else (torch.float32, 1e-4)
     one = by_autograd(config, ratings, size, kind, features=features)
-    two = by_kernels(config, ratings, size, kind, features=features, stretches=stretches)
+    two = by_kernels(config, ratings, size, kind, features=features, step_blocks=step_blocks)
     assert difference(one, two) < tolerance
     assert two.losses == pytest.approx(one.losses, **CLOSE[kind])
 

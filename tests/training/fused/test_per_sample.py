@@ -192,11 +192,11 @@ def test_a_run_of_several_threads_says_that_its_order_is_another(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("data.batch_size=64",), r"sgd_threads.*say data\.batch_size=1"),
-        (("optimizer.momentum=0.9",), r"say optimizer\.momentum=0"),
-        (("optimizer=adam",), r"say optimizer=sgd"),
-        (("optimizer.decay=gradient",), r"say optimizer\.decay=per_row"),
-        (("trainer.gradient_clip_val=1",), r"say trainer\.gradient_clip_val=null"),
+        (("data.batch_size=64",), r"sgd_threads.*set data\.batch_size=1"),
+        (("optimizer.momentum=0.9",), r"set optimizer\.momentum=0"),
+        (("optimizer=adam",), r"set optimizer=sgd"),
+        (("optimizer.decay=gradient",), r"set optimizer\.decay=per_row"),
+        (("trainer.gradient_clip_val=1",), r"set trainer\.gradient_clip_val=null"),
         (("training.engine=eager",), r"training\.engine=eager: .*sgd_threads=2"),
         (("model=embedding_net",), r"sgd_threads=2: .*model=embedding_net"),
         (

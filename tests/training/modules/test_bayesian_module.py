@@ -7,10 +7,10 @@ import torch
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
-from lightning_collab.models import RatingFacts, build_model
+from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.models.bayesian_factors import SAMPLED
 from lightning_collab.models.config import BayesianFactorsConfig
-from lightning_collab.models.feature_rows import saved_features
+from lightning_collab.models.feature_rows import features_from_buffers
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
@@ -114,8 +114,10 @@ def rebuilt(run):
     }
     config = BayesianFactorsConfig.model_validate(content["config"]["model"])
     users, items = len(state["user_noise"]), len(state["item_noise"])
-    facts = RatingFacts(users, items, (1.0, 5.0), 0.0, time_effects=saved_features(state).time)
-    model = build_model(config, facts)
+    statistics = DatasetStatistics(
+        users, items, (1.0, 5.0), 0.0, time_effects=features_from_buffers(state).time
+    )
+    model = build_model(config, statistics)
     model.load_state_dict(state)
     return model.eval()
 

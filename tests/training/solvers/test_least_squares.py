@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
-from lightning_collab.models import RatingFacts, build_model
+from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.run import train
@@ -23,7 +23,9 @@ def example(run_config, *overrides, n=60):
     ratings = random.integers(1, 6, n).astype(np.float32)
     torch.manual_seed(0)
     config = run_config("model=least_squares_factors", "model.factors=3", *overrides).model
-    model = build_model(config, RatingFacts(9, 12, (1.0, 5.0), float(ratings.mean()))).double()
+    model = build_model(
+        config, DatasetStatistics(9, 12, (1.0, 5.0), float(ratings.mean()))
+    ).double()
     batch = RatingBatch(
         torch.tensor(users), torch.tensor(items), torch.tensor(ratings, dtype=torch.float64)
     )

@@ -107,7 +107,7 @@ def binned_block(key: str, name: str, column: pl.Series, bins: int) -> FeatureBl
     if not column.dtype.is_numeric():
         raise DataError(
             f"{key}: the column {column.name!r} holds {column.dtype}, not numbers; "
-            f"say {key}.kind=category"
+            f"set {key}.kind=category"
         )
     values = column.cast(pl.Float64).fill_nan(None)
     known = values.is_not_null().to_numpy()

@@ -146,7 +146,7 @@ def _column(
         known = "nothing" if table is None else ", ".join(table.columns[1:]) or "nothing"
         raise DataError(
             f"{key}: the data has no column {config.column!r} of {side}; it has {known}. Name "
-            f"another, leave the block out (~{key}), or say {key}.if_absent=skip"
+            f"another, leave the block out (~{key}), or set {key}.if_absent=skip"
         )
     identity = table.columns[0]
     ids = vocabulary.ids.alias(identity).to_frame()

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from lightning_collab.config.data import (
+    CustomFileConfig,
     DataSource,
     MovieLens100KConfig,
     MovieLensLargeConfig,
     MovieLensLatestSmallConfig,
-    OwnFileConfig,
     SyntheticConfig,
 )
 from lightning_collab.data.rating_table import RatingTable
@@ -40,7 +40,7 @@ def load_ratings(config: DataSource) -> RatingTable:
             files = obtained(edition, root_folder(config.root))
         case MovieLensLargeConfig():
             files = obtained(ml_large.RELEASES[config.name], root_folder(config.root))
-        case OwnFileConfig():
+        case CustomFileConfig():
             files = custom_file.files(config)
         case SyntheticConfig():
             files = []
@@ -58,7 +58,7 @@ def _parsed(config: DataSource) -> RatingTable:
             return ml_latest_small.load(root_folder(config.root), config.edition)
         case MovieLensLargeConfig():
             return ml_large.load(root_folder(config.root), config.name)
-        case OwnFileConfig():
+        case CustomFileConfig():
             return custom_file.load(config)
         case SyntheticConfig():
             return synthetic.load(config)

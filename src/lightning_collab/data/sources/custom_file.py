@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lightning_collab.config.data import Column, OwnFileConfig
+from lightning_collab.config.data import Column, CustomFileConfig
 from lightning_collab.data.column_rules import Rule, rating_rules
 from lightning_collab.data.parquet_columns import parquet_names, read_parquet_columns
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
@@ -27,7 +27,7 @@ PARTS = ("train", "val", "test")
 UNITS = {"s": 1, "ms": 1000, "us": 1_000_000}
 
 
-def files(config: OwnFileConfig) -> list[Path]:
+def files(config: CustomFileConfig) -> list[Path]:
     """The files that the table is made of.
 
     Args:
@@ -37,7 +37,7 @@ def files(config: OwnFileConfig) -> list[Path]:
     return [Path(path) for path in named if path is not None]
 
 
-def load(config: OwnFileConfig) -> RatingTable:
+def load(config: CustomFileConfig) -> RatingTable:
     """Read the file or files that a config names.
 
     Args:
@@ -52,7 +52,7 @@ def load(config: OwnFileConfig) -> RatingTable:
         raise DataError(f"{error}{_advice(str(error), config)}") from error
 
 
-def _load(config: OwnFileConfig) -> RatingTable:
+def _load(config: CustomFileConfig) -> RatingTable:
     paths = {"train": config.path, "val": config.val_path, "test": config.test_path}
     named = {part: Path(path) for part, path in paths.items() if path is not None}
     kinds = _id_kinds(list(named.values()), config)
@@ -80,29 +80,29 @@ def _load(config: OwnFileConfig) -> RatingTable:
     return with_one_rating_each(table, config.duplicates, "data.duplicates")
 
 
-def is_parquet(path: Path, config: OwnFileConfig) -> bool:
+def is_parquet(path: Path, config: CustomFileConfig) -> bool:
     """Whether a file is Parquet, by what is said or by its name."""
     if config.format is not None:
         return config.format == "parquet"
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def _text_format(config: OwnFileConfig) -> TextFormat:
+def _text_format(config: CustomFileConfig) -> TextFormat:
     return TextFormat(config.delimiter, config.header, config.encoding, quote_char='"')
 
 
-def _wanted(config: OwnFileConfig) -> dict[str, Column]:
+def _wanted(config: CustomFileConfig) -> dict[str, Column]:
     """Our name of each column that is named -> theirs."""
     return {ours: theirs for ours, theirs in config.columns if theirs is not None}
 
 
-def _names(path: Path, config: OwnFileConfig) -> list[str]:
+def _names(path: Path, config: CustomFileConfig) -> list[str]:
     if is_parquet(path, config):
         return parquet_names(path)
     return column_names(path, _text_format(config))
 
 
-def _positions(path: Path, config: OwnFileConfig) -> dict[str, int]:
+def _positions(path: Path, config: CustomFileConfig) -> dict[str, int]:
     """Our name of each column -> where it stands in the file, counted from 0."""
     names = _names(path, config)
     positions = {}
@@ -120,14 +120,14 @@ def _positions(path: Path, config: OwnFileConfig) -> dict[str, int]:
     return positions
 
 
-def _delimiter_hint(names: list[str], config: OwnFileConfig) -> str:
+def _delimiter_hint(names: list[str], config: CustomFileConfig) -> str:
     others = [each for each in ",;\t|" if each != config.delimiter and each in names[0]]
     if len(names) > 1 or not others:
         return ""
-    return f". Is the delimiter {others[0]!r}? Then say 'data.delimiter=\"{others[0]}\"'"
+    return f". Is the delimiter {others[0]!r}? Then set 'data.delimiter=\"{others[0]}\"'"
 
 
-def _id_kinds(paths: list[Path], config: OwnFileConfig) -> dict[str, pl.DataType]:
+def _id_kinds(paths: list[Path], config: CustomFileConfig) -> dict[str, pl.DataType]:
     """Whether the ids of users and of items are numbers or text, the same for all files."""
     kinds: dict[str, pl.DataType] = {}
     for side in ("user", "item"):
@@ -139,7 +139,7 @@ def _id_kinds(paths: list[Path], config: OwnFileConfig) -> dict[str, pl.DataType
     return kinds
 
 
-def _begins_with_integers(path: Path, config: OwnFileConfig, side: str) -> bool:
+def _begins_with_integers(path: Path, config: CustomFileConfig, side: str) -> bool:
     position = _positions(path, config)[side]
     name = _names(path, config)[position]
     if is_parquet(path, config):
@@ -160,7 +160,7 @@ def _begins_with_integers(path: Path, config: OwnFileConfig, side: str) -> bool:
     return bool(sample.str.contains(r"^\s*-?(0|[1-9]\d*)\s*$").all())
 
 
-def _read(path: Path, config: OwnFileConfig, kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def _read(path: Path, config: CustomFileConfig, kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Columns `user`, `item`, `rating` and, where they are named, `timestamp` and `part`."""
     timestamps = config.columns.timestamp is not None
     rules = rating_rules(ids=dict(kinds), rating_range=config.rating_range, timestamp=timestamps)
@@ -171,7 +171,7 @@ def _read(path: Path, config: OwnFileConfig, kinds: Mapping[str, pl.DataType]) -
 
 
 def _read_text(
-    path: Path, config: OwnFileConfig, kinds: Mapping[str, pl.DataType], rules: list[Rule]
+    path: Path, config: CustomFileConfig, kinds: Mapping[str, pl.DataType], rules: list[Rule]
 ) -> pl.DataFrame:
     positions = _positions(path, config)
     frame = read_text_columns(
@@ -184,19 +184,19 @@ def _read_text(
     return _in_seconds(frame, config)
 
 
-def _advice(message: str, config: OwnFileConfig) -> str:
+def _advice(message: str, config: CustomFileConfig) -> str:
     """Which key of the config may help."""
     if "milliseconds" in message:
-        return ". If they are, say data.timestamp_unit=ms"
+        return ". If they are, set data.timestamp_unit=ms"
     if "not utf8" in message:
-        return ": say data.encoding=latin-1"
+        return ": set data.encoding=latin-1"
     if config.ids == "auto" and ("valid user" in message or "valid item" in message):
-        return f" (the first {SAMPLE_ROWS} ids are integers; if some are text, say data.ids=string)"
+        return f" (the first {SAMPLE_ROWS} ids are integers; if some are text, set data.ids=string)"
     return ""
 
 
 def _read_parquet(
-    path: Path, config: OwnFileConfig, kinds: Mapping[str, pl.DataType], rules: list[Rule]
+    path: Path, config: CustomFileConfig, kinds: Mapping[str, pl.DataType], rules: list[Rule]
 ) -> pl.DataFrame:
     names = parquet_names(path)
     chosen = {ours: names[position] for ours, position in _positions(path, config).items()}
@@ -211,14 +211,14 @@ def _types(columns: Iterable[str], kinds: Mapping[str, pl.DataType]) -> dict[str
     return {ours: types.get(ours, pl.String()) for ours in columns}
 
 
-def _rules(rules: list[Rule], config: OwnFileConfig) -> list[Rule]:
+def _rules(rules: list[Rule], config: CustomFileConfig) -> list[Rule]:
     """Those that hold of values that are not in seconds yet, too."""
     if config.timestamp_unit == "s":
         return rules
     return [rule for rule in rules if rule.column != "timestamp"]
 
 
-def _in_seconds(frame: pl.DataFrame, config: OwnFileConfig) -> pl.DataFrame:
+def _in_seconds(frame: pl.DataFrame, config: CustomFileConfig) -> pl.DataFrame:
     if "timestamp" not in frame.columns:
         return frame
     unit = UNITS[config.timestamp_unit]
@@ -229,7 +229,7 @@ def _found_range(frame: pl.DataFrame, path: Path) -> tuple[float, float]:
     low, high = frame.select(pl.col("rating").min(), high=pl.col("rating").max()).row(0)
     if low == high:
         raise DataError(
-            f"{path}: every rating is {low:g}, which is no scale; say which it is, such as "
+            f"{path}: every rating is {low:g}, which is no scale; name it, such as "
             "data.rating_range=[1,5]"
         )
     log.info("%s: ratings from %g to %g taken as the scale (data.rating_range)", path, low, high)
@@ -237,7 +237,7 @@ def _found_range(frame: pl.DataFrame, path: Path) -> tuple[float, float]:
 
 
 def _parts(
-    frames: Mapping[str, pl.DataFrame], frame: pl.DataFrame, config: OwnFileConfig
+    frames: Mapping[str, pl.DataFrame], frame: pl.DataFrame, config: CustomFileConfig
 ) -> dict[str, np.ndarray]:
     if "part" in frame.columns:
         named = frame["part"].to_numpy()

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import polars as pl
 
-from lightning_collab.config.data import OwnFileConfig
+from lightning_collab.config.data import CustomFileConfig
 from lightning_collab.data.sources.movielens import release_year
 from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import DataError
 
 
 def read_side_file(
-    path: Path, config: OwnFileConfig, side: str, id_kind: pl.DataType
+    path: Path, config: CustomFileConfig, side: str, id_kind: pl.DataType
 ) -> pl.DataFrame:
     """Features of users or items, as `RatingTable` has them.
 
@@ -57,7 +57,7 @@ def read_side_file(
     return frame
 
 
-def _text(path: Path, config: OwnFileConfig) -> pl.DataFrame:
+def _text(path: Path, config: CustomFileConfig) -> pl.DataFrame:
     return pl.read_csv(
         path,
         separator=config.delimiter,

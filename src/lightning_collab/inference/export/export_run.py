@@ -8,7 +8,7 @@ from typing import Literal
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.inference.export.model_card import model_card
 from lightning_collab.inference.export.onnx_file import ExportedModel, ExportError, onnx_bytes
-from lightning_collab.runs.atomic_write import write_whole
+from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.training.trained_model import TrainedModel
 
 Format = Literal["onnx", "safetensors"]
@@ -37,7 +37,7 @@ def export_run(run: TrainedModel, kind: Format, folder: Path, *, overwrite: bool
     there = [path for path in paths if path.exists()]
     if there and not overwrite:
         raise ConfigError(
-            f"output: {there[0]} is there already; say overwrite=true to replace it, or another "
+            f"output: {there[0]} is there already; set overwrite=true to replace it, or another "
             "folder"
         )
     model = onnx_bytes(run) if kind == "onnx" else safetensors_bytes(run)
@@ -47,7 +47,7 @@ def export_run(run: TrainedModel, kind: Format, folder: Path, *, overwrite: bool
     except OSError as error:
         raise StorageError.of(error, folder) from error
     for path, content in zip(paths, contents, strict=True):
-        write_whole(path, content)
+        write_atomically(path, content)
     return paths
 
 

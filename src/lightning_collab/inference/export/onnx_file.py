@@ -62,7 +62,7 @@ def onnx_bytes(run: TrainedModel) -> bytes:
     )
     if size > MOST_BYTES:
         raise ExportError(
-            f"the tables take {size / 2**30:.1f} GiB, and an ONNX file holds less than 2 GiB; say "
+            f"the tables take {size / 2**30:.1f} GiB, and an ONNX file holds less than 2 GiB; set "
             "format=safetensors"
         )
     content = _exported(model)

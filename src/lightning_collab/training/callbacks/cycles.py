@@ -46,7 +46,7 @@ class CycleCheckpoints(pl.Callback):
         self._cycle_ending_at: dict[int, int] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Work out at which optimiser steps the cycles end."""
+        """Work out at which optimizer steps the cycles end."""
         steps = trainer.num_training_batches
         ends = self.config.cycle_ends(trainer.max_epochs or 0)
         self._cycle_ending_at = {round(end * steps): n for n, end in enumerate(ends, 1)}

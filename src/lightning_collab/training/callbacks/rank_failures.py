@@ -15,7 +15,7 @@ LOST = ("gloo", "NCCL", "by peer", "c10d", "TCPStore")
 """One of these is in what torch says when ranks cannot talk any more."""
 
 
-class RankWatch(pl.Callback):
+class RankFailureMonitor(pl.Callback):
     """Ends the ranks of this machine at an error, and tells which of them began it.
 
     Lightning looks after them every five seconds, and then kills rank zero too, so that neither a

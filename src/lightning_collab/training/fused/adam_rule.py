@@ -6,9 +6,9 @@ by
     - m * sum_j rate_j beta1^j / (sqrt(v) beta2^(j/2) + eps root_j)
 
 over the missed steps j = 1, 2, ... Expanded in eps / sqrt(v), each term is a sum that depends on
-the steps alone; from sums to the end of the stretch it is had by one subtraction, whatever the gap.
-Elements with sqrt(v) too near eps take the steps one by one, as does everything where weight decay
-bends the gradient, since then each step depends on the weight.
+the steps alone; from sums to the end of the block of steps it is had by one subtraction, whatever
+the gap. Elements with sqrt(v) too near eps take the steps one by one, as does everything where
+weight decay bends the gradient, since then each step depends on the weight.
 """
 
 import math
@@ -102,7 +102,7 @@ def _window(config: AdamConfig, steps: int) -> int:
 
 @cached_njit(**KERNEL)
 def sum_to_the_end(steps, beta1, beta2):  # type: ignore[no-untyped-def]
-    """Fill in the terms of the series, from each step to the end of the stretch.
+    """Fill in the terms of the series, from each step to the end of the block of steps.
 
     Entry [SUMS + n, s] becomes the sum over steps t from s on of
 
@@ -227,7 +227,7 @@ def adam_step(weight, first, second, gradient, numbers, steps, step, scale, pena
         gradient: float [width], of the squared errors.
         numbers: of its group's rule.
         steps: of its group's rule.
-        step: which, in the stretch.
+        step: which, in the block of steps.
         scale: factor on the gradient (clipping).
         penalty: factor on the weight that is added to the gradient (decay of touched rows).
     """

@@ -1,4 +1,4 @@
-"""Rows of tables in the steps of a stretch: which a batch touches, what they missed, their step.
+"""Rows of tables in the steps of a block: which a batch touches, what they missed, their step.
 
 A row is touched only by the batches that have a rating of it: what it has missed meanwhile
 (momentum, moments, weight decay) it takes when it is touched next, and every row at the end, so
@@ -17,7 +17,7 @@ from lightning_collab.training.fused.update_rule import ADAM, FROZEN, KIND, REST
 
 
 class Table(NamedTuple):
-    """A lookup table with what its optimiser remembers.
+    """A lookup table with what its optimizer remembers.
 
     Attributes:
         weight: float [rows, width].
@@ -31,14 +31,14 @@ class Table(NamedTuple):
 
 
 class TrainedRows(NamedTuple):
-    """Users, items, features or periods in a stretch of steps.
+    """Users, items, features or periods in a block of steps.
 
     Attributes:
         ids: int32 [ratings], the row of each rating; of features, which a rating has several of, no
             ids; of periods, those of each rating side by side.
         factors: width is the number of factors; of periods 0.
         bias: width is 1.
-        done: int64 [rows], steps of the stretch that a row has behind it.
+        done: int64 [rows], steps of the block that a row has behind it.
         moving: bool [rows], whether a row has ever been touched.
         slot: int32 [rows], its place among the rows of the batch, -1 outside it.
         all_rows: int32 [rows], 0, 1, 2, ...

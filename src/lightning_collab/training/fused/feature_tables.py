@@ -16,7 +16,7 @@ from lightning_collab.training.fused.mapped_rows import Mapped
 
 Array = NDArray[Any]
 TableOf = Callable[[Tensor], Table]
-"""From a parameter to its memory and that of what the optimiser remembers of it."""
+"""From a parameter to its memory and that of what the optimizer remembers of it."""
 
 
 class Features(NamedTuple):

@@ -1,4 +1,4 @@
-"""Many optimiser steps of a factor model with features and effects of time in one call.
+"""Many optimizer steps of a factor model with features and effects of time in one call.
 
 As `kernel`, in a function of its own, so that runs from ids alone neither compile nor carry it.
 Features and periods have rows that are trained like those of users and items: what they missed is
@@ -47,7 +47,7 @@ USERS, ITEMS, USER_FEATURES, ITEM_FEATURES, PERIODS = range(5)
 
 
 @cached_njit(**KERNEL)
-def train_stretch_with_features(  # type: ignore[no-untyped-def]
+def train_block_with_features(  # type: ignore[no-untyped-def]
     trained,
     users_mapped,
     items_mapped,
@@ -59,7 +59,7 @@ def train_stretch_with_features(  # type: ignore[no-untyped-def]
     losses,
     penalties,
 ):
-    """Take the steps of a stretch of batches.
+    """Take the steps of a block of batches.
 
     Args:
         trained: `Trained`, changed in place. Row 0 of the periods is of those that training does

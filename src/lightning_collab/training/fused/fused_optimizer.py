@@ -1,4 +1,4 @@
-"""Many optimiser steps of a factor model as one step of a torch optimiser."""
+"""Many optimizer steps of a factor model as one step of a torch optimizer."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,9 +16,9 @@ from lightning_collab.training.fused.batch_rows import Table, TrainedRows
 from lightning_collab.training.fused.feature_tables import Features, Periods, period_ids
 from lightning_collab.training.fused.features_kernel import (
     Trained,
-    train_stretch_with_features,
+    train_block_with_features,
 )
-from lightning_collab.training.fused.kernel import train_stretch
+from lightning_collab.training.fused.kernel import train_block
 from lightning_collab.training.fused.mapped_rows import Mapped
 from lightning_collab.training.fused.per_sample import (
     Rates,
@@ -36,7 +36,7 @@ SIDES = ("users", "items")
 Array = NDArray[Any]
 
 
-class Stretch(NamedTuple):
+class StepBlock(NamedTuple):
     """Batches that are taken in one go.
 
     Attributes:
@@ -59,7 +59,7 @@ class Stretch(NamedTuple):
 
 
 class StretchLosses(NamedTuple):
-    """What the steps of a stretch saw.
+    """What the steps of a block saw.
 
     Attributes:
         squared_errors: float64 [steps], their sum over each batch, before the step.
@@ -74,15 +74,15 @@ class StretchLosses(NamedTuple):
 
 
 class FusedSteps(torch.optim.Optimizer):
-    """SGD or Adam on the tables of a factor model, a whole stretch of batches at each `step`.
+    """SGD or Adam on the tables of a factor model, a whole block of batches at each `step`.
 
-    Parameters, groups and state are those of torch's optimisers, by the same names, so that a
+    Parameters, groups and state are those of torch's optimizers, by the same names, so that a
     checkpoint of one engine is one of the other. The kernels work on the tensors' own memory.
 
     Args:
         groups: from `parameter_groups`.
         config: the `optimizer` section.
-        model: whose tables are trained, on the processor, in float32 or float64.
+        model: whose tables are trained, on the CPU, in float32 or float64.
         lazy: rows that a batch does not touch stay as they are.
         clip: norm to which gradients are clipped; None: not.
         threads: that take steps on single ratings at the same time; see `per_sample_sgd`.
@@ -101,7 +101,7 @@ class FusedSteps(torch.optim.Optimizer):
         alike = build_optimizer(groups, config)
         super().__init__(alike.param_groups, alike.defaults)
         self.name = type(alike).__name__
-        # torch's optimiser has none where the penalty is a part of the loss; the kernels need it.
+        # torch's optimizer has none where the penalty is a part of the loss; the kernels need it.
         self._decays = {group["name"]: group["weight_decay"] for group in groups}
         self._config = config
         self._model = model
@@ -117,44 +117,46 @@ class FusedSteps(torch.optim.Optimizer):
         self._work = Workspaces(np.float64 if self._with_features else np.int32)
         self._features: dict[str, Features] = {}
         self.losses = StretchLosses(np.zeros(0), np.zeros(0), 0)
-        """Of the last stretch."""
+        """Of the last block of steps."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of torch's optimiser or of another of these."""
+        """Take the state of torch's optimizer or of another of these."""
         super().load_state_dict(state_dict)
         self._work.clear()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Take the steps of a stretch; `losses` then says what they saw.
+        """Take the steps of a block; `losses` then says what they saw.
 
         Args:
-            closure: gives the `Stretch`.
+            closure: gives the `StepBlock`.
         """
         assert closure is not None
-        stretch: Stretch = closure()
-        steps = len(stretch.factors)
+        step_block: StepBlock = closure()
+        steps = len(step_block.factors)
         squared_errors = np.zeros(steps)
-        penalties = np.zeros(steps if stretch.with_penalties else 0)
-        if stretch.batch_size == 1 and not stretch.with_penalties and self._plain:
-            taken = self._take_single_ratings(stretch, squared_errors)
+        penalties = np.zeros(steps if step_block.with_penalties else 0)
+        if step_block.batch_size == 1 and not step_block.with_penalties and self._plain:
+            taken = self._take_single_ratings(step_block, squared_errors)
         else:
-            taken = self._take_batches(stretch, squared_errors, penalties)
+            taken = self._take_batches(step_block, squared_errors, penalties)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if "step" in self.state.get(parameter, {}):
                     self.state[parameter]["step"] += taken
         self.losses = StretchLosses(squared_errors, penalties, taken)
 
-    def _take_batches(self, stretch: Stretch, squared_errors: Array, penalties: Array) -> int:
-        rules = {group["name"]: self._rule(group, stretch.factors) for group in self.param_groups}
+    def _take_batches(self, step_block: StepBlock, squared_errors: Array, penalties: Array) -> int:
+        rules = {
+            group["name"]: self._rule(group, step_block.factors) for group in self.param_groups
+        }
         factor_rule, bias_rule = rules["embeddings"], rules.get("biases") or frozen_rule()
-        users = self._side("users", stretch.users.numpy(), stretch.batch_size)
-        items = self._side("items", stretch.items.numpy(), stretch.batch_size)
+        users = self._side("users", step_block.users.numpy(), step_block.batch_size)
+        items = self._side("items", step_block.items.numpy(), step_block.batch_size)
         settings = (
-            stretch.ratings.numpy(),
+            step_block.ratings.numpy(),
             self._model.raw_output,
-            stretch.batch_size,
+            step_block.batch_size,
             self._lazy,
             self._clip,
             squared_errors,
@@ -162,7 +164,7 @@ class FusedSteps(torch.optim.Optimizer):
         )
         taken: int
         if not self._with_features:
-            taken = train_stretch(users, items, factor_rule, bias_rule, *settings)
+            taken = train_block(users, items, factor_rule, bias_rule, *settings)
             return taken
         user_features, users_mapped = self._side_features("users", users)
         item_features, items_mapped = self._side_features("items", items)
@@ -170,21 +172,21 @@ class FusedSteps(torch.optim.Optimizer):
         periods = Periods.of(effects, users.bias, self._table)
         of_time = self._work.rows(
             "periods",
-            period_ids(effects, RatingBatch(*stretch[:3], stretch.day)),
+            period_ids(effects, RatingBatch(*step_block[:3], step_block.day)),
             periods.no_factors,
             periods.bias,
-            min(len(periods.bias.weight), stretch.batch_size * len(effects)),
+            min(len(periods.bias.weight), step_block.batch_size * len(effects)),
         )
         trained = Trained(
             (users, items, user_features, item_features, of_time),
             (factor_rule, factor_rule, factor_rule, factor_rule, frozen_rule()),
             bias_rule,
         )
-        taken = train_stretch_with_features(trained, users_mapped, items_mapped, *settings)
+        taken = train_block_with_features(trained, users_mapped, items_mapped, *settings)
         periods.give_back()
         return taken
 
-    def _take_single_ratings(self, stretch: Stretch, squared_errors: Array) -> int:
+    def _take_single_ratings(self, step_block: StepBlock, squared_errors: Array) -> int:
         rates = {"embeddings": (0.0, 0.0), "biases": (0.0, 0.0)}
         for group in self.param_groups:
             if any(parameter.requires_grad for parameter in group["params"]):
@@ -199,10 +201,10 @@ class FusedSteps(torch.optim.Optimizer):
         (rate, decay), (bias_rate, bias_decay) = rates["embeddings"], rates["biases"]
         return per_sample_sgd(
             Samples(
-                stretch.users.numpy().astype(np.int32, copy=False),
-                stretch.items.numpy().astype(np.int32, copy=False),
-                stretch.ratings.numpy(),
-                stretch.factors,
+                step_block.users.numpy().astype(np.int32, copy=False),
+                step_block.items.numpy().astype(np.int32, copy=False),
+                step_block.ratings.numpy(),
+                step_block.factors,
             ),
             Weights(*factors, *weights.get("biases", (none, none))),
             Rates(rate, bias_rate, decay, bias_decay),
@@ -225,7 +227,7 @@ class FusedSteps(torch.optim.Optimizer):
                 return adam_rule(self._config, rates, decay, int(state["step"]))
 
     def _state(self, parameter: nn.Parameter) -> dict[str, Any]:
-        """What torch's optimiser would remember of a parameter, zeros at first."""
+        """What torch's optimizer would remember of a parameter, zeros at first."""
         state: dict[str, Any] = self.state[parameter]
         if isinstance(self._config, AdamConfig):
             if not state:

@@ -1,4 +1,4 @@
-"""Many optimiser steps of a factor model in one call.
+"""Many optimizer steps of a factor model in one call.
 
 Each step is the step of the whole batch at the weights before it, as autograd takes it.
 """
@@ -19,10 +19,10 @@ from lightning_collab.training.fused.batch_rows import (
 
 
 @cached_njit(**KERNEL)
-def train_stretch(  # type: ignore[no-untyped-def]
+def train_block(  # type: ignore[no-untyped-def]
     users, items, embeddings, biases, ratings, output, batch_size, lazy, clip, losses, penalties
 ):
-    """Take the steps of a stretch of batches.
+    """Take the steps of a block of batches.
 
     Args:
         users: `TrainedRows`, changed in place.

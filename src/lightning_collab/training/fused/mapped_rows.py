@@ -1,4 +1,4 @@
-"""Rows of users or items that features are added to, in the steps of a stretch.
+"""Rows of users or items that features are added to, in the steps of a block.
 
 What a row comes to is its own row plus the rows that its features are mapped to, each times the
 feature's value x. So the gradient of what it comes to is the gradient of its own row, and x times

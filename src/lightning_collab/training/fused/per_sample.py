@@ -61,7 +61,7 @@ class Samples(NamedTuple):
 
 
 def takes_single_ratings(config: Optimizer, *, lazy: bool, clip: float) -> bool:
-    """Whether steps of an optimiser on single ratings are those of `per_sample_sgd`.
+    """Whether steps of an optimizer on single ratings are those of `per_sample_sgd`.
 
     Args:
         config: the `optimizer` section.

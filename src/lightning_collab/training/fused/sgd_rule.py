@@ -125,7 +125,7 @@ def sgd_step(weight, momentum, gradient, steps, chain, step, scale, penalty):  #
         gradient: float [width], of the squared errors.
         steps: of its group's rule.
         chain: of its group's rule.
-        step: which, in the stretch.
+        step: which, in the block of steps.
         scale: factor on the gradient (clipping).
         penalty: factor on the weight that is added to the gradient (decay of touched rows).
     """

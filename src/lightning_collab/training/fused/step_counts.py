@@ -1,4 +1,4 @@
-"""Lightning's counts of batches and optimiser steps, where one Lightning step takes many."""
+"""Lightning's counts of batches and optimizer steps, where one Lightning step takes many."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from lightning_collab.compat import count_further_batches
 
 
 def count_further_steps(trainer: pl.Trainer, further: int) -> None:
-    """Count more batches and optimiser steps, as if Lightning had taken them one by one.
+    """Count more batches and optimizer steps, as if Lightning had taken them one by one.
 
     So everything that goes by these counts (the end of an epoch, logging, checkpoints, progress,
-    resume) is the same for every engine. To be called in `training_step`, after the optimiser.
+    resume) is the same for every engine. To be called in `training_step`, after the optimizer.
 
     Args:
         trainer: in the middle of a training step.
@@ -29,9 +29,9 @@ def count_further_steps(trainer: pl.Trainer, further: int) -> None:
 
 
 def carry_over_steps(checkpoint: dict[str, Any]) -> None:
-    """Make the count of optimiser steps in a checkpoint known to every engine.
+    """Make the count of optimizer steps in a checkpoint known to every engine.
 
-    Lightning counts them in one place under automatic and in another under manual optimisation.
+    Lightning counts them in one place under automatic and in another under manual optimization.
 
     Args:
         checkpoint: of any engine, changed in place.

@@ -1,4 +1,4 @@
-"""What the kernels know of an optimiser for one group of parameters: numbers for each step."""
+"""What the kernels know of an optimizer for one group of parameters: numbers for each step."""
 
 from typing import NamedTuple
 
@@ -19,9 +19,9 @@ SERIES_TERMS = 8
 
 
 class UpdateRule(NamedTuple):
-    """The optimiser of one group over the steps of a stretch; see `sgd_rule` and `adam_rule`.
+    """The optimizer of one group over the steps of a block; see `sgd_rule` and `adam_rule`.
 
-    Three arrays for either optimiser, so that one kernel is compiled.
+    Three arrays for either optimizer, so that one kernel is compiled.
 
     Attributes:
         numbers: float64 [9]. KIND: one of FROZEN, SGD, ADAM. ROW_DECAY: of the penalty on the rows

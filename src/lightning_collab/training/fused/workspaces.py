@@ -1,4 +1,4 @@
-"""What the kernels need beside the tables, kept from one stretch of steps to the next."""
+"""What the kernels need beside the tables, kept from one block of steps to the next."""
 
 from typing import Any, NamedTuple
 
@@ -22,11 +22,11 @@ class Workspaces:
         self._kept: dict[str, _Workspace] = {}
 
     def clear(self) -> None:
-        """Forget which rows have been touched, since the optimiser's state is another."""
+        """Forget which rows have been touched, since the optimizer's state is another."""
         self._kept.clear()
 
     def rows(self, name: str, ids: Array, factors: Table, bias: Table, places: int) -> TrainedRows:
-        """Rows as they are at the beginning of a stretch.
+        """Rows as they are at the beginning of a block of steps.
 
         Args:
             name: what they are of.

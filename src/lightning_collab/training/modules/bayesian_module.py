@@ -19,7 +19,7 @@ from lightning_collab.training.solvers.gibbs_sampler import GibbsSampler, check_
 class BayesianModule(RatingModule):
     """Gibbs sampling inside Lightning's loop.
 
-    The sampler is an optimiser under manual optimisation; its batch is the whole training part. The
+    The sampler is an optimizer under manual optimization; its batch is the whole training part. The
     training loss is that of the latest sample; the validation numbers are those of the average over
     the samples so far.
 

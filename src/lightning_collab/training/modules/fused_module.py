@@ -1,4 +1,4 @@
-"""Training by fused kernels: a stretch of batches at each of Lightning's steps."""
+"""Training by fused kernels: a block of batches at each of Lightning's steps."""
 
 import logging
 from bisect import bisect_right
@@ -13,7 +13,7 @@ from lightning_collab.compat import count_further_scheduler_steps
 from lightning_collab.config.data import ratings_in_batch
 from lightning_collab.config.optimizer import WarmRestartsConfig
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.training.fused.fused_optimizer import FusedSteps, Stretch
+from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
 from lightning_collab.training.fused.step_counts import count_further_steps
 from lightning_collab.training.modules.gradient_module import GradientModule
 from lightning_collab.training.optimizers import parameter_groups
@@ -22,7 +22,7 @@ from lightning_collab.training.schedules import factors
 log = logging.getLogger(__name__)
 
 STRETCH_RATINGS = 1 << 18
-"""Ratings in a stretch: a tenth of a second or so, after which Ctrl-C is heard."""
+"""Ratings in a block of steps: a tenth of a second or so, after which Ctrl-C is heard."""
 
 FEATURES_PER_RATING = 16
 """Features of a batch's users and items that cost about as much as a rating of it."""
@@ -35,14 +35,14 @@ class FusedModule(GradientModule):
     `GradientModule` would do, to float rounding. Lightning's counts are moved on by as many steps.
 
     Attributes:
-        one_by_one: whether each of Lightning's steps is one batch, for whoever looks at each loss.
+        single_steps: whether each step of Lightning is one batch, for whoever looks at each loss.
     """
 
     automatic_optimization = False
-    one_by_one = False
+    single_steps = False
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser over the named groups; its rates are set at the end of each stretch."""
+        """The optimizer over the named groups; its rates are set after each block of steps."""
         threads = self.config.training.sgd_threads
         if threads > 1:
             log.warning(
@@ -66,16 +66,16 @@ class FusedModule(GradientModule):
         """Ask the data for several batches at a time."""
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
-            data.stretch_end = self.stretch_end
+            data.block_end = self.block_end
 
     def teardown(self, stage: str) -> None:
         """Leave the data as it was."""
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
-            data.stretch_end = None
+            data.block_end = None
 
-    def stretch_end(self, epoch: int, batch: int) -> int:
-        """Where a stretch ends that begins with a batch of an epoch.
+    def block_end(self, epoch: int, batch: int) -> int:
+        """Where a block of steps ends that begins with a batch of an epoch.
 
         It ends with the epoch, with a cycle of the schedule (whose checkpoint is of that step) and
         after so many ratings that catching up all rows costs little beside it; fewer where they
@@ -83,12 +83,12 @@ class FusedModule(GradientModule):
 
         Args:
             epoch: counted from 0.
-            batch: the first of the stretch, counted from 0.
+            batch: the first of the block of steps, counted from 0.
 
         Returns:
             The batch before which it ends.
         """
-        if self.one_by_one:
+        if self.single_steps:
             return batch + 1
         size, per_epoch = self.config.batch_size, self.steps_per_epoch
         if size == "full":
@@ -96,7 +96,7 @@ class FusedModule(GradientModule):
         rows = sum(len(table.weight) for table in self._tables())
         ratings = max(STRETCH_RATINGS, 2 * rows) / self._cost_of_features(size)
         if self.config.training.sgd_threads > 1:
-            # Single ratings are quick, and to share them out anew costs the threads a meeting.
+            # Single ratings are quick, and repartitioning needs a thread barrier.
             ratings *= 4
         end = min(per_epoch, batch + max(1, int(ratings) // size))
         start = epoch * per_epoch
@@ -121,7 +121,7 @@ class FusedModule(GradientModule):
 
     @property
     def _cycle_ends(self) -> list[int]:
-        """Optimiser steps at which a cycle of the schedule ends, ascending."""
+        """Optimizer steps at which a cycle of the schedule ends, ascending."""
         scheduler = self.config.scheduler
         if not isinstance(scheduler, WarmRestartsConfig):
             return []
@@ -129,7 +129,7 @@ class FusedModule(GradientModule):
         return [round(end * self.steps_per_epoch) for end in ends]
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> dict[str, Any]:  # type: ignore[override]
-        """Take the steps of a stretch.
+        """Take the steps of a block.
 
         Returns:
             `loss` of the last step, with its penalty.
@@ -139,18 +139,18 @@ class FusedModule(GradientModule):
         scheduler: Any = self.lr_schedulers()
         first = scheduler.last_epoch
         following = factors(self.schedule, first, steps)
-        stretch = Stretch(
+        step_block = StepBlock(
             batch.users,
             batch.items,
             batch.ratings,
             batch_size,
             following,
-            self.one_by_one,
+            self.single_steps,
             batch.day,
         )
 
-        def take() -> Stretch:
-            return stretch
+        def take() -> StepBlock:
+            return step_block
 
         optimizer: Any = self.optimizers()
         optimizer.step(closure=take)

@@ -1,4 +1,4 @@
-"""Training by gradient descent: mean squared error, autograd, any optimiser and schedule."""
+"""Training by gradient descent: mean squared error, autograd, any optimizer and schedule."""
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -25,7 +25,7 @@ class GradientModule(RatingModule):
         config: of the run.
         rating_range: lowest and highest rating.
         vocabularies: `users` and `items`.
-        steps_per_epoch: optimiser steps in an epoch, which schedules count in.
+        steps_per_epoch: optimizer steps in an epoch, which schedules count in.
         schedule: in place of the config's.
     """
 
@@ -62,7 +62,7 @@ class GradientModule(RatingModule):
             shard_tables(self.model, strategy.row_mesh)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser over the named groups, its rates following the schedule at each step."""
+        """The optimizer over the named groups, its rates following the schedule at each step."""
         groups = parameter_groups(self.model, self.config.optimizer)
         optimizer = build_optimizer(groups, self.config.optimizer)
         # A plain function: LambdaLR would keep anything else in the checkpoint.

@@ -12,7 +12,7 @@ from lightning_collab.training.solvers.least_squares import AlternatingLeastSqua
 class LeastSquaresModule(RatingModule):
     """Alternating ridge regression inside Lightning's loop.
 
-    The solver is an optimiser under manual optimisation, so that checkpoints, step counts and
+    The solver is an optimizer under manual optimization, so that checkpoints, step counts and
     resume work as for any other model. Its batch is the whole training part.
     """
 

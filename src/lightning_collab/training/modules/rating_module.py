@@ -48,7 +48,7 @@ class RatingModule(pl.LightningModule):
         self.test_metrics = RatingMetrics("test/")
         self.val_loss = MeanSquaredError()
         # The sum of squared errors of the epoch under way stays on the device: reading it at each
-        # step would make the processor wait.
+        # step would make the CPU wait.
         self._squared_errors = torch.zeros((), dtype=torch.float64)
         self._rows_seen = 0
         self.stops_on_divergence = True

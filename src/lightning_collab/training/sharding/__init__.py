@@ -1,1 +1,1 @@
-"""Embedding tables split by rows over ranks: parameters, gradients, optimiser state."""
+"""Embedding tables split by rows over ranks: parameters, gradients, optimizer state."""

@@ -44,7 +44,7 @@ def own_rows_of(whole: Tensor, mesh: DeviceMesh) -> Tensor:
 
 
 def on_rank_zero(table: DTensor) -> Tensor | None:
-    """All rows on the processor of rank zero, one rank's block after the other.
+    """All rows on the CPU of rank zero, one rank's block after the other.
 
     No rank but zero ever holds more than its own block, and no device does.
 

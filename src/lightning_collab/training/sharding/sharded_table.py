@@ -101,8 +101,8 @@ class ShardedTable(EmbeddingTable):
         own: Tensor = self.weight.to_local()
         here = (asked >= 0) & (asked < len(own))
         found = own.new_zeros(len(asked), self.embedding_dim)
-        # As a product rather than `found[here] = ...`, whose size the processor would have to ask
-        # a graphics processor for.
+        # As a product rather than `found[here] = ...`, whose size the CPU would have to ask
+        # a GPU for.
         if len(own):
             found = nn.functional.embedding(torch.where(here, asked, 0), own) * here[:, None]
         summed: Tensor = _SumOverRanks.apply(found, self.mesh.get_group())  # type: ignore[no-untyped-call]

@@ -95,7 +95,7 @@ class RowShardingStrategy(ModelParallelStrategy):
         return {name: _whole(value) for name, value in state.items()}
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """As the optimiser of a model that is not split would have it, on rank zero."""
+        """As the optimizer of a model that is not split would have it, on rank zero."""
         if isinstance(optimizer, LightningOptimizer):
             optimizer = optimizer.optimizer
         content = optimizer.state_dict()
@@ -117,7 +117,7 @@ class RowShardingStrategy(ModelParallelStrategy):
         self.lightning_module.load_state_dict(checkpoint["state_dict"], strict=strict)
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take this rank's rows of what the optimiser keeps for each table."""
+        """Take this rank's rows of what the optimizer keeps for each table."""
         for optimizer, content in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             parameters = [each for group in optimizer.param_groups for each in group["params"]]
             state = {

@@ -19,12 +19,12 @@ CHUNK_NUMBERS = 1 << 24
 
 
 class Side(NamedTuple):
-    """The ratings as one side sees them: those of each of its rows in one stretch.
+    """The ratings as one side sees them: those of each of its rows side by side.
 
     Attributes:
         other: int64 [n], the other side's row of each rating, by own row.
         ratings: float [n], less the mean, in the same order.
-        starts: int64 [rows], where the stretch of each row begins.
+        starts: int64 [rows], where those of each row begin.
         counts: int64 [rows], ratings of each row.
     """
 

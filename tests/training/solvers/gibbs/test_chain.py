@@ -70,10 +70,10 @@ def draw_from_the_prior(chain, random):
         prior.precision = vectors.T @ vectors
         inverse = np.linalg.inv(np.linalg.cholesky(prior.precision))
         prior.mean = random.normal(size=width) @ inverse / np.sqrt(constants.mean_weight)
-        for link in side.links:
-            precision = random.gamma(constants.links.shape) / constants.links.rate
-            matrix = random.normal(size=link.matrix.shape) @ inverse / np.sqrt(precision)
-            link.restore(matrix, precision)
+        for regression in side.regressions:
+            precision = random.gamma(constants.regressions.shape) / constants.regressions.rate
+            matrix = random.normal(size=regression.matrix.shape) @ inverse / np.sqrt(precision)
+            regression.restore(matrix, precision)
         side.rows = side.prior_mean + random.normal(size=side.rows.shape) @ inverse
         side.rows[0] = prior.mean
         side.noise.shape = float(random.choice(SHAPES))
@@ -117,9 +117,13 @@ def observed(chain):
             np.log(side.noise.multiples[1]),
             np.log(side.noise.shape),
         ]
-        for link in side.links:
-            found += [np.log(link.precision), link.mapped[1, 0], link.mapped[2, 1] ** 2]
-            found.append(link.mapped[1, 1] * rows[1, 1])
+        for regression in side.regressions:
+            found += [
+                np.log(regression.precision),
+                regression.mapped[1, 0],
+                regression.mapped[2, 1] ** 2,
+            ]
+            found.append(regression.mapped[1, 1] * rows[1, 1])
     for effect in chain.effects.values():
         found += [np.log(effect.precision), effect.values[0], np.abs(effect.values[1])]
     return np.array([np.tanh(value / 3) for value in found])
@@ -158,11 +162,14 @@ def of_the_priors(chain, before):
     constants = chain.settings.hyperpriors
     for name in ("users", "items"):
         side, old = getattr(chain, name), getattr(before, name)
-        for link in side.links:
-            whitened = link.matrix @ old.prior.root
-            yield f"{name} links", of_a_precision(link.precision, constants.links, whitened)
-        rows = old.rows[1:] - sum(link.mapped[1:] for link in side.links)
-        links = [(link.precision, link.matrix) for link in side.links]
+        for regression in side.regressions:
+            whitened = regression.matrix @ old.prior.root
+            yield (
+                f"{name} links",
+                of_a_precision(regression.precision, constants.regressions, whitened),
+            )
+        rows = old.rows[1:] - sum(regression.mapped[1:] for regression in side.regressions)
+        links = [(regression.precision, regression.matrix) for regression in side.regressions]
         found = of_a_row_prior(side.prior, old.prior.scales, rows, links, constants)
         yield from ((f"{name} {what}", probability) for what, probability in found.items())
 

@@ -5,11 +5,14 @@ from scipy.sparse import csc_array, random_array
 
 from lightning_collab.training.solvers.gibbs.hyperpriors import GammaPrior
 from lightning_collab.training.solvers.gibbs.normals import Streams
-from lightning_collab.training.solvers.gibbs.side_information import JointLink, RowwiseLink
+from lightning_collab.training.solvers.gibbs.side_information import (
+    JointRegression,
+    RowwiseRegression,
+)
 
 LAMBDA = 1.3
 SHAPES = {"narrow": (9, 4), "wide": (5, 8)}
-KINDS = {"joint": JointLink, "rowwise": RowwiseLink}
+KINDS = {"joint": JointRegression, "rowwise": RowwiseRegression}
 
 
 def example(shape, width=2):
@@ -30,13 +33,13 @@ def closed_form(features, left, root):
     return mean, covariance
 
 
-def draws(link, left, root, count):
+def draws(regression, left, root, count):
     mapped = np.empty((count, left.size))
     pinned = GammaPrior(1e12, 1e12 / LAMBDA)  # so that lambda stays what it is
-    link.precision = LAMBDA
+    regression.precision = LAMBDA
     for number in range(count):
-        link.draw(left, root, pinned, Streams(0, number))
-        mapped[number] = link.mapped.ravel()
+        regression.draw(left, root, pinned, Streams(0, number))
+        mapped[number] = regression.mapped.ravel()
     return mapped
 
 
@@ -65,7 +68,7 @@ def test_noise_injection_is_a_draw_from_the_closed_form():
         right = dense.T @ (left + one) + np.sqrt(LAMBDA) * two
         matrix = np.linalg.solve(dense.T @ dense + LAMBDA * np.eye(dense.shape[1]), right)
         mapped.append((dense @ matrix).ravel())
-    ours = draws(JointLink("x", features, 2), left, root, 6000)
+    ours = draws(JointRegression("x", features, 2), left, root, 6000)
     assert ours.mean(0) == pytest.approx(np.mean(mapped, 0), abs=0.05)
     assert np.cov(ours.T) == pytest.approx(np.cov(np.array(mapped).T), abs=0.03)
 
@@ -73,27 +76,29 @@ def test_noise_injection_is_a_draw_from_the_closed_form():
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mapped_features_are_the_product_with_the_matrix(kind):
     features, left, root = example(SHAPES["narrow"])
-    link = KINDS[kind]("x", features, 2)
-    link.draw(left, root, GammaPrior(1, 1), Streams(0, 0))
+    regression = KINDS[kind]("x", features, 2)
+    regression.draw(left, root, GammaPrior(1, 1), Streams(0, 0))
     again = KINDS[kind]("x", features, 2)
-    again.restore(link.matrix, link.precision)
-    assert np.array_equal(again.mapped, link.mapped)
+    again.restore(regression.matrix, regression.precision)
+    assert np.array_equal(again.mapped, regression.mapped)
     if kind == "rowwise":
-        assert link.mapped == pytest.approx(features @ link.matrix)
+        assert regression.mapped == pytest.approx(features @ regression.matrix)
 
 
 def test_directions_that_no_row_has_are_left_out():
     features, _, _ = example(SHAPES["wide"])
-    assert len(JointLink("x", features, 2).matrix) == np.linalg.matrix_rank(features.toarray())
+    assert len(JointRegression("x", features, 2).matrix) == np.linalg.matrix_rank(
+        features.toarray()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_precision_is_drawn_given_all_entries_of_the_matrix(kind):
     features, left, root = example(SHAPES["narrow"])
-    link, prior = KINDS[kind]("x", features, 2), GammaPrior(2.0, 3.0)
+    regression, prior = KINDS[kind]("x", features, 2), GammaPrior(2.0, 3.0)
     found = []
     for number in range(500):
-        link.draw(left, root, prior, Streams(0, number))
+        regression.draw(left, root, prior, Streams(0, number))
         # Each row of the matrix is N(0, (lambda P)^-1) for P = root root'.
-        found.append(of_a_precision(link.precision, prior, link.matrix @ root))
+        found.append(of_a_precision(regression.precision, prior, regression.matrix @ root))
     assert_uniform(found)

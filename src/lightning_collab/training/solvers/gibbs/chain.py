@@ -11,7 +11,11 @@ from scipy.sparse import csc_array
 from lightning_collab.training.solvers.gibbs.conditionals import draw_rows, residuals, weighted_sums
 from lightning_collab.training.solvers.gibbs.hyperpriors import Hyperpriors, RowNoise, RowPrior
 from lightning_collab.training.solvers.gibbs.normals import Floats, Ids, Streams
-from lightning_collab.training.solvers.gibbs.side_information import JointLink, Link, RowwiseLink
+from lightning_collab.training.solvers.gibbs.side_information import (
+    JointRegression,
+    RowwiseRegression,
+    SideInformationRegression,
+)
 
 START_SPREAD = 0.5
 """Standard deviation of the factors that a chain starts with. It is large, so that the product has
@@ -83,8 +87,8 @@ class ChainSide:
         self.rows[0] = 0.0
         self.prior = RowPrior(width, settings.hyperpriors)
         self.noise = RowNoise(row_count, learns_noise)
-        self.links: list[Link] = [
-            (JointLink if min(matrix.shape) <= settings.joint_links else RowwiseLink)(
+        self.regressions: list[SideInformationRegression] = [
+            (JointRegression if min(matrix.shape) <= settings.joint_links else RowwiseRegression)(
                 name, matrix, width
             )
             for name, matrix in features.items()
@@ -94,23 +98,23 @@ class ChainSide:
     def prior_mean(self) -> Floats:
         """Of each row, float64 [rows, 1 + factors]."""
         mean = np.tile(self.prior.mean, (len(self.rows), 1))
-        for link in self.links:
-            mean += link.mapped
+        for regression in self.regressions:
+            mean += regression.mapped
         return mean
 
     def draw_prior(self, constants: Hyperpriors, streams: Streams) -> None:
         """Draw links, mean and precision of the rows, given the rows."""
         root = self.prior.root
-        for link in self.links:
-            left = self.rows - self.prior_mean + link.mapped
+        for regression in self.regressions:
+            left = self.rows - self.prior_mean + regression.mapped
             left[0] = 0.0
-            link.draw(left, root, constants.links, streams)
+            regression.draw(left, root, constants.regressions, streams)
         left = self.rows[1:] - self.prior_mean[1:] + self.prior.mean
         squares = np.zeros_like(self.prior.precision)
-        for link in self.links:
-            squares += link.precision * (link.matrix.T @ link.matrix)
-        link_rows = sum(len(link.matrix) for link in self.links)
-        self.prior.draw(left, squares, link_rows, streams.generator())
+        for regression in self.regressions:
+            squares += regression.precision * (regression.matrix.T @ regression.matrix)
+        regression_rows = sum(len(regression.matrix) for regression in self.regressions)
+        self.prior.draw(left, squares, regression_rows, streams.generator())
 
     def draw_rows(
         self, other: "ChainSide", target: Floats, precision: float, streams: Streams
@@ -140,8 +144,10 @@ class ChainSide:
             "scales": self.prior.scales,
             "noise": self.noise.multiples,
             "noise_shape": self.noise.shape,
-            "links": {link.name: link.matrix for link in self.links},
-            "link_precisions": {link.name: link.precision for link in self.links},
+            "links": {regression.name: regression.matrix for regression in self.regressions},
+            "link_precisions": {
+                regression.name: regression.precision for regression in self.regressions
+            },
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -152,8 +158,10 @@ class ChainSide:
         self.prior.scales = state["scales"]
         self.noise.multiples = state["noise"]
         self.noise.shape = state["noise_shape"]
-        for link in self.links:
-            link.restore(state["links"][link.name], state["link_precisions"][link.name])
+        for regression in self.regressions:
+            regression.restore(
+                state["links"][regression.name], state["link_precisions"][regression.name]
+            )
 
 
 class TimeValues:
@@ -307,8 +315,8 @@ class GibbsChain:
         for name, side in (("users", self.users), ("items", self.items)):
             if side.noise.learnt:
                 traced[f"{name}.noise_shape"] = side.noise.shape
-            for link in side.links:
-                traced[f"{name}.{link.name}.link_precision"] = link.precision
+            for regression in side.regressions:
+                traced[f"{name}.{regression.name}.link_precision"] = regression.precision
         for name, effect in self.effects.items():
             traced[f"time.{name}.precision"] = effect.precision / self.spread**2
         return traced

@@ -39,7 +39,7 @@ class Hyperpriors(NamedTuple):
 
     Attributes:
         noise: of the precision of ratings.
-        links: of the precision of link matrices.
+        links: of the precision of regression matrices.
         effects: of the precision of effects of time.
         scales: of the diagonal of the Wishart distribution's inverse scale matrix.
         degrees: degrees of freedom of the Wishart distribution beyond the width of a row, less
@@ -48,7 +48,7 @@ class Hyperpriors(NamedTuple):
     """
 
     noise: GammaPrior = GammaPrior(1e-2, 1e-2)
-    links: GammaPrior = GammaPrior(1e-2, 1e-2)
+    regressions: GammaPrior = GammaPrior(1e-2, 1e-2)
     effects: GammaPrior = GammaPrior(1e-2, 1e-2)
     scales: GammaPrior = GammaPrior(0.5, 0.01)
     degrees: float = 2.0
@@ -86,23 +86,27 @@ class RowPrior:
         return len(self.mean) - 1 + self._constants.degrees
 
     def draw(
-        self, left: Floats, link_squares: Floats, link_rows: int, random: np.random.Generator
+        self,
+        left: Floats,
+        regression_squares: Floats,
+        regression_rows: int,
+        random: np.random.Generator,
     ) -> None:
         """Draw P and m given the rows, then the scales given P.
 
         Args:
             left: float64 [rows, width], the known rows less their mapped features.
-            link_squares: float64 [width, width], sum of lambda B'B over the links.
-            link_rows: rows of all link matrices, whose prior P is as well.
+            regression_squares: float64 [width, width], sum of lambda B'B over the links.
+            regression_rows: rows of all regression matrices, whose prior P is as well.
             random: generator.
         """
         count, width = left.shape
         weight = self._constants.mean_weight
         mean = left.mean(0)
         centred = left - mean
-        inverse_scale = np.diag(self.scales) + centred.T @ centred + link_squares
+        inverse_scale = np.diag(self.scales) + centred.T @ centred + regression_squares
         inverse_scale += weight * count / (weight + count) * np.outer(mean, mean)
-        root = _wishart_root(inverse_scale, self.degrees + count + link_rows, random)
+        root = _wishart_root(inverse_scale, self.degrees + count + regression_rows, random)
         self.precision = root @ root.T
         noise = solve_triangular(root, random.standard_normal(width), lower=True, trans="T")
         self.mean = (count * mean + noise * np.sqrt(weight + count)) / (weight + count)

@@ -1,8 +1,8 @@
 """Links: regressions of rows on features, as part of the prior mean of the rows.
 
 The rows W of one side have the prior W = 1 m' + sum over blocks of F B + E, with the rows of E from
-N(0, P^-1). Each link matrix B has the prior N(0, (lambda P)^-1) in every row, and its precision
-lambda a Gamma prior. With several blocks each B is drawn given the others.
+N(0, P^-1). Each regression matrix B has the prior N(0, (lambda P)^-1) in every row, and its
+precision lambda a Gamma prior. With several blocks each B is drawn given the others.
 """
 
 from abc import ABC, abstractmethod
@@ -24,8 +24,8 @@ SMALLEST_EIGENVALUE = 1e-7
 """Of those of F'F, as a share of the largest; directions below it have no part in F."""
 
 
-class Link(ABC):
-    """One block of features and its link matrix.
+class SideInformationRegression(ABC):
+    """One block of features and its regression matrix.
 
     Attributes:
         name: of the block.
@@ -75,7 +75,7 @@ class Link(ABC):
         """F B."""
 
 
-class JointLink(Link):
+class JointRegression(SideInformationRegression):
     """Draws all of B at once, by noise injection.
 
     (F'F + lambda I) B = F'(left + E1) + sqrt(lambda) E2 with the rows of E1 and E2 from N(0, P^-1)
@@ -120,11 +120,11 @@ class JointLink(Link):
         return mapped
 
 
-class RowwiseLink(Link):
+class RowwiseRegression(SideInformationRegression):
     """Draws one row of B after the other, given all others, in time linear in the entries of F.
 
-    For blocks that are too wide for `JointLink`. Its stationary distribution is the same; it takes
-    a few more sweeps to get there. A solver of the system of noise injection by conjugate
+    For blocks that are too wide for `JointRegression`. Its stationary distribution is the same; it
+    takes a few more sweeps to get there. A solver of the system of noise injection by conjugate
     gradients would need tens of passes over F for one draw and be inexact; this needs two.
 
     Args:
@@ -171,7 +171,7 @@ def _draw_one_by_one(
     precision: float,
     key: np.uint64,
 ) -> None:
-    """Draw each row of a link matrix given all others, in place.
+    """Draw each row of a regression matrix given all others, in place.
 
     Args:
         matrix: float64 [features, width]; the prior of a row is N(0, I / precision).

@@ -35,7 +35,7 @@ def new_person_errors(folder: Path) -> dict[str, float]:
     Returns:
         `new_person/rmse_of_typical_user`, of the unknown row on all of their ratings;
         `new_person/rmse_after_<k>`, on the other ratings when k are known, by the prior of the
-        trained users; `new_person/rmse_after_<k>_by_weight_decay`, by that of the optimiser: each
+        trained users; `new_person/rmse_after_<k>_by_weight_decay`, by that of the optimizer: each
         rating adds decay / 2 times the squared vector, as in training (decay=per_row).
     """
     folder.mkdir()
@@ -95,7 +95,7 @@ def _rmse(
         order = random.permutation(len(items))
         told, left = order[:known], order[known:]
         told = told[items[told] > 0]
-        rows = prior.rows_of_person(
+        rows = prior.rows_of_user(
             run.item_scores,
             torch.from_numpy(items[told]).long(),
             torch.from_numpy(ratings[told]),
