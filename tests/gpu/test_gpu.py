@@ -1,4 +1,4 @@
-"""What needs a GPU: the runs of the processor there, with the same numbers.
+"""What needs a GPU: the runs of the CPU there, with the same numbers.
 
 They skip themselves where torch sees no CUDA device; `pytest -m gpu` runs these alone. The figures
 that they see are properties of `--junitxml`.
@@ -123,7 +123,7 @@ def same(record_property):
 
 
 @pytest.mark.parametrize("case", BY_GRADIENT)
-def test_gradient_descent_gives_the_numbers_of_the_processor(train, same, case):
+def test_gradient_descent_gives_the_numbers_of_the_cpu(train, same, case):
     here = train("cpu", *EAGER, *BY_GRADIENT[case])
     there = train("gpu", *GPU, *BY_GRADIENT[case])
     assert (here["device"], there["device"]) == ("cpu", "cuda:0")
@@ -131,7 +131,7 @@ def test_gradient_descent_gives_the_numbers_of_the_processor(train, same, case):
 
 
 @pytest.mark.parametrize("case", SOLVED)
-def test_solved_models_give_the_numbers_of_the_processor(train, same, case):
+def test_solved_models_give_the_numbers_of_the_cpu(train, same, case):
     here, there = train("cpu", *CPU, *SOLVED[case]), train("gpu", *GPU, *SOLVED[case])
     assert there["device"] == "cuda:0"
     same(here, there)
@@ -167,10 +167,7 @@ def test_sixteen_bits_with_clipping_and_an_average(train):
 
 def test_auto_takes_an_engine_that_can_and_says_why(train, tmp_path):
     train("gpu", *GPU, "trainer.max_epochs=1")
-    assert (
-        "engine: eager (fused steps are of the processor"
-        in (tmp_path / "gpu/train.log").read_text()
-    )
+    assert "engine: eager (the fused engine is CPU-only" in (tmp_path / "gpu/train.log").read_text()
 
 
 def test_the_range_test_finds_the_same_rate(train, record_property, tmp_path):
@@ -224,7 +221,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(
     same(whole, metrics("cut"), error=1e-4)
 
 
-def test_a_run_is_used_and_goes_on_without_a_graphics_processor(train, script, metrics, tmp_path):
+def test_a_run_is_used_and_goes_on_without_a_gpu(train, script, metrics, tmp_path):
     there = train("out", *GPU, *NET, "features=everything")
     shown = f"{there['test/rmse']:.4f}"
     for environment in ({}, HIDDEN):

@@ -38,7 +38,7 @@ def test_decoupled_decay_of_sgd_by_hand(run_config):
     assert torch.allclose(stepped(config, GRADIENTS), by_hand(0.1, 0.9, decoupled=0.1))
 
 
-def test_per_row_decay_is_not_the_optimisers_business(run_config):
+def test_per_row_decay_is_not_the_optimizers_business(run_config):
     config = run_config("optimizer=sgd", "optimizer.decay=per_row").optimizer
     assert torch.allclose(stepped(config, GRADIENTS), by_hand(0.1, 0.9))
 

@@ -158,7 +158,7 @@ def test_sparse_gradients_are_those_of_dense_ones(small_table, run_config, tmp_p
             ("trainer.devices=2",),
             r"trainer\.devices=2: trainer=cpu is one process; set trainer=ddp_",
         ),
-        (("trainer=ddp_cpu", "trainer.process_group_backend=nccl"), r"nccl is for graphics"),
+        (("trainer=ddp_cpu", "trainer.process_group_backend=nccl"), r"nccl is for GPUs"),
         (("trainer.precision=16-mixed",), r"16-mixed is for GPUs"),
         (("model.sharding=row",), r"trainer=cpu is one process"),
         (("trainer=ddp_cpu", "model.sharding=row", "trainer.precision=64-true"), "32-true or"),
@@ -185,7 +185,7 @@ def test_a_backend_that_torch_lacks_is_named(run_config, monkeypatch, name):
         devices.check_devices(settings)
 
 
-def test_more_graphics_processors_than_there_are_are_refused(run_config, monkeypatch):
+def test_more_gpus_than_there_are_are_refused(run_config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for overrides, message in (
         (("trainer=ddp", "trainer.devices=3"), r"devices=3, but this machine has 2"),

@@ -48,7 +48,7 @@ def test_what_is_typed_replaces_the_file(config_loader):
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
-        ("interval(2,1)", r"wrong way round; write interval\(1, 2\)"),
+        ("interval(2,1)", r"wrong way round; use interval\(1, 2\)"),
         ("tag(log,interval(0,1))", "must begin above 0"),
         ("range(3,3)", "has no value"),
         ("tag(lag,interval(1,2))", "unknown tag lag"),

@@ -137,9 +137,7 @@ def _interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
     log = "log" in sweep.tags
     shown = f"interval({low:g}, {high:g})"
     if not low <= high:
-        raise ConfigError(
-            f"{key}: {shown} is the wrong way round; write interval({high:g}, {low:g})"
-        )
+        raise ConfigError(f"{key}: {shown} is the wrong way round; use interval({high:g}, {low:g})")
     if log and low <= 0:
         raise ConfigError(f"{key}: tag(log, {shown}) must begin above 0")
     if isinstance(low, int) and isinstance(high, int):
