@@ -94,11 +94,10 @@ def hydra_value(text: str) -> str:
     from hydra.errors import HydraException
 
     try:
-        if OverridesParser.create().parse_override(f"key={text}").value() == text:
-            return text
+        same = OverridesParser.create().parse_override(f"key={text}").value() == text
     except HydraException:
-        pass
-    return quoted(text)
+        same = False
+    return text if same and " " not in text else quoted(text)
 
 
 def quoted(text: str) -> str:
