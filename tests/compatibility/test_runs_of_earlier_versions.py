@@ -85,9 +85,8 @@ def test_it_is_measured_to_the_same_numbers(name, answers, capsys):
         _config("evaluate", f"run={HERE / 'runs' / name}", "ranking=true", "liked=4", "top_k=5")
     )
     numbers = [float(each) for each in re.findall(r"\d+\.\d{3,4}", capsys.readouterr().out)]
-    assert numbers == pytest.approx(
-        answers["evaluated"], abs=1.01e-4
-    )  # a last digit may round over
+    # A last digit may round over.
+    assert numbers == pytest.approx(answers["evaluated"], abs=1.01e-4)
 
 
 def test_its_report_shows_its_numbers_and_errors(name, trained, answers, tmp_path, monkeypatch):

@@ -17,7 +17,6 @@ from lightning_collab.inspection.log_embeddings import LogEmbeddings
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.runs.lock import run_held
-from lightning_collab.training.callbacks.save_metadata import SaveCatalogue
 from lightning_collab.training.console import print_summary, run_log
 from lightning_collab.training.run import train
 
@@ -41,15 +40,13 @@ def train_job(config: DictConfig) -> dict[str, Any]:
     ):
         if first and config.resume is None:
             run.check_new()
-        catalogue = SaveCatalogue(run)
         metrics = train(
             checked,
             run,
             resume=config.resume is not None,
-            callbacks=[catalogue, *inspection_callbacks(checked)],
+            callbacks=inspection_callbacks(checked),
+            inspect=inspect_run,
         )
-        if first and catalogue.data is not None:
-            metrics = inspect_run(checked, run, catalogue.data, metrics)
     if first:
         print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
         if run.report_file.is_file():

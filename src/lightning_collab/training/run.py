@@ -5,7 +5,7 @@ import platform
 import resource
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.metadata import history_table, metadata_table
 from lightning_collab.errors import (
     CheckpointError,
     LightningCollabError,
@@ -22,6 +23,7 @@ from lightning_collab.errors import (
     TrainingError,
 )
 from lightning_collab.metrics.baselines import baseline_metrics
+from lightning_collab.runs.atomic_write import whole_file
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import is_first_rank
@@ -38,6 +40,10 @@ from lightning_collab.training.trainer import build_trainer
 log = logging.getLogger(__name__)
 
 
+Inspect = Callable[[RunConfig, RunDirectory, RatingDataModule, dict[str, Any]], dict[str, Any]]
+"""What looks at a run when its numbers are there; gives these, perhaps with further ones."""
+
+
 class InterruptedRunError(TrainingError):
     """The run was stopped by Ctrl-C."""
 
@@ -50,6 +56,8 @@ def train(
     callbacks: Sequence[pl.Callback] = (),
     data: RatingDataModule | None = None,
     test: bool = True,
+    loadable: bool = True,
+    inspect: Inspect | None = None,
 ) -> dict[str, Any]:
     """Train, measure and leave a run directory behind.
 
@@ -60,6 +68,8 @@ def train(
         callbacks: further ones, from the packages that build on training.
         data: the ratings that the config asks for, where they are loaded already.
         test: False: the test part is not looked at, as is right while tuning.
+        loadable: whether users, items and history are kept, which `lightning_collab.load` needs.
+        inspect: called on rank zero when metrics.json is written.
 
     Returns:
         The content of metrics.json.
@@ -70,7 +80,12 @@ def train(
     """
     with run_held(run.path) if is_first_rank() else nullcontext():
         try:
-            return _train(config, run, callbacks, data, resume=resume, test=test)
+            metrics, data = _train(
+                config, run, callbacks, data, resume=resume, test=test, loadable=loadable
+            )
+            if inspect is not None and is_first_rank():
+                metrics = inspect(config, run, data, metrics)
+            return metrics
         except LightningCollabError:
             raise
         except Exception as error:
@@ -89,7 +104,8 @@ def _train(
     *,
     resume: bool,
     test: bool,
-) -> dict[str, Any]:
+    loadable: bool,
+) -> tuple[dict[str, Any], RatingDataModule]:
     checkpoint = _checkpoint_to_go_on_from(config, run) if resume else None
     data = data or load_data(config)
     if config.find_lr:
@@ -101,6 +117,8 @@ def _train(
         log.info("%s", choose_engine(config))
     if trainer.is_global_zero:
         run.write_config(config)
+        if loadable:
+            _write_metadata(run, data)
     started = time.perf_counter()
     first_epoch = _fit(trainer, module, data, run, checkpoint)
     seconds = time.perf_counter() - started
@@ -129,7 +147,18 @@ def _train(
     if trainer.is_global_zero:
         log_hyperparameters(trainer, config, metrics)
         run.write_metrics(metrics)
-    return metrics
+    return metrics, data
+
+
+def _write_metadata(run: RunDirectory, data: RatingDataModule) -> None:
+    """Keep what is known of users and items, and who rated what, each file whole or not at all."""
+    for table, path in (
+        (metadata_table(data, "users"), run.users_file),
+        (metadata_table(data, "items"), run.items_file),
+        (history_table(data), run.history_file),
+    ):
+        with whole_file(path) as file:
+            table.write_parquet(file)
 
 
 def _introduction(config: RunConfig, data: RatingDataModule, module: RatingModule) -> str:

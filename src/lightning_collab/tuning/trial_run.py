@@ -212,7 +212,9 @@ def run_here(
     with run_log(run.log_file if first else None, silent=True):
         try:
             prepared = data.of(config) if data is not None else None
-            outcome.metrics = train(config, run, callbacks=[callback], data=prepared, test=False)
+            outcome.metrics = train(
+                config, run, callbacks=[callback], data=prepared, test=False, loadable=False
+            )
         except optuna.TrialPruned:
             outcome = Outcome("pruned", callback.metrics)
         except (InterruptedRunError, OrphanedTrialError, KeyboardInterrupt) as error:
