@@ -2,18 +2,24 @@
 
 import numpy as np
 from scipy import stats
+from scipy.special import chdtr, gammainc, ndtr, ndtri
 
 
 def assert_uniform(probabilities, name=None):
-    """Refuse numbers that are as good as never drawn uniformly from 0 to 1."""
-    assert stats.kstest(np.ravel(probabilities), "uniform").pvalue > 1e-5, name
+    """Refuse numbers that are as good as never drawn uniformly and independently from 0 to 1."""
+    probabilities = np.ravel(probabilities)
+    # As normal scores, whose spread tells of errors that make draws too far off on both sides.
+    squares = (ndtri(probabilities.clip(1e-12, 1 - 1e-12)) ** 2).sum()
+    spread = stats.chi2(len(probabilities)).cdf(squares)
+    assert 1e-5 < spread < 1 - 1e-5, name
+    assert stats.kstest(probabilities, "uniform").pvalue > 1e-5, name
 
 
 def of_a_precision(precision, prior, values, weights=1.0):
     """Cumulative probability of a precision given normal values that have `weights` times it."""
     values = np.asarray(values)
     rate = prior.rate + (weights * values**2).sum() / 2
-    return stats.gamma(prior.shape + values.size / 2, scale=1 / rate).cdf(precision)
+    return gammainc(prior.shape + values.size / 2, precision * rate)
 
 
 def of_a_row_prior(prior, scales, rows, links, constants):
@@ -43,11 +49,9 @@ def of_a_row_prior(prior, scales, rows, links, constants):
     centred = prior.mean - count * mean / (count + weight)
     rates = constants.scales.rate + np.diag(prior.precision) / 2
     return {
-        "precision": stats.chi2(degrees + more - np.arange(width)).cdf(np.diag(bartlett) ** 2),
-        "mean": stats.norm.cdf(np.sqrt(weight + count) * centred @ root),
-        "scales": stats.gamma(constants.scales.shape + degrees / 2, scale=1 / rates).cdf(
-            prior.scales
-        ),
+        "precision": chdtr(degrees + more - np.arange(width), np.diag(bartlett) ** 2),
+        "mean": ndtr(np.sqrt(weight + count) * centred @ root),
+        "scales": gammainc(constants.scales.shape + degrees / 2, prior.scales * rates),
     }
 
 
@@ -60,4 +64,4 @@ def of_noise_multiples(drawn, shape, counts, squares):
         counts: [rows], ratings of each.
         squares: [rows], sums of squared residuals times the precision without the multiple.
     """
-    return stats.gamma(shape + counts / 2, scale=1 / (shape + squares / 2)).cdf(drawn)
+    return gammainc(shape + counts / 2, drawn * (shape + squares / 2))

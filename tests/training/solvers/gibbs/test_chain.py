@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import pytest
 from gibbs_formulas import assert_uniform, of_a_precision, of_a_row_prior, of_noise_multiples
-from scipy import stats
 from scipy.sparse import csc_array
+from scipy.special import ndtr
 
 from lightning_collab.training.solvers.gibbs.chain import ChainSettings, GibbsChain, Observations
 from lightning_collab.training.solvers.gibbs.hyperpriors import SHAPES, GammaPrior, Hyperpriors
@@ -181,7 +181,7 @@ def of_the_effects(chain, before, left, weights):
         member = effect.groups == np.arange(len(effect.values))[:, None]
         total = old.precision + before.precision * member @ weights
         mean = before.precision * member @ (weights * left) / total
-        yield "effects", stats.norm(mean, 1 / np.sqrt(total)).cdf(effect.values)
+        yield "effects", ndtr((effect.values - mean) * np.sqrt(total))
         left -= effect.values[effect.groups]
         prior = chain.settings.hyperpriors.effects
         yield "effect precisions", of_a_precision(effect.precision, prior, effect.values)
@@ -219,9 +219,12 @@ def of_a_sweep(chain):
 
 
 def test_a_sweep_draws_from_the_conditional_distributions_of_the_textbook():
-    chain = small_chain()
+    # Ratings that tell about the noise and the days, and days with a prior that has a say as well.
+    constants = INFORMATIVE._replace(noise=GammaPrior(0.5, 0.5), effects=GammaPrior(60.0, 6.0))
+    chain = small_chain(hyperpriors=constants)
+    chain.ratings += 2.0 * chain.effects["day"].groups
     found = {}
-    for _ in range(150):
+    for _ in range(300):
         for name, probability in of_a_sweep(chain):
             found.setdefault(name, []).extend(np.atleast_1d(probability))
     assert len(found) == 13
