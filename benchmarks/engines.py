@@ -9,11 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from benchmarks.bandwidth import (
-    MEMORY_BYTES,
-    bytes_per_rating,
-    bytes_per_second,
-)
+from benchmarks.bandwidth import MEMORY_BYTES, bytes_per_rating, bytes_per_second
 from benchmarks.bare_loop import BareLoop
 from benchmarks.epochs import StepClock, epoch_seconds
 from benchmarks.two_threads import two_threads

@@ -11,11 +11,7 @@ from benchmarks.cost_model import (
 )
 
 TRAINING = Training(
-    users=100_000_000,
-    items=10_000_000,
-    widths=(50, 1),
-    batch_size=1 << 20,
-    ratings=1_000_000_000,
+    users=100_000_000, items=10_000_000, widths=(50, 1), batch_size=1 << 20, ratings=1_000_000_000
 )
 # H100 SXM by its data sheet: 3.35 TB/s of memory, 450 GB/s one way over NVLink within a machine of
 # eight; between machines 400 Gbit/s of InfiniBand for each. Latencies are those of a hop.

@@ -9,13 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.cost_model import (
-    Devices,
-    StepCost,
-    Training,
-    split_tables,
-    whole_tables,
-)
+from benchmarks.cost_model import Devices, StepCost, Training, split_tables, whole_tables
 from benchmarks.processes import environment
 from benchmarks.rank_process import REQUEST_FILE, WARM_UP
 from lightning_collab.config.compose import composed_run

@@ -7,12 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from benchmarks.browser import (
-    PROJECTOR,
-    headless_browser,
-    open_projector,
-    serving_tensorboard,
-)
+from benchmarks.browser import PROJECTOR, headless_browser, open_projector, serving_tensorboard
 from benchmarks.config import ScreenshotsConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import InspectionError

@@ -13,11 +13,7 @@ def heavy_after(code: str) -> set[str]:
     """Which of the heavy packages a fresh process has imported after some code."""
     program = f"import sys\n{code}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     return set(done.stdout.splitlines()[-1].split())
 

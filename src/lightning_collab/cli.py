@@ -20,8 +20,8 @@ from lightning_collab.runs.invocation import called_as, config_path, remember_ca
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+# Hydra's launchers that are packages of their own, and the extra that brings each.
 LAUNCHERS = {"joblib": "joblib", "ray": "ray", "ray_aws": "ray"}
-"""Hydra's launchers that are packages of their own, and the extra that brings each."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Self
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# What libraries in other languages make of it.
 DISK_IS_FULL = ("(os error 28)", "[Errno 28]")
-"""What libraries in other languages make of it."""
 
 
 class LightningCollabError(Exception):

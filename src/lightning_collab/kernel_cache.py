@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 config: Any = numba.config
 
 PACKAGE = __name__.partition(".")[0]
+# The folder that the package is in.
 SOURCES = Path(__file__).parents[__name__.count(".")]
-"""The folder that the package is in."""
 WHOLE = re.compile(rf"^[ \t]*import[ \t]+({PACKAGE}[\w.]*)", re.MULTILINE)
+# Of `from origin import names`.
 PARTS = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)", re.MULTILINE)
-"""Of `from origin import names`."""
+# One for each version of each module with kernels: some six versions of the package.
 KEPT_FOLDERS = 64
-"""One for each version of each module with kernels: some six versions of the package."""
+# A folder that was opened so lately is not removed, however many there are.
 IN_USE_SECONDS = 24 * 3600
-"""A folder that was opened so lately is not removed, however many there are."""
 
 
 # Sums may be reordered and products fused, so that loops over factors use the CPU's vectors;
@@ -44,8 +44,8 @@ KERNEL: dict[str, Any] = {
     "nogil": True,
 }
 
+# For what is called from kernels alone: nothing is compiled for calls from Python.
 INNER: dict[str, Any] = {**KERNEL, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""For what is called from kernels alone: nothing is compiled for calls from Python."""
 
 
 def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:

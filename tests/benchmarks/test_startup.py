@@ -2,13 +2,7 @@ import subprocess
 
 import pytest
 
-from benchmarks.startup import (
-    FIRST_STEP,
-    QUIET,
-    TRAIN,
-    process_seconds,
-    summary,
-)
+from benchmarks.startup import FIRST_STEP, QUIET, TRAIN, process_seconds, summary
 
 
 def test_ratios_are_of_the_same_round():

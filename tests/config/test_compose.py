@@ -48,8 +48,7 @@ def test_an_override_that_cannot_be_is_named(started, override, answer):
 
 
 @pytest.mark.parametrize(
-    "override",
-    ["features.users.age={kind: history}", "callbacks.early_stopping.patience=3"],
+    "override", ["features.users.age={kind: history}", "callbacks.early_stopping.patience=3"]
 )
 def test_a_key_that_may_be_added_is_no_unknown_key(started, override):
     key = override.split("=")[0]

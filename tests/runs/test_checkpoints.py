@@ -10,12 +10,7 @@ from lightning_collab.errors import CheckpointError, StorageError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.training.trainer import SafeCheckpointIO
 
-CONTENT = {
-    "state_dict": {"w": torch.arange(1000.0)},
-    "vocabularies": {},
-    "config": {},
-    "epoch": 3,
-}
+CONTENT = {"state_dict": {"w": torch.arange(1000.0)}, "vocabularies": {}, "config": {}, "epoch": 3}
 
 
 @pytest.fixture

@@ -119,14 +119,7 @@ def test_a_run_that_looks_first_is_the_run_with_the_rate_typed(small_table, run_
 
 
 @pytest.mark.parametrize(
-    "override",
-    [
-        "start_lr=1e-3",
-        "end_lr=0.5",
-        "steps=50",
-        "smoothing=0.5",
-        "divergence=1.05",
-    ],
+    "override", ["start_lr=1e-3", "end_lr=0.5", "steps=50", "smoothing=0.5", "divergence=1.05"]
 )
 def test_every_setting_changes_the_test(tried, override):
     base = ("lr_range_test.end_lr=1e3", "optimizer=sgd", "model.output=linear")

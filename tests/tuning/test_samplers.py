@@ -44,10 +44,7 @@ def test_a_resumed_study_goes_on_where_another_would_be(name, config_loader, jou
     )
     again = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
     rest = draws(
-        node("sampler", name),
-        space,
-        range(7, 14),
-        optuna.load_study(study_name="x", storage=again),
+        node("sampler", name), space, range(7, 14), optuna.load_study(study_name="x", storage=again)
     )
     assert first + rest == whole
     assert len({tuple(each.values()) for each in whole}) == len(whole)

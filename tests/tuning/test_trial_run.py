@@ -136,11 +136,7 @@ def test_data_is_loaded_once_a_process(run_config, monkeypatch, small_table):
 
 @pytest.mark.parametrize(
     ("overrides", "apart"),
-    [
-        ((), False),
-        (("trainer=ddp_cpu",), True),
-        (("trainer=ddp_cpu", "trainer.devices=3"), True),
-    ],
+    [((), False), (("trainer=ddp_cpu",), True), (("trainer=ddp_cpu", "trainer.devices=3"), True)],
 )
 def test_several_ranks_need_a_process_of_their_own(overrides, apart, run_config):
     assert needs_subprocess(run_config(*overrides)) is apart

@@ -28,8 +28,8 @@ from lightning_collab.tuning.sweep import register_resolvers
 
 Task = Callable[[DictConfig], Any]
 
+# The exit code of a program that Ctrl-C has ended.
 INTERRUPTED = 130
-"""The exit code of a program that Ctrl-C has ended."""
 
 
 class Composing:

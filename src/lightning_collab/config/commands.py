@@ -24,22 +24,22 @@ MapChoice = Literal["auto", "tsne", "umap", "pca"]
 class SimilarConfig(Section):
     """Which neighbours to show."""
 
+    # The run directory.
     run: RunPath
-    """The run directory."""
+    # `best`, `last` or the path of a file; null: best, or last where there is no best.
     checkpoint: str | None
-    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    # A title.
     movie: RawId | None
-    """A title."""
+    # An item by its id.
     movie_id: RawId | None
-    """An item by its id."""
+    # A user by its id.
     user_id: RawId | None
-    """A user by its id."""
+    # How many neighbours.
     top_k: Positive
-    """How many neighbours."""
+    # Of similarity.
     measure: Literal["cosine", "dot"]
-    """Of similarity."""
+    # Training ratings that a neighbour must have.
     min_ratings: Count
-    """Training ratings that a neighbour must have."""
 
     @model_validator(mode="after")
     def _one_query(self) -> Self:
@@ -56,41 +56,41 @@ class SimilarConfig(Section):
 class MapConfig(Section):
     """How to draw the embeddings in the plane."""
 
+    # The run directory.
     run: RunPath
-    """The run directory."""
+    # `best`, `last` or the path of a file; null: best, or last where there is no best.
     checkpoint: str | None
-    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    # Whose embeddings.
     side: Literal["items", "users"]
-    """Whose embeddings."""
+    # From many dimensions to two; `auto`: t-SNE where openTSNE is installed, else PCA.
     method: MapChoice
-    """From many dimensions to two; `auto`: t-SNE where openTSNE is installed, else PCA."""
+    # Training ratings that a point must have.
     min_ratings: Count
-    """Training ratings that a point must have."""
+    # At most so many points, the most rated.
     max_points: Annotated[int, Field(ge=3)]
-    """At most so many points, the most rated."""
+    # Of t-SNE: about how many neighbours count.
     perplexity: Annotated[float, Field(gt=1)]
-    """Of t-SNE: about how many neighbours count."""
+    # Of t-SNE and UMAP.
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    """Of t-SNE and UMAP."""
+    # At most so many labels in the picture, of the most rated points.
     labels: Count
-    """At most so many labels in the picture, of the most rated points."""
+    # Rows in the lists of best, worst and outermost.
     extremes: Positive
-    """Rows in the lists of best, worst and outermost."""
+    # Folder of the results; null: <run>/figures.
     output: str | None
-    """Folder of the results; null: <run>/figures."""
 
 
 class ReportConfig(Section):
     """Which runs to report on."""
 
+    # Run directories; one: its own report; several: side by side.
     runs: list[str]
-    """Run directories; one: its own report; several: side by side."""
+    # Directory of a study.
     sweep: str | None
-    """Directory of a study."""
+    # The file to write; null: <run>/report.html, comparison.html or the study's own.
     output: str | None
-    """The file to write; null: <run>/report.html, comparison.html or the study's own."""
+    # Layout of the map in a run's own report; null: no map.
     map: MapChoice | None
-    """Layout of the map in a run's own report; null: no map."""
 
     @model_validator(mode="after")
     def _runs_or_sweep(self) -> Self:
@@ -102,18 +102,18 @@ class ReportConfig(Section):
 class EvaluateConfig(Section):
     """What to measure of a trained run."""
 
+    # The run directory.
     run: RunPath
-    """The run directory."""
+    # `best`, `last` or the path of a file; null: best, or last where there is no best.
     checkpoint: str | None
-    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    # Also the mean of the predictions of the cycles.
     ensemble: bool
-    """Also the mean of the predictions of the cycles."""
+    # Also how well the best of the whole catalogue are what people liked.
     ranking: bool
-    """Also how well the best of the whole catalogue are what people liked."""
+    # Items that ranking looks at for each user.
     top_k: Positive
-    """Items that ranking looks at for each user."""
+    # The lowest held-out rating of an item that somebody liked.
     liked: float
-    """The lowest held-out rating of an item that somebody liked."""
 
 
 def _input_named(value: object) -> object:
@@ -131,55 +131,55 @@ def _output_named(value: object) -> object:
 class PairColumnsConfig(Section):
     """Which columns of the pairs are what."""
 
+    # null: `user`, `user_id`, `userId`, or the name that the run's own data has.
     user: str | None
-    """null: `user`, `user_id`, `userId`, or the name that the run's own data has."""
+    # null: `item`, `movie`, `item_id`, `movieId` or so, or the name in the run's own data.
     item: str | None
-    """null: `item`, `movie`, `item_id`, `movieId` or so, or the name in the run's own data."""
+    # Seconds since 1970; null: `timestamp`, where the model asks for it.
     timestamp: str | None
-    """Seconds since 1970; null: `timestamp`, where the model asks for it."""
 
 
 class PredictConfig(Section):
     """Which pairs to predict."""
 
+    # The run directory.
     run: RunPath
-    """The run directory."""
+    # `best`, `last` or the path of a file; null: best, or last where there is no best.
     checkpoint: str | None
-    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    # The pairs.
     input: Annotated[str, BeforeValidator(_input_named)]
-    """The pairs."""
+    # The predictions.
     output: Annotated[str, BeforeValidator(_output_named)]
-    """The predictions."""
     columns: PairColumnsConfig
+    # One character between two values of text.
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
-    """One character between two values of text."""
+    # Replace the output where it is there.
     overwrite: bool
-    """Replace the output where it is there."""
+    # null: all cores.
     threads: Positive | None
-    """null: all cores."""
 
 
 class RecommendConfig(Section):
     """Whom to recommend to."""
 
+    # The run directory.
     run: RunPath
-    """The run directory."""
+    # `best`, `last` or the path of a file; null: best, or last where there is no best.
     checkpoint: str | None
-    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    # A user by its id; `all`: every user.
     user: RawId | None
-    """A user by its id; `all`: every user."""
+    # Of a fold-in user.
     ratings: dict[RawId, float | int] | str | None
-    """Of a fold-in user."""
+    # How many.
     top_k: int
-    """How many."""
+    # Which rated items to leave out.
     seen: Literal["all", "train", "none"]
-    """Which rated items to leave out."""
+    # A file for the recommendations.
     output: str | None
-    """A file for the recommendations."""
+    # Replace the output where it is there.
     overwrite: bool
-    """Replace the output where it is there."""
+    # null: all cores.
     threads: Positive | None
-    """null: all cores."""
 
     @field_validator("top_k")
     @classmethod
@@ -203,16 +203,16 @@ class RecommendConfig(Section):
 class ExportConfig(Section):
     """Which run to export, and how."""
 
+    # The run directory.
     run: RunPath
-    """The run directory."""
+    # `best`, `last` or the path of a file; null: best, or last where there is no best.
     checkpoint: str | None
-    """`best`, `last` or the path of a file; null: best, or last where there is no best."""
+    # Of the model.
     format: Literal["onnx", "safetensors"]
-    """Of the model."""
+    # Folder of the export; null: <run>/export_<format>.
     output: str | None
-    """Folder of the export; null: <run>/export_<format>."""
+    # Replace files of an earlier export.
     overwrite: bool
-    """Replace files of an earlier export."""
 
     @field_validator("format", mode="before")
     @classmethod

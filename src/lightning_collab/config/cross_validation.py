@@ -14,8 +14,8 @@ from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import KFoldSplitConfig, OfficialFoldConfig
 from lightning_collab.errors import ConfigError
 
+# The disjoint ones; ua and ub do not cover all rows.
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5")
-"""The disjoint ones; ua and ub do not cover all rows."""
 
 Fold = int | str
 
@@ -23,12 +23,12 @@ Fold = int | str
 class CrossValidationConfig(Section):
     """What is cross-validated."""
 
+    # Experiments on the same folds; null: the one that is typed.
     compare: Annotated[list[str], Field(min_length=2)] | None
-    """Experiments on the same folds; null: the one that is typed."""
+    # Times that all folds are gone through.
     repeats: Annotated[int, Field(ge=1)]
-    """Times that all folds are gone through."""
+    # Which folds to run now; null: all.
     folds: Fold | list[Fold] | None
-    """Which folds to run now; null: all."""
 
 
 OWN_KEYS = tuple(CrossValidationConfig.model_fields)

@@ -27,14 +27,14 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 class DataConfig(Section):
     """Keys that every source of ratings has."""
 
+    # Test parts that come with the source.
     official_folds: ClassVar[tuple[str, ...]] = ()
-    """Test parts that come with the source."""
 
     name: str
+    # Ratings in one optimizer step over all ranks; `full`: all of them.
     batch_size: BatchSize
-    """Ratings in one optimizer step over all ranks; `full`: all of them."""
+    # Keep the parsed table, so that the next start need not parse again.
     cache: bool
-    """Keep the parsed table, so that the next start need not parse again."""
 
     @property
     def has_timestamps(self) -> bool:
@@ -50,8 +50,8 @@ class DataConfig(Section):
 class MovieLensConfig(DataConfig):
     """A release of MovieLens."""
 
+    # Folder of the raw files; null: $LIGHTNING_COLLAB_DATA, else the user's cache folder.
     root: str | None
-    """Folder of the raw files; null: $LIGHTNING_COLLAB_DATA, else the user's cache folder."""
 
 
 class MovieLens100KConfig(MovieLensConfig):
@@ -66,8 +66,8 @@ class MovieLensLatestSmallConfig(MovieLensConfig):
     """MovieLens latest-small, about 100,000 ratings; GroupLens has changed it over the years."""
 
     name: Literal["ml_latest_small"]
+    # Year: 2018 is the one at GroupLens today, 2016 the one of the fastai course.
     edition: Literal[2018, 2016]
-    """Year: 2018 is the one at GroupLens today, 2016 the one of the fastai course."""
 
 
 class MovieLensLargeConfig(MovieLensConfig):
@@ -82,43 +82,43 @@ class ColumnsConfig(Section):
     user: Column
     item: Column
     rating: Column
+    # null: there is none.
     timestamp: Column | None
-    """null: there is none."""
+    # A column that says `train`, `val` or `test` (for split=predefined); null: there is none.
     part: Column | None
-    """A column that says `train`, `val` or `test` (for split=predefined); null: there is none."""
 
 
 class CustomFileConfig(DataConfig):
     """Your own CSV or Parquet file."""
 
     name: Literal["csv"]
+    # File of the ratings: delimited text (also compressed by gzip) or Parquet.
     path: AbsolutePath
-    """File of the ratings: delimited text (also compressed by gzip) or Parquet."""
+    # File of the validation part (for split=predefined); null: there is none.
     val_path: AbsolutePath | None
-    """File of the validation part (for split=predefined); null: there is none."""
+    # File of the test part (for split=predefined); null: there is none.
     test_path: AbsolutePath | None
-    """File of the test part (for split=predefined); null: there is none."""
+    # File about users, with a column named as columns.user.
     users_path: AbsolutePath | None
-    """File about users, with a column named as columns.user."""
+    # File about items, with a column named as columns.item.
     items_path: AbsolutePath | None
-    """File about items, with a column named as columns.item."""
+    # null: by the end of the file's name.
     format: Literal["csv", "parquet"] | None
-    """null: by the end of the file's name."""
+    # One character between two values.
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
-    """One character between two values."""
+    # Whether the first line names the columns.
     header: bool
-    """Whether the first line names the columns."""
+    # Of the text.
     encoding: Literal["utf8", "latin-1"]
-    """Of the text."""
     columns: ColumnsConfig
+    # What ids are; auto: integers where the first thousand are.
     ids: Literal["auto", "integer", "string"]
-    """What ids are; auto: integers where the first thousand are."""
+    # Lowest and highest rating that the scale allows; null: those found.
     rating_range: tuple[float, float] | None
-    """Lowest and highest rating that the scale allows; null: those found."""
+    # Of timestamps that are numbers since 1970.
     timestamp_unit: Literal["s", "ms", "us"]
-    """Of timestamps that are numbers since 1970."""
+    # What to do with several ratings of one item by one user; last: in time, else in the file.
     duplicates: Literal["error", "last", "mean"]
-    """What to do with several ratings of one item by one user; last: in time, else in the file."""
 
     @field_validator("path", mode="before")
     @classmethod
@@ -163,28 +163,28 @@ class SyntheticConfig(DataConfig):
     """Ratings drawn from known factors, for tests and for measuring scale."""
 
     name: Literal["synthetic"]
+    # How many.
     ratings: Annotated[int, Field(ge=1)]
-    """How many."""
+    # How many; null: as many as a release of MovieLens of this size would have.
     users: Annotated[int, Field(ge=2)] | None
-    """How many; null: as many as a release of MovieLens of this size would have."""
+    # How many; null: as many as a release of MovieLens of this size would have.
     items: Annotated[int, Field(ge=2)] | None
-    """How many; null: as many as a release of MovieLens of this size would have."""
+    # Length of the true factors; 0: biases alone.
     factors: Annotated[int, Field(ge=0)]
-    """Length of the true factors; 0: biases alone."""
+    # Standard deviation of the dot product of true factors, in rating units.
     factor_scale: Annotated[float, Field(ge=0)]
-    """Standard deviation of the dot product of true factors, in rating units."""
+    # Standard deviation of the true biases of users and of items, in rating units.
     bias_scale: Annotated[float, Field(ge=0)]
-    """Standard deviation of the true biases of users and of items, in rating units."""
+    # Standard deviation of what no model can know, in rating units.
     noise: Annotated[float, Field(ge=0)]
-    """Standard deviation of what no model can know, in rating units."""
+    # Ratings are rounded to whole multiples of it; 0: not rounded.
     step: Annotated[float, Field(ge=0)]
-    """Ratings are rounded to whole multiples of it; 0: not rounded."""
+    # Zipf exponent of the items' popularity; 0: all alike.
     popularity: Annotated[float, Field(ge=0, le=2)]
-    """Zipf exponent of the items' popularity; 0: all alike."""
+    # Whether each rating has a time; 8 bytes more a rating.
     timestamps: bool
-    """Whether each rating has a time; 8 bytes more a rating."""
+    # Of the ratings.
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    """Of the ratings."""
 
     @property
     def has_timestamps(self) -> bool:
@@ -202,8 +202,8 @@ DataSource = Annotated[
 ]
 
 
+# Name of a block; part of the names of a model's tensors.
 BlockName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-"""Name of a block; part of the names of a model's tensors."""
 IfAbsent = Literal["error", "skip"]
 
 
@@ -217,22 +217,22 @@ class CategoryConfig(Section):
     """One column of the block for each value; a column of lists may give a row several."""
 
     kind: Literal["category"]
+    # Of the data's table of users (of items), by its name there.
     column: Annotated[str, Field(min_length=1)]
-    """Of the data's table of users (of items), by its name there."""
+    # Where the data has no such column: an error, or the block is left out.
     if_absent: IfAbsent = "error"
-    """Where the data has no such column: an error, or the block is left out."""
 
 
 class BinnedConfig(Section):
     """A number, cut into bins that hold about as many users (items) each."""
 
     kind: Literal["binned"]
+    # Of the data's table of users (of items), by its name there; a number.
     column: Annotated[str, Field(min_length=1)]
-    """Of the data's table of users (of items), by its name there; a number."""
+    # How many; fewer where values are so few that bins would be equal.
     bins: Annotated[int, Field(ge=2)]
-    """How many; fewer where values are so few that bins would be equal."""
+    # Where the data has no such column: an error, or the block is left out.
     if_absent: IfAbsent = "error"
-    """Where the data has no such column: an error, or the block is left out."""
 
 
 Feature = Annotated[HistoryConfig | CategoryConfig | BinnedConfig, Field(discriminator="kind")]
@@ -241,21 +241,21 @@ Feature = Annotated[HistoryConfig | CategoryConfig | BinnedConfig, Field(discrim
 class TimeConfig(Section):
     """An effect of its own for each user (item) in each period of so many days."""
 
+    # Whose effect it is.
     of: Literal["users", "items"]
-    """Whose effect it is."""
+    # Length of a period.
     days: Annotated[int, Field(ge=1)]
-    """Length of a period."""
 
 
 class FeaturesConfig(Section):
     """Blocks of features by name; no block at all where nothing is told but ids."""
 
+    # Blocks of users.
     users: dict[BlockName, Feature] = Field(default_factory=dict)
-    """Blocks of users."""
+    # Blocks of items.
     items: dict[BlockName, Feature] = Field(default_factory=dict)
-    """Blocks of items."""
+    # Effects of time.
     time: dict[BlockName, TimeConfig] = Field(default_factory=dict)
-    """Effects of time."""
 
     def __bool__(self) -> bool:
         """Whether there is any block."""

@@ -13,22 +13,22 @@ from lightning_collab.config.section import Section
 class ModelConfig(Section):
     """Keys that every model has."""
 
+    # Place of the class of the model itself, as "module:Class".
     model_class: ClassVar[str]
-    """Place of the class of the model itself, as "module:Class"."""
+    # Its parameter groups.
     group_names: ClassVar[tuple[str, ...]] = ("embeddings", "biases")
-    """Its parameter groups."""
+    # Whether it is trained by gradient descent, so that optimizer, schedule and batches matter.
     by_gradient: ClassVar[bool] = True
-    """Whether it is trained by gradient descent, so that optimizer, schedule and batches matter."""
+    # Whether it can be told more than ids.
     takes_features: ClassVar[bool] = False
-    """Whether it can be told more than ids."""
+    # Whether it is made of many samples, so that its checkpoints are large.
     keeps_samples: ClassVar[bool] = False
-    """Whether it is made of many samples, so that its checkpoints are large."""
+    # Whether the fused engine has kernels for it.
     fused: ClassVar[bool] = False
-    """Whether the fused engine has kernels for it."""
 
     name: str
+    # Length of the embedding of a user and of an item.
     factors: Annotated[int, Field(ge=1)]
-    """Length of the embedding of a user and of an item."""
 
     @classmethod
     def class_of(cls, values: Mapping[str, Any]) -> type[Section]:
@@ -71,5 +71,5 @@ def choose_by_name(values: Any) -> ModelConfig:
     return config
 
 
+# The config of one of the models that `MODELS` names.
 Model = Annotated[SerializeAsAny[ModelConfig], PlainValidator(choose_by_name)]
-"""The config of one of the models that `MODELS` names."""

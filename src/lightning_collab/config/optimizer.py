@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from lightning_collab.config.section import Section
 
+# The names that a model's parameter groups can have.
 GROUP_NAMES = ("embeddings", "biases", "hidden", "output")
-"""The names that a model's parameter groups can have."""
 
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -16,10 +16,10 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class GroupConfig(Section):
     """What differs from the optimizer's values for one group of parameters."""
 
+    # Factor on the learning rate; 0 freezes the group.
     lr_scale: NonNegative = 1.0
-    """Factor on the learning rate; 0 freezes the group."""
+    # Weight decay of this group; null: the optimizer's.
     weight_decay: NonNegative | None = None
-    """Weight decay of this group; null: the optimizer's."""
 
 
 class GroupsConfig(Section):
@@ -43,12 +43,12 @@ class GroupsConfig(Section):
 class OptimizerConfig(Section):
     """Keys that every optimizer has."""
 
+    # Learning rate before schedule and lr_scale.
     lr: Annotated[float, Field(gt=0)]
-    """Learning rate before schedule and lr_scale."""
+    # Weight decay of all groups that name none of their own.
     weight_decay: NonNegative
-    """Weight decay of all groups that name none of their own."""
+    # Form of the weight decay; see docs/weight-decay.md.
     decay: Literal["gradient", "decoupled", "per_row"]
-    """Form of the weight decay; see docs/weight-decay.md."""
     groups: GroupsConfig
 
     @property
@@ -61,12 +61,12 @@ class SGDConfig(OptimizerConfig):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"]
+    # 0: none.
     momentum: Fraction
-    """0: none."""
+    # Nesterov's form of the momentum.
     nesterov: bool
-    """Nesterov's form of the momentum."""
+    # Gradients of tables are of the rows that a batch touches alone; for plain SGD.
     sparse: bool = False
-    """Gradients of tables are of the rows that a batch touches alone; for plain SGD."""
 
     @property
     def sparse_gradients(self) -> bool:
@@ -92,12 +92,12 @@ class AdamConfig(OptimizerConfig):
     """Adam (Kingma and Ba 2015)."""
 
     name: Literal["adam"]
+    # Decay of the running mean of gradients.
     beta1: Fraction
-    """Decay of the running mean of gradients."""
+    # Decay of the running mean of squared gradients.
     beta2: Fraction
-    """Decay of the running mean of squared gradients."""
+    # Added to the denominator.
     eps: Annotated[float, Field(gt=0)]
-    """Added to the denominator."""
 
 
 class AdamWConfig(AdamConfig):
@@ -123,12 +123,12 @@ class WarmRestartsConfig(Section):
     """Cosine to eta_min within a cycle, then up again (Loshchilov and Hutter 2017)."""
 
     name: Literal["warm_restarts"]
+    # Epochs of the first cycle.
     cycle_len: Annotated[float, Field(gt=0)]
-    """Epochs of the first cycle."""
+    # Each cycle is this many times as long as the one before.
     cycle_mult: Whole
-    """Each cycle is this many times as long as the one before."""
+    # Lowest learning rate, before lr_scale.
     eta_min: Annotated[float, Field(ge=0)]
-    """Lowest learning rate, before lr_scale."""
 
     def cycle_ends(self, epochs: float) -> list[float]:
         """Where the cycles end that end within so many epochs, in epochs from the start.
@@ -147,22 +147,22 @@ class OneCycleConfig(Section):
     """Up to the learning rate and down again, once over the whole run (Smith and Topin 2018)."""
 
     name: Literal["one_cycle"]
+    # Share of the run in which the rate rises.
     warm_up: Annotated[float, Field(gt=0, lt=1)]
-    """Share of the run in which the rate rises."""
+    # The first rate is lr divided by this.
     start_div: Annotated[float, Field(ge=1)]
-    """The first rate is lr divided by this."""
+    # The last rate is the first one divided by this.
     end_div: Annotated[float, Field(ge=1)]
-    """The last rate is the first one divided by this."""
 
 
 class StepsConfig(Section):
     """The rate is multiplied by gamma at each milestone."""
 
     name: Literal["steps"]
+    # Epochs after which the rate changes, ascending.
     milestones: Annotated[list[Whole], Field(min_length=1)]
-    """Epochs after which the rate changes, ascending."""
+    # Factor at each milestone.
     gamma: Annotated[float, Field(gt=0)]
-    """Factor at each milestone."""
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -186,20 +186,20 @@ class EMAConfig(Section):
     """An exponential moving average over the steps (Polyak and Juditsky 1992)."""
 
     name: Literal["ema"]
+    # Share of the average that stays at each step.
     decay: Annotated[float, Field(gt=0, lt=1)]
-    """Share of the average that stays at each step."""
+    # Epochs of training before the average begins.
     from_epoch: Annotated[int, Field(ge=0)]
-    """Epochs of training before the average begins."""
 
 
 class SWAConfig(Section):
     """The mean of the weights at ends of epochs or cycles (Izmailov et al. 2018)."""
 
     name: Literal["swa"]
+    # After what the weights enter the mean.
     every: Literal["epoch", "cycle"]
-    """After what the weights enter the mean."""
+    # Epochs of training before the average begins.
     from_epoch: Annotated[int, Field(ge=0)]
-    """Epochs of training before the average begins."""
 
 
 Averaging = Annotated[NoAveragingConfig | EMAConfig | SWAConfig, Field(discriminator="name")]
@@ -211,18 +211,18 @@ Suggestion = Literal["steepest", "valley", "minimum"]
 class LRRangeTestConfig(Section):
     """How a learning rate is looked for (Smith 2017)."""
 
+    # optimizer.lr at the first step.
     start_lr: Annotated[float, Field(gt=0)]
-    """optimizer.lr at the first step."""
+    # optimizer.lr at the last step.
     end_lr: Annotated[float, Field(gt=0)]
-    """optimizer.lr at the last step."""
+    # Optimizer steps between the two.
     steps: Annotated[int, Field(ge=10)]
-    """Optimizer steps between the two."""
+    # Share of the running mean of losses that each new loss leaves.
     smoothing: Annotated[float, Field(ge=0, lt=1)]
-    """Share of the running mean of losses that each new loss leaves."""
+    # The test stops where the smoothed loss is this many times the lowest.
     divergence: Annotated[float, Field(gt=1)]
-    """The test stops where the smoothed loss is this many times the lowest."""
+    # Which suggestion is used and printed to paste.
     suggestion: Suggestion
-    """Which suggestion is used and printed to paste."""
 
     @model_validator(mode="after")
     def _upward(self) -> Self:

@@ -37,6 +37,7 @@ def class_at(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
+# Configs of models.
 MODELS = Registry(
     {
         "embedding_dot_bias": "lightning_collab.models.config:EmbeddingDotBiasConfig",
@@ -46,4 +47,3 @@ MODELS = Registry(
         "bayesian_factors": "lightning_collab.models.config:BayesianFactorsConfig",
     }
 )
-"""Configs of models."""

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 KEYS = {"training.untouched_rows": "training.row_updates"}
+# By the new name of the key.
 VALUES: dict[str, dict[str, str]] = {
     "optimizer.decay": {"touched_rows": "per_row"},
     "split.name": {"given": "predefined"},
     "training.row_updates": {"exact": "dense"},
 }
-"""By the new name of the key."""
 
 
 def new_form(name: str, value: Any) -> str | None:

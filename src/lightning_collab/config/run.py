@@ -28,19 +28,19 @@ Engine = Literal["eager", "compiled", "fused"]
 class TrainingConfig(Section):
     """Which engine takes the optimizer steps."""
 
+    # auto: the fastest that can do what the config asks.
     engine: Literal["auto", "eager", "compiled", "fused"] = "auto"
-    """auto: the fastest that can do what the config asks."""
+    # Whether momentum and decay move rows without a rating in the batch; lazy: not.
     row_updates: Literal["dense", "lazy"] = "dense"
-    """Whether momentum and decay move rows without a rating in the batch; lazy: not."""
+    # Threads that take plain SGD steps on single ratings at once, in an order of their own.
     sgd_threads: Annotated[int, Field(ge=1, le=127)] = 1
-    """Threads that take plain SGD steps on single ratings at once, in an order of their own."""
 
 
 class RunConfig(Section):
     """Everything that decides the numbers of a run, and nothing else."""
 
+    # Seed of initial weights, order of ratings and dropout.
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    """Seed of initial weights, order of ratings and dropout."""
     data: DataSource
     split: Split
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
@@ -53,8 +53,8 @@ class RunConfig(Section):
     logger: LoggerConfig
     callbacks: CallbacksConfig
     lr_range_test: LRRangeTestConfig
+    # Look for a learning rate first, and train with the one found.
     find_lr: bool
-    """Look for a learning rate first, and train with the one found."""
 
     @property
     def batch_size(self) -> BatchSize:

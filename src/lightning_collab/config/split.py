@@ -23,10 +23,10 @@ Fold = Literal["u1", "u2", "u3", "u4", "u5", "ua", "ub"]
 class SplitConfig(Section):
     """Keys that every split has."""
 
+    # Share of the rows that are not test; 0: no validation part.
     val: Share
-    """Share of the rows that are not test; 0: no validation part."""
+    # Seed of the split, apart from the seed of initial weights and order.
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    """Seed of the split, apart from the seed of initial weights and order."""
 
     @property
     def has_val(self) -> bool:
@@ -45,18 +45,18 @@ class RandomSplitConfig(SplitConfig):
     """Rows drawn at random."""
 
     name: Literal["random"]
+    # Share of all rows; 0: no test part.
     test: Share
-    """Share of all rows; 0: no test part."""
 
 
 class KFoldSplitConfig(SplitConfig):
     """One fold of a random k-fold: the folds' test parts are disjoint and together all rows."""
 
     name: Literal["k_fold"]
+    # How many.
     folds: Annotated[int, Field(ge=2)]
-    """How many."""
+    # Which is the test part, counted from 1.
     fold: Annotated[int, Field(ge=1)]
-    """Which is the test part, counted from 1."""
 
     @model_validator(mode="after")
     def _fold_is_one_of_them(self) -> Self:
@@ -84,10 +84,10 @@ class OfficialFoldConfig(SplitConfig):
     """A test part that comes with the release; the validation part is drawn out of its base."""
 
     name: Literal["official_fold"]
+    # Which: u1 to u5 are five disjoint fifths; ua and ub have ten ratings of each user.
     fold: Fold
-    """Which: u1 to u5 are five disjoint fifths; ua and ub have ten ratings of each user."""
+    # Fold whose test part validates, as far as it is in the base; null: `val` is drawn.
     val_fold: Fold | None = None
-    """Fold whose test part validates, as far as it is in the base; null: `val` is drawn."""
 
     @property
     def has_val(self) -> bool:
@@ -118,14 +118,14 @@ class TemporalSplitConfig(SplitConfig):
     """The past trains, the future tests."""
 
     name: Literal["temporal"]
+    # `date`: the same moment for everyone; `user`: each user's last ratings.
     by: Literal["date", "user"]
-    """`date`: the same moment for everyone; `user`: each user's last ratings."""
+    # Share of all rows (of each user's rows) that come last; 0: no test part.
     test: Share
-    """Share of all rows (of each user's rows) that come last; 0: no test part."""
+    # The test part begins on this day (UTC), instead of by a share; only with `by: date`.
     test_from: CalendarDate | None
-    """The test part begins on this day (UTC), instead of by a share; only with `by: date`."""
+    # The validation part begins on this day (UTC), instead of by a share; only with `by: date`.
     val_from: CalendarDate | None
-    """The validation part begins on this day (UTC), instead of by a share; only with `by: date`."""
 
     @property
     def has_val(self) -> bool:
@@ -150,10 +150,10 @@ class LeaveOneOutConfig(SplitConfig):
     """One rating of each user tests."""
 
     name: Literal["leave_one_out"]
+    # Which: the last in time, or any.
     pick: Literal["last", "random"]
-    """Which: the last in time, or any."""
+    # `one`: one more of each user; else a share of the rows that are not test, drawn at random.
     val: Share | Literal["one"]  # type: ignore[assignment]
-    """`one`: one more of each user; else a share of the rows that are not test, drawn at random."""
 
     @property
     def has_val(self) -> bool:
@@ -170,18 +170,18 @@ class UserStratifiedConfig(SplitConfig):
     """The same share of each user's ratings, drawn at random."""
 
     name: Literal["user_stratified"]
+    # Share of each user's rows; 0: no test part.
     test: Share
-    """Share of each user's rows; 0: no test part."""
 
 
 class PredefinedSplitConfig(SplitConfig):
     """The parts that the data itself names: by a column, or by a file for each part."""
 
     name: Literal["predefined"]
+    # Name of the validation part; null: there is none, and `val` is drawn out of the others.
     val_part: str | None
-    """Name of the validation part; null: there is none, and `val` is drawn out of the others."""
+    # Name of the test part; null: there is none.
     test_part: str | None
-    """Name of the test part; null: there is none."""
 
     @property
     def has_val(self) -> bool:

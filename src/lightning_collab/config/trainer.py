@@ -11,28 +11,28 @@ class TrainerConfig(Section):
     """What Lightning's Trainer is made with."""
 
     name: Literal["cpu", "gpu", "ddp", "ddp_cpu"]
+    # Kind of device.
     accelerator: Literal["cpu", "gpu", "auto"]
-    """Kind of device."""
+    # How many devices of this kind on each machine; auto: all.
     devices: Annotated[int, Field(ge=1)] | Literal["auto"]
-    """How many devices of this kind on each machine; auto: all."""
+    # How many machines.
     num_nodes: Annotated[int, Field(ge=1)]
-    """How many machines."""
+    # How ranks share the work; ddp: each takes a share of each batch.
     strategy: Literal["auto", "ddp"]
-    """How ranks share the work; ddp: each takes a share of each batch."""
+    # What ranks talk through; null: torch's choice for the device.
     process_group_backend: Literal["gloo", "nccl"] | None
-    """What ranks talk through; null: torch's choice for the device."""
+    # Floating-point format of the training.
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]
-    """Floating-point format of the training."""
+    # CPU threads of each rank; null: torch's choice.
     threads: Annotated[int, Field(ge=1)] | None
-    """CPU threads of each rank; null: torch's choice."""
+    # Passes over the training ratings, in all (also after a resume).
     max_epochs: Annotated[int, Field(ge=1)]
-    """Passes over the training ratings, in all (also after a resume)."""
+    # Optimizer steps between two points of the step curves.
     log_every_n_steps: Annotated[int, Field(ge=1)]
-    """Optimizer steps between two points of the step curves."""
+    # Norm to which gradients are clipped; null: not.
     gradient_clip_val: Annotated[float, Field(gt=0)] | None
-    """Norm to which gradients are clipped; null: not."""
+    # Batches in an epoch, for a quick try; null: all.
     limit_train_batches: Annotated[int, Field(ge=1)] | None
-    """Batches in an epoch, for a quick try; null: all."""
 
     @property
     def ranks(self) -> int | None:
@@ -64,45 +64,45 @@ class TrainerConfig(Section):
 class LoggerConfig(Section):
     """Where curves go."""
 
+    # `tensorboard`: into <run>/tensorboard; `none`: nowhere.
     name: Literal["tensorboard", "none"]
-    """`tensorboard`: into <run>/tensorboard; `none`: nowhere."""
 
 
 class EarlyStoppingConfig(Section):
     """When to give up before max_epochs."""
 
+    # Epochs without improvement before stopping.
     patience: Annotated[int, Field(ge=1)]
-    """Epochs without improvement before stopping."""
+    # What counts as an improvement, in units of the monitored metric.
     min_delta: Annotated[float, Field(ge=0)]
-    """What counts as an improvement, in units of the monitored metric."""
 
 
 class ProjectorConfig(Section):
     """When embeddings are logged to TensorBoard's projector, with histograms and genre overlap."""
 
+    # null: at the end of each cycle of the schedule; at the end of the run in any case.
     every_n_epochs: Annotated[int, Field(ge=1)] | None
-    """null: at the end of each cycle of the schedule; at the end of the run in any case."""
+    # Users as well as items.
     users: bool
-    """Users as well as items."""
 
 
 class ReportConfig(Section):
     """The page that a run ends with."""
 
+    # Layout of the map of items in it; `auto`: t-SNE where there is one; null: no map.
     map: Literal["auto", "tsne", "umap", "pca"] | None
-    """Layout of the map of items in it; `auto`: t-SNE where there is one; null: no map."""
 
 
 class CallbacksConfig(Section):
     """What watches the training."""
 
+    # Metric that picks best.ckpt; null: val/rmse where the split has a validation part.
     monitor: str | None
-    """Metric that picks best.ckpt; null: val/rmse where the split has a validation part."""
+    # null: train for max_epochs.
     early_stopping: EarlyStoppingConfig | None
-    """null: train for max_epochs."""
+    # Show progress while training.
     progress_bar: bool
-    """Show progress while training."""
+    # null: embeddings are not logged.
     projector: ProjectorConfig | None = None
-    """null: embeddings are not logged."""
+    # null: no report.html.
     report: ReportConfig | None = None
-    """null: no report.html."""

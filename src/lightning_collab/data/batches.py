@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lightning_collab.config.data import BatchSize, ratings_in_batch
 
+# From an epoch and the number of a batch in it to the batch before which a block of steps ends.
 BlockEnd = Callable[[int, int], int]
-"""From an epoch and the number of a batch in it to the batch before which a block of steps ends."""
 
 
 class RatingBatch(NamedTuple):

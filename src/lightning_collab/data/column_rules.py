@@ -8,8 +8,8 @@ import polars as pl
 
 from lightning_collab.errors import DataError
 
+# The year 5138: a larger number is milliseconds or something finer.
 LATEST_SECONDS = 10**11
-"""The year 5138: a larger number is milliseconds or something finer."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from lightning_collab.data.splits import Rows, split_rows
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 
 SECONDS_A_DAY = 86_400
+# Rows that are validated at a time: few enough for any memory, many enough to cost nothing.
 EVALUATION_BATCH = 1 << 17
-"""Rows that are validated at a time: few enough for any memory, many enough to cost nothing."""
 
 
 class RatingColumns(NamedTuple):
@@ -130,10 +130,7 @@ class RatingDataModule(pl.LightningDataModule):
         np.take(self._user_row, users, out=users, mode="clip")
         np.take(self._item_row, items, out=items, mode="clip")
         return RatingColumns(
-            users,
-            items,
-            self.table.ratings[rows],
-            self._day(rows) if self._wants_day else None,
+            users, items, self.table.ratings[rows], self._day(rows) if self._wants_day else None
         )
 
     def _day(self, rows: Rows) -> NDArray[np.int32] | None:

@@ -25,11 +25,11 @@ from lightning_collab.errors import DataError
 log = logging.getLogger(__name__)
 
 SERVER_TIMEOUT_SECONDS = 20
+# Text of ratings packs to a fourth or a tenth; bombs to a thousandth.
 MOST_UNPACKED_RATIO = 50
-"""Text of ratings packs to a fourth or a tenth; bombs to a thousandth."""
 MOST_UNPACKED_BYTES = 16 << 30
+# Flag of a member of a zip archive.
 ENCRYPTED = 0x1
-"""Flag of a member of a zip archive."""
 
 
 class WrongChecksumError(DataError):

@@ -59,11 +59,7 @@ def history_table(data: RatingDataModule) -> pl.DataFrame:
         the rating is of the validation or the test part.
     """
     parts = []
-    for rows, held_out in (
-        (data.rows.train, False),
-        (data.rows.val, True),
-        (data.rows.test, True),
-    ):
+    for rows, held_out in ((data.rows.train, False), (data.rows.val, True), (data.rows.test, True)):
         found = data.columns(rows)
         users, items, ratings = found.users, found.items, found.ratings
         known = (users != UNKNOWN_ROW) & (items != UNKNOWN_ROW)

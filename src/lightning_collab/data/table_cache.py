@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "LIGHTNING_COLLAB_CACHE"
 FACTS = "table.json"
+# What bytes that are not what was written can raise.
 DAMAGE = (*READ_ERRORS, ValueError, LookupError, TypeError, AttributeError)
-"""What bytes that are not what was written can raise."""
+# From so many bytes on, a person is told what is being waited for.
 LONG_WORK = 100_000_000
-"""From so many bytes on, a person is told what is being waited for."""
 
 
 def cache_folder() -> Path:

@@ -13,12 +13,7 @@ from lightning_collab.data.column_rules import Rule, all_hold, check_columns
 from lightning_collab.errors import DataError
 
 # What polars raises on bytes that are not the text it was told of; a panic is no Exception.
-READ_ERRORS = (
-    pl.exceptions.PolarsError,
-    pl.exceptions.PanicException,
-    UnicodeDecodeError,
-    OSError,
-)
+READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError, OSError)
 GZIP_MAGIC = b"\x1f\x8b"
 
 

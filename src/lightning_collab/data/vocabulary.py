@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 Side = Literal["users", "items"]
 
+# The column that holds the raw ids.
 ID_COLUMN: dict[Side, str] = {"users": "user", "items": "item"}
-"""The column that holds the raw ids."""
+# The row of every id that the vocabulary does not have.
 UNKNOWN_ROW = 0
-"""The row of every id that the vocabulary does not have."""
 ENCODED_AT_A_TIME = 1 << 20
 
 

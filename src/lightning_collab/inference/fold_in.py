@@ -23,8 +23,8 @@ from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
+# Unknown items that a warning names.
 NAMED = 5
-"""Unknown items that a warning names."""
 
 
 def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
@@ -112,10 +112,10 @@ def _column(table: pl.DataFrame, path: Path, names: tuple[str, ...]) -> str:
 
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-6
+# About how many ratings the error is measured on.
 MEASURED_ON = 100_000
-"""About how many ratings the error is measured on."""
+# Of a direction in which the trained users do not differ, as a share of the mean variance.
 LEAST_VARIANCE = 1e-3
-"""Of a direction in which the trained users do not differ, as a share of the mean variance."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,8 +54,8 @@ def _plain(raw_id: Any) -> str | None:
     return str(raw_id)
 
 
+# How many titles an error message lists.
 SHOWN = 10
-"""How many titles an error message lists."""
 COMPARED = 1000
 
 _YEAR = re.compile(r"\s*\(\d{4}\)\s*$")

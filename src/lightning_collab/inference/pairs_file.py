@@ -12,15 +12,15 @@ from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import ConfigError, DataError
 
 ROWS_AT_A_TIME = 1 << 18
+# By which a column is found, in lower case and without underscores.
 USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "user": ("user", "userid"),
     "item": ("item", "itemid", "movie", "movieid", "film", "filmid"),
     "timestamp": ("timestamp",),
 }
-"""By which a column is found, in lower case and without underscores."""
 NEEDED = ("user", "item")
+# Text such as 007 would lose its zeros as a number.
 INTEGER = r"^-?(0|[1-9]\d{0,17})$"
-"""Text such as 007 would lose its zeros as a number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,12 +143,7 @@ def _scanned(path: Path, delimiter: str) -> pl.LazyFrame:
 
 
 def _column(
-    path: Path,
-    ours: str,
-    theirs: str | None,
-    names: list[str],
-    usual: str | None,
-    delimiter: str,
+    path: Path, ours: str, theirs: str | None, names: list[str], usual: str | None, delimiter: str
 ) -> str | None:
     """The column's name in the file; None where there is none and it is not needed."""
     listed = ", ".join(map(repr, names))

@@ -23,8 +23,8 @@ from lightning_collab.training.trained_model import TrainedModel
 
 PAIRS_AT_A_TIME = 1 << 17
 SECONDS_A_DAY = 86_400
+# Before any rating, so that no effect of time is known of it.
 UNKNOWN_DAY = -1_000_000
-"""Before any rating, so that no effect of time is known of it."""
 
 
 def predict(

@@ -17,8 +17,8 @@ from lightning_collab.models.item_scores import UserRows
 from lightning_collab.training.trained_model import TrainedModel
 
 Seen = Literal["all", "train", "none"]
+# Rated films that are named for a recommended one.
 REASONS = 3
-"""Rated films that are named for a recommended one."""
 
 
 class Recipient(NamedTuple):
@@ -195,8 +195,8 @@ def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -
     return pl.Series("because_of", alike, dtype=kind)
 
 
+# Numbers of a block of users by items: 32 MiB.
 SCORES_AT_A_TIME = 1 << 23
-"""Numbers of a block of users by items: 32 MiB."""
 
 
 def all_recommendations(run: TrainedModel, top_k: int, seen: Seen) -> Iterator[pl.DataFrame]:

@@ -14,10 +14,10 @@ from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.plain_text import without_formulas
 
 SUFFIXES = (".csv", ".parquet")
+# Frames that wait to be written.
 QUEUED = 2
-"""Frames that wait to be written."""
+# Of Parquet: what a reader must have in memory at a time.
 ROWS_OF_A_GROUP = 1 << 18
-"""Of Parquet: what a reader must have in memory at a time."""
 
 
 def check_output(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:

@@ -18,8 +18,8 @@ from lightning_collab.inspection.figures import STYLE
 from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, plane
 from lightning_collab.training.trained_model import TrainedModel
 
+# The first of these that there is gives the colours.
 COLOUR_COLUMNS = ("genre", "occupation")
-"""The first of these that there is gives the colours."""
 PALETTE = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf"),
     *("#bcbd22", "#393b79", "#ad494a", "#637939", "#7b4173", "#3182bd", "#e6550d", "#31a354"),
@@ -164,8 +164,8 @@ def _statistics(row: dict[str, Any]) -> str:
 
 
 LEGEND_ENTRIES = 18
+# Labels are tried for at most so many times as many points as are to be labelled.
 TRIED_FOR_ONE = 12
-"""Labels are tried for at most so many times as many points as are to be labelled."""
 
 
 def map_picture(
@@ -217,12 +217,7 @@ def map_picture(
     return figure
 
 
-def _label(
-    figure: Figure,
-    order: NDArray[np.int64],
-    drawn: EmbeddingMap,
-    labels: int,
-) -> None:
+def _label(figure: Figure, order: NDArray[np.int64], drawn: EmbeddingMap, labels: int) -> None:
     axes = figure.axes[0]
     inside = axes.get_window_extent()
     taken: list[Bbox] = []

@@ -74,8 +74,8 @@ def save_png(figure: Figure, path: Path, dpi: int = 150) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+# What Lightning's LearningRateMonitor puts before the names of optimizer and group.
 RATE_PREFIX = "lr-"
-"""What Lightning's LearningRateMonitor puts before the names of optimizer and group."""
 
 
 @dataclass(frozen=True, eq=False)

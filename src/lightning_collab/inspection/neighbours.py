@@ -11,8 +11,8 @@ from lightning_collab.errors import InspectionError
 
 Measure = Literal["cosine", "dot"]
 
+# Query rows whose scores are in memory at a time.
 CHUNK = 1024
-"""Query rows whose scores are in memory at a time."""
 
 
 class Neighbours(NamedTuple):

@@ -14,8 +14,8 @@ from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
 from lightning_collab.training.trained_model import TrainedModel
 
+# Numbers of training ratings at which a new class begins.
 COUNT_EDGES = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
-"""Numbers of training ratings at which a new class begins."""
 CALIBRATION_BINS = 20
 
 

@@ -9,18 +9,15 @@ import numpy as np
 import polars as pl
 from google.protobuf import text_format
 from numpy.typing import NDArray
-from tensorboard.plugins.projector.projector_config_pb2 import (
-    EmbeddingInfo,
-    ProjectorConfig,
-)
+from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 
 from lightning_collab.errors import InspectionError
 from lightning_collab.runs.atomic_write import write_atomically
 
 CONFIG_NAME = "projector_config.pbtxt"
 FOLDER = "projector"
+# The page asks for no more rows than these.
 MAX_ROWS = 100_000
-"""The page asks for no more rows than these."""
 
 
 def write_embedding(
@@ -111,10 +108,10 @@ def _tsv(metadata: pl.DataFrame) -> str:
     return flat.write_csv(separator="\t", quote_style="never", float_precision=4)
 
 
+# What the views are coloured by, where the metadata has it.
 COLOURS = ("genre", "occupation", "mean_rating")
-"""What the views are coloured by, where the metadata has it."""
+# Of the axes that a person can choose; the page wants to be told that they are empty.
 ENDS = ("XLeft", "XRight", "YUp", "YDown")
-"""Of the axes that a person can choose; the page wants to be told that they are empty."""
 
 
 def bookmarks(columns: Sequence[str], points: int, factors: int) -> list[dict[str, Any]]:

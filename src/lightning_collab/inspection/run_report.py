@@ -33,15 +33,12 @@ from lightning_collab.training.trained_model import TrainedModel
 log = logging.getLogger(__name__)
 
 MAP_POINTS = 1500
+# Of the t-SNE of a report: a run should not wait long for it.
 MAP_ITERATIONS = 300
-"""Of the t-SNE of a report: a run should not wait long for it."""
 CURVES = {"train/loss": "training loss", "val/loss": "validation loss"}
 ERRORS = {"val/rmse": "validation RMSE", "val/mae": "validation MAE"}
 PART_NAMES = {"val": "validation", "test": "test"}
-BASELINES = {
-    "baseline/bias_rmse": "user and item biases",
-    "baseline/mean_rmse": "mean rating",
-}
+BASELINES = {"baseline/bias_rmse": "user and item biases", "baseline/mean_rmse": "mean rating"}
 IN_TABLE = ("val/", "test/", "baseline/")
 
 

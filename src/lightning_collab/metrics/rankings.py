@@ -13,8 +13,8 @@ from lightning_collab.models import RatingModel
 from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.models.scoring_kernels import best_unseen
 
+# Numbers of a block of users by items: 32 MiB.
 SCORES_AT_A_TIME = 1 << 23
-"""Numbers of a block of users by items: 32 MiB."""
 
 
 class RankingMetrics(NamedTuple):

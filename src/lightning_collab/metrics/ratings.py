@@ -65,8 +65,8 @@ class RatingMetrics(Metric):
         return metrics
 
 
+# Percent of a normal distribution within so many standard deviations of its mean.
 INTERVALS = {50: 0.6744897501960817, 80: 1.2815515655446004, 95: 1.959963984540054}
-"""Percent of a normal distribution within so many standard deviations of its mean."""
 
 
 class IntervalCoverage(Metric):

@@ -15,6 +15,7 @@ from lightning_collab.models.item_scores import BIASED_DOT_PRODUCT, Rows, Sample
 from lightning_collab.models.rating_model import RatingModel
 from lightning_collab.models.rating_output import DatasetStatistics
 
+# Buffers that hold samples, one after the other.
 SAMPLED = (
     "user_samples",
     "item_samples",
@@ -22,7 +23,6 @@ SAMPLED = (
     "user_prior_samples",
     "item_prior_samples",
 )
-"""Buffers that hold samples, one after the other."""
 
 
 Floats = NDArray[np.floating[Any]]

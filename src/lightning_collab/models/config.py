@@ -14,14 +14,14 @@ class EmbeddingModelConfig(ModelConfig):
 
     takes_features: ClassVar[bool] = True
 
+    # `sigmoid`: stretched to the rating range; `linear`: the training mean plus the raw output.
     output: Literal["sigmoid", "linear"]
-    """`sigmoid`: stretched to the rating range; `linear`: the training mean plus the raw output."""
+    # How far the sigmoid may go beyond the lowest and the highest rating, in rating units.
     range_margin: Annotated[float, Field(ge=0)]
-    """How far the sigmoid may go beyond the lowest and the highest rating, in rating units."""
+    # Embeddings and biases start uniform in (-init_range, init_range).
     init_range: Annotated[float, Field(ge=0)]
-    """Embeddings and biases start uniform in (-init_range, init_range)."""
+    # `row`: each rank holds some rows of each table; `none`: each holds all.
     sharding: Literal["none", "row"] = "none"
-    """`row`: each rank holds some rows of each table; `none`: each holds all."""
 
     @property
     def sharded(self) -> bool:
@@ -43,12 +43,12 @@ class EmbeddingNetConfig(EmbeddingModelConfig):
     model_class: ClassVar[str] = "lightning_collab.models.embedding_net:EmbeddingNet"
     name: Literal["embedding_net"]
     group_names: ClassVar[tuple[str, ...]] = ("embeddings", "hidden", "output")
+    # Units of the hidden layer (the lecture's nh).
     hidden: Annotated[int, Field(ge=1)]
-    """Units of the hidden layer (the lecture's nh)."""
+    # Dropout on the concatenated embeddings (the lecture's p1).
     embedding_dropout: Probability
-    """Dropout on the concatenated embeddings (the lecture's p1)."""
+    # Dropout on the hidden layer (the lecture's p2).
     hidden_dropout: Probability
-    """Dropout on the hidden layer (the lecture's p2)."""
 
 
 class MatrixProductConfig(ModelConfig):
@@ -59,8 +59,8 @@ class MatrixProductConfig(ModelConfig):
     group_names: ClassVar[tuple[str, ...]] = ("embeddings",)
 
     name: Literal["matrix_product"]
+    # Factors start uniform in (-init_range, init_range).
     init_range: Annotated[float, Field(gt=0)]
-    """Factors start uniform in (-init_range, init_range)."""
 
 
 class LeastSquaresFactorsConfig(ModelConfig):
@@ -70,14 +70,14 @@ class LeastSquaresFactorsConfig(ModelConfig):
     by_gradient: ClassVar[bool] = False
 
     name: Literal["least_squares_factors"]
+    # Ridge penalty on squared factors.
     penalty: Annotated[float, Field(gt=0)]
-    """Ridge penalty on squared factors."""
+    # Ridge penalty on squared biases.
     bias_penalty: Annotated[float, Field(gt=0)]
-    """Ridge penalty on squared biases."""
+    # Penalties of a row are times its number of ratings to this power; 1: weighted-lambda.
     weighting: Annotated[float, Field(ge=0, le=1)]
-    """Penalties of a row are times its number of ratings to this power; 1: weighted-lambda."""
+    # Factors start uniform in (-init_range, init_range).
     init_range: Annotated[float, Field(gt=0)]
-    """Factors start uniform in (-init_range, init_range)."""
 
 
 class BayesianFactorsConfig(ModelConfig):
@@ -89,16 +89,16 @@ class BayesianFactorsConfig(ModelConfig):
     keeps_samples: ClassVar[bool] = True
 
     name: Literal["bayesian_factors"]
+    # Sweeps before the first sample is kept.
     burn_in: Annotated[int, Field(ge=0)]
-    """Sweeps before the first sample is kept."""
+    # Most samples to keep; with no more room, every second one is dropped.
     samples: Annotated[int, Field(ge=1)]
-    """Most samples to keep; with no more room, every second one is dropped."""
+    # Whether each user's ratings have a noise of their own.
     user_noise: bool
-    """Whether each user's ratings have a noise of their own."""
+    # Whether each item's ratings have a noise of their own.
     item_noise: bool
-    """Whether each item's ratings have a noise of their own."""
+    # Feature blocks with at most this many rows or columns are regressed on in one draw.
     joint_links: Annotated[int, Field(ge=0)]
-    """Feature blocks with at most this many rows or columns are regressed on in one draw."""
 
     def check_run(self, max_epochs: int) -> None:
         """Refuse a chain that ends in its burn-in."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lightning_collab.data.features import FeatureBlock, FeatureSet, TimeEffect
 from lightning_collab.models.embedding_table import EmbeddingTable
 
+# All rows are mapped where they have at most this many times the entries of the batch's.
 WHOLE_BELOW = 1.5
-"""All rows are mapped where they have at most this many times the entries of the batch's."""
 
 
 class FeatureRows(nn.Module):

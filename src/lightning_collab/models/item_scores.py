@@ -10,19 +10,19 @@ from torch import Tensor
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
+# For each group of tables (`embeddings`, `biases`): float [n, width] of users and of items.
 Rows = dict[str, tuple[Tensor, Tensor]]
-"""For each group of tables (`embeddings`, `biases`): float [n, width] of users and of items."""
+# For each group of tables: float [b, width], the rows of b users.
 UserRows = dict[str, Tensor]
-"""For each group of tables: float [b, width], the rows of b users."""
+# For each group of tables: float [rows, width] of `users` and of `items`.
 Tables = dict[str, dict[str, Tensor]]
-"""For each group of tables: float [rows, width] of `users` and of `items`."""
 
 DOT_PRODUCT = "raw = (p * q).sum(1)"
+# Lines of Python for the card of an exported model.
 BIASED_DOT_PRODUCT = (
     DOT_PRODUCT,
     'raw = raw + tensors["users.biases"][users, 0] + tensors["items.biases"][items, 0]',
 )
-"""Lines of Python for the card of an exported model."""
 
 PAIRS_AT_A_TIME = 1 << 17
 

@@ -51,11 +51,11 @@ class RatingModel(nn.Module, ABC):
         time_effects: empty where there are none.
     """
 
+    # What an exported model's card says of it.
     description: ClassVar[str] = ""
-    """What an exported model's card says of it."""
     trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"
+    # Layers and constants that `numpy_formula` needs beside the tables.
     formula_parts: ClassVar[tuple[str, ...]] = ()
-    """Layers and constants that `numpy_formula` needs beside the tables."""
 
     def __init__(self, statistics: DatasetStatistics | None = None) -> None:
         super().__init__()
@@ -217,8 +217,7 @@ class RatingModel(nn.Module, ABC):
         return {
             group: {
                 side: self.with_mapped(
-                    table.weight,
-                    features[side].map_all(mappings[group][side].weight),
+                    table.weight, features[side].map_all(mappings[group][side].weight)
                 )
                 if side in mappings.get(group, {})
                 else table.weight.detach()

@@ -13,8 +13,8 @@ from lightning_collab.kernel_cache import cached_njit
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
+# Pairs of one task of a thread: short enough for all threads to end at the same time.
 PAIRS_AT_A_TIME = 1 << 16
-"""Pairs of one task of a thread: short enough for all threads to end at the same time."""
 
 
 def pair_products(user_vectors: Floats, item_vectors: Floats, users: Ints, items: Ints) -> Floats:

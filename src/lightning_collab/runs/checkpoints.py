@@ -13,8 +13,8 @@ from lightning_collab.errors import CheckpointError
 from lightning_collab.runs.directory import RunDirectory
 
 CHECKPOINTS = ("best", "last")
+# What makes a checkpoint one of ours.
 NEEDED = ("state_dict", "vocabularies", "config")
-"""What makes a checkpoint one of ours."""
 
 
 def read_checkpoint(

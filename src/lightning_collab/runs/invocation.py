@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+# What to type for a command, with `%s` for its name. In the environment, so that the processes that
+# a command starts print what fits the one that a person has typed.
 CALLED_AS = "LIGHTNING_COLLAB_CALLED_AS"
-"""What to type for a command, with `%s` for its name. In the environment, so that the processes
-that a command starts print what fits the one that a person has typed."""
 FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 

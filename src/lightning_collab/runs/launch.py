@@ -13,6 +13,7 @@ from typing import Any
 
 from lightning_collab.errors import ConfigError
 
+# What a process that is to have ranks of its own must not inherit from its own rank.
 VARIABLES = (
     "LOCAL_RANK",
     "NODE_RANK",
@@ -23,10 +24,9 @@ VARIABLES = (
     "MASTER_PORT",
     "SLURM_NTASKS",
 )
-"""What a process that is to have ranks of its own must not inherit from its own rank."""
 
+# How long a rank waits for rank zero to name the run directory.
 WAIT = timedelta(minutes=5)
-"""How long a rank waits for rank zero to name the run directory."""
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,7 @@ def _told_by_torchrun(fresh: str, rank: int) -> str:
 
     try:
         store = TCPStore(
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            timeout=WAIT,
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=WAIT
         )
         key = f"lightning_collab/run_directory/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
         if rank == 0:

@@ -12,8 +12,8 @@ from filelock import FileLock, SoftFileLock, Timeout
 from lightning_collab.errors import CheckpointError, StorageError
 
 LOCK_FILE = ".lock"
+# Names that `atomic_file` gives to a file while it is being written.
 UNFINISHED = re.compile(r"\..+-[0-9a-f]{32}")
-"""Names that `atomic_file` gives to a file while it is being written."""
 
 
 @contextmanager

@@ -5,8 +5,8 @@ import unicodedata
 import polars as pl
 from rich.text import Text
 
+# Marks that turn round the order in which the text after them is shown.
 _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that turn round the order in which the text after them is shown."""
 _NOT_SHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _FORMULA = r"^[=+\-@\t\r\n]"
 _NUMBER = r"^[+\-]?(\d+\.?\d*|\.\d+)([eE][+\-]?\d+)?$"

@@ -23,8 +23,8 @@ from lightning_collab.training.modules.least_squares_module import LeastSquaresM
 from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.schedules import Schedule
 
+# Of a table under training: the entry, its gradient and two moments.
 BYTES_AN_ENTRY = 16
-"""Of a table under training: the entry, its gradient and two moments."""
 
 
 def load_data(config: RunConfig, table: RatingTable | None = None) -> RatingDataModule:

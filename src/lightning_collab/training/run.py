@@ -41,8 +41,8 @@ from lightning_collab.training.trainer import build_trainer
 log = logging.getLogger(__name__)
 
 
+# What looks at a run when its numbers are there; gives these, perhaps with further ones.
 Inspect = Callable[[RunConfig, RunDirectory, RatingDataModule, dict[str, Any]], dict[str, Any]]
-"""What looks at a run when its numbers are there; gives these, perhaps with further ones."""
 
 
 class InterruptedRunError(TrainingError):

@@ -15,8 +15,8 @@ from lightning_collab.config.optimizer import (
     WarmRestartsConfig,
 )
 
+# From the number of optimizer steps done to the factor on every group's rate.
 Schedule = Callable[[int], float]
-"""From the number of optimizer steps done to the factor on every group's rate."""
 
 Numbers = NDArray[np.float64]
 

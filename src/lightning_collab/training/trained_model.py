@@ -22,10 +22,10 @@ from lightning_collab.runs.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import called_as
 
+# What Lightning puts before the names of the model's own parameters in a checkpoint.
 MODEL_PREFIX = "model."
-"""What Lightning puts before the names of the model's own parameters in a checkpoint."""
+# What our checkpoints have beside Lightning's own.
 NEEDED = ("vocabularies", "rating_range")
-"""What our checkpoints have beside Lightning's own."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -189,9 +189,9 @@ def _all_values(name: str, distribution: BaseDistribution) -> list[Any]:
     )
 
 
+# Takes the trial, whose `params` are drawn and which may `suggest_...` more, and the config of the
+# run so far; returns further config keys and their values.
 Hook = Callable[[optuna.trial.BaseTrial, RunConfig], Mapping[str, Any]]
-"""Takes the trial, whose `params` are drawn and which may `suggest_...` more, and the config of
-the run so far; returns further config keys and their values."""
 
 LARGEST_CYCLES = 5
 

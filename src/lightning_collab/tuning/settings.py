@@ -26,50 +26,50 @@ Settings = TypeVar("Settings", bound=Section)
 class GridSettings(Section):
     """`hydra/sweeper=grid`: every combination, one run each."""
 
+    # Overrides that are swept beside those of the command line.
     params: dict[str, Any]
-    """Overrides that are swept beside those of the command line."""
+    # The metric that sorts the summary.
     objective: str
-    """The metric that sorts the summary."""
+    # Which end of the objective is best.
     direction: Direction
-    """Which end of the objective is best."""
+    # Whether the first job that fails ends the sweep.
     fail_fast: bool
-    """Whether the first job that fails ends the sweep."""
 
 
 class StudySettings(Section):
     """`hydra/sweeper=optuna_study`: a study on Optuna."""
 
+    # Name in the storage; null: the name of the sweep directory.
     study_name: str | None
-    """Name in the storage; null: the name of the sweep directory."""
+    # Where trials are kept: the path of a journal file, sqlite:///..., postgresql://...; null: a
+    # journal file in the sweep directory.
     storage: str | None
-    """Where trials are kept: the path of a journal file, sqlite:///..., postgresql://...; null: a
-    journal file in the sweep directory."""
+    # Trials in all, over all processes and resumes; interrupted ones do not count.
     n_trials: Annotated[int, Field(ge=1)]
-    """Trials in all, over all processes and resumes; interrupted ones do not count."""
+    # Trials at a time; more than one needs a launcher that runs jobs at once.
     n_jobs: Annotated[int, Field(ge=1)]
-    """Trials at a time; more than one needs a launcher that runs jobs at once."""
+    # Metric or metrics of a trial; never one of the test part.
     objective: str | list[str]
-    """Metric or metrics of a trial; never one of the test part."""
+    # Which end is best; one for each objective.
     direction: Direction | list[Direction]
-    """Which end is best; one for each objective."""
+    # Search space: config key -> sweep in Hydra's grammar.
     params: dict[str, Any]
-    """Search space: config key -> sweep in Hydra's grammar."""
+    # A Python function that adds to the space and derives keys; see docs/tuning.md.
     hook: str | None
-    """A Python function that adds to the space and derives keys; see docs/tuning.md."""
+    # Tried first; a parameter that is left out has the config's own value.
     first_trials: list[dict[str, Any]]
-    """Tried first; a parameter that is left out has the config's own value."""
+    # Seed of the sampler; each trial's draws follow from it and the trial's number.
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    """Seed of the sampler; each trial's draws follow from it and the trial's number."""
+    # Give up after as many failures where no trial has ended well.
     max_failures: Annotated[int, Field(ge=1)]
-    """Give up after as many failures where no trial has ended well."""
+    # Train the best config again at the end, and test it once.
     retrain_winner: bool
-    """Train the best config again at the end, and test it once."""
+    # Seconds without a heartbeat after which a trial of another machine is taken for dead.
     stale_after: Annotated[float, Field(gt=0)]
-    """Seconds without a heartbeat after which a trial of another machine is taken for dead."""
+    # What proposes parameters: hydra/sweeper/sampler.
     sampler: dict[str, Any]
-    """What proposes parameters: hydra/sweeper/sampler."""
+    # What stops trials that will not win: hydra/sweeper/pruner.
     pruner: dict[str, Any]
-    """What stops trials that will not win: hydra/sweeper/pruner."""
 
     @property
     def objectives(self) -> list[str]:

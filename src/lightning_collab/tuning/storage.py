@@ -149,10 +149,7 @@ class StorageURL:
     def _engine_settings(self) -> dict[str, Any]:
         if self.file is not None:
             return {"connect_args": {"timeout": 60}}
-        return {
-            "pool_pre_ping": True,
-            "connect_args": {"connect_timeout": CONNECT_TIMEOUT_SECONDS},
-        }
+        return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_SECONDS}}
 
     def _unusable(self, error: Exception) -> StudyStorageError:
         return StudyStorageError(

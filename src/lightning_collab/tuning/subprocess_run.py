@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lightning_collab.runs.launch import VARIABLES
 
+# Where a run in processes of its own says what it would say on the terminal.
 OUTPUT_FILE = "output.log"
-"""Where a run in processes of its own says what it would say on the terminal."""
 
 
 def run_subprocess(

@@ -69,9 +69,7 @@ def _without_password(url: str) -> str:
 def register_resolvers() -> None:
     """Make known what `conf/` uses in `${...}`; must come before Hydra composes."""
     OmegaConf.register_new_resolver(
-        "run_directory",
-        lambda resume, fresh: resume or run_directory_of_all(fresh),
-        replace=True,
+        "run_directory", lambda resume, fresh: resume or run_directory_of_all(fresh), replace=True
     )
     OmegaConf.register_new_resolver("sweep_directory", sweep_directory, replace=True)
 

@@ -66,8 +66,8 @@ class PreparedData:
         return self._modules[key]
 
 
+# Takes the number of epochs done and the objective after the last; returns whether to prune.
 Report = Callable[[int, float], bool]
-"""Takes the number of epochs done and the objective after the last; returns whether to prune."""
 
 
 class OrphanedTrialError(TrainingError):

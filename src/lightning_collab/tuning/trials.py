@@ -8,28 +8,28 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+# Attribute: the last heartbeat of the worker (see `liveness`).
 HEARTBEAT = "worker"
-"""Attribute: the last heartbeat of the worker (see `liveness`)."""
+# Attribute: which start of the sweep took the trial.
 RUN = "run"
-"""Attribute: which start of the sweep took the trial."""
+# Attribute: the worker went away before the trial had ended.
 INTERRUPTED = "interrupted"
-"""Attribute: the worker went away before the trial had ended."""
+# Attribute: the trial that tries the parameters of an interrupted one again.
 RETRIED_BY = "retried_by"
-"""Attribute: the trial that tries the parameters of an interrupted one again."""
+# Attribute: the interrupted trial whose parameters are tried again.
 RETRY_OF = "retry_of"
-"""Attribute: the interrupted trial whose parameters are tried again."""
+# Attribute: why a trial failed.
 ERROR = "error"
-"""Attribute: why a trial failed."""
+# Attribute: config key -> value, the derived ones too.
 OVERRIDES = "overrides"
-"""Attribute: config key -> value, the derived ones too."""
+# Attribute: of the trial's run.
 DIRECTORY = "directory"
-"""Attribute: of the trial's run."""
+# Attribute: the numbers of metrics.json, or the last ones before a trial was pruned.
 METRICS = "metrics"
-"""Attribute: the numbers of metrics.json, or the last ones before a trial was pruned."""
+# Attribute: wall clock of the trial.
 SECONDS = "seconds"
-"""Attribute: wall clock of the trial."""
+# Attribute: epochs that the trial would have had.
 MAX_EPOCHS = "max_epochs"
-"""Attribute: epochs that the trial would have had."""
 
 ENDED_WELL = (TrialState.COMPLETE, TrialState.PRUNED)
 

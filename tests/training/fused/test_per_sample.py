@@ -199,10 +199,7 @@ def test_a_run_of_several_threads_says_that_its_order_is_another(
         (("trainer.gradient_clip_val=1",), r"set trainer\.gradient_clip_val=null"),
         (("training.engine=eager",), r"training\.engine=eager: .*sgd_threads=2"),
         (("model=embedding_net",), r"sgd_threads=2: .*model=embedding_net"),
-        (
-            ("training.sgd_threads=0",),
-            r"training\.sgd_threads: .*greater than or equal to 1",
-        ),
+        (("training.sgd_threads=0",), r"training\.sgd_threads: .*greater than or equal to 1"),
     ],
 )
 def test_threads_that_would_do_something_else_are_refused(overrides, message):

@@ -55,8 +55,8 @@ class FeatureBlock(NamedTuple):
 
 log = logging.getLogger(__name__)
 
+# The category of those of whom the column says nothing.
 MISSING = "(missing)"
-"""The category of those of whom the column says nothing."""
 
 
 def category_block(key: str, name: str, column: pl.Series) -> FeatureBlock:

@@ -28,8 +28,8 @@ from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
 
+# Of a history while it is built: its pairs, the unsorted and the sorted matrix.
 BYTES_AN_ENTRY = 40
-"""Of a history while it is built: its pairs, the unsorted and the sorted matrix."""
 
 
 class FeatureSet(NamedTuple):

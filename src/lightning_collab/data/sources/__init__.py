@@ -11,13 +11,7 @@ from lightning_collab.config.data import (
     SyntheticConfig,
 )
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.sources import (
-    custom_file,
-    ml_100k,
-    ml_large,
-    ml_latest_small,
-    synthetic,
-)
+from lightning_collab.data.sources import custom_file, ml_100k, ml_large, ml_latest_small, synthetic
 from lightning_collab.data.sources.movielens import obtained, root_folder
 from lightning_collab.data.table_cache import cached_table
 

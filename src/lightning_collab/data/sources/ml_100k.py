@@ -237,10 +237,7 @@ def _from_recbole(folder: Path) -> RatingTable:
 
 
 def _table(
-    ratings: pl.DataFrame,
-    users: pl.DataFrame | None,
-    items: pl.DataFrame | None,
-    path: Path,
+    ratings: pl.DataFrame, users: pl.DataFrame | None, items: pl.DataFrame | None, path: Path
 ) -> RatingTable:
     table = RatingTable.from_frame(
         ratings,

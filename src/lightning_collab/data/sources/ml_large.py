@@ -35,6 +35,7 @@ WHOLE_LINES = {
     "utf8": TextFormat("\x1f", has_header=False),
     "latin-1": TextFormat("\x1f", has_header=False, encoding="latin-1"),
 }
+# Of the codes in users.dat, from its README.
 OCCUPATIONS = (
     "other",
     "academic/educator",
@@ -58,7 +59,6 @@ OCCUPATIONS = (
     "unemployed",
     "writer",
 )
-"""Of the codes in users.dat, from its README."""
 
 
 def load(root: Path, name: str) -> RatingTable:

@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 MEAN = 3.5
 RATING_RANGE = (0.5, 5.0)
+# As in the large releases of MovieLens.
 RATINGS_A_USER = 140
-"""As in the large releases of MovieLens."""
+# Items of a MovieLens release for each square root of a rating: 1,682 of 100,000 and so on.
 ITEMS_PER_ROOT = 5.3
-"""Items of a MovieLens release for each square root of a rating: 1,682 of 100,000 and so on."""
+# Standard deviation of the logarithm of ratings a user, as in MovieLens.
 ACTIVITY = 1.0
-"""Standard deviation of the logarithm of ratings a user, as in MovieLens."""
+# The head of the popularity is that much flatter than Zipf's law.
 FLATTENED = 10
-"""The head of the popularity is that much flatter than Zipf's law."""
 CHUNK = 1 << 22
+# From so many ratings on, a person is told what is being waited for.
 LONG_WORK = 10_000_000
-"""From so many ratings on, a person is told what is being waited for."""
+# Share of all items up to which drawing again what was drawn twice is the faster way.
 REJECTION_UP_TO = 0.05
-"""Share of all items up to which drawing again what was drawn twice is the faster way."""
 FIRST_TIME = 1_000_000_000
 YEARS = 15 * 365 * 86_400
 MONTH = 30 * 86_400

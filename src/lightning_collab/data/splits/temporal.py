@@ -17,8 +17,8 @@ from lightning_collab.data.splits.split_rows import (
 )
 from lightning_collab.errors import DataError
 
+# From the number of rows that each user has to how many of them are taken.
 Quota = Callable[[NDArray[np.int64]], NDArray[np.int64]]
-"""From the number of rows that each user has to how many of them are taken."""
 
 
 def first_of_each_user(table: RatingTable, rows: Rows, quota: Quota) -> tuple[Rows, Rows]:

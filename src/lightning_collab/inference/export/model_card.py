@@ -71,10 +71,7 @@ def data_terms(data: dict[str, Any]) -> str:
 
 
 MEASURES = ("rmse", "mae")
-BASELINES = {
-    "baseline/bias_rmse": "user and item biases",
-    "baseline/mean_rmse": "the mean rating",
-}
+BASELINES = {"baseline/bias_rmse": "user and item biases", "baseline/mean_rmse": "the mean rating"}
 
 
 def model_card(run: TrainedModel, kind: str) -> str:
@@ -125,8 +122,7 @@ def model_card(run: TrainedModel, kind: str) -> str:
         checkpoint=run.checkpoint.name,
         commit=metrics.get("git_commit"),
         config=yaml.safe_dump(
-            {key: config[key] for key in _trained_by(run) if key in config},
-            sort_keys=False,
+            {key: config[key] for key in _trained_by(run) if key in config}, sort_keys=False
         ),
         code=code,
         time=list((config.get("features") or {}).get("time") or {}),
@@ -134,8 +130,8 @@ def model_card(run: TrainedModel, kind: str) -> str:
     )
 
 
+# That the code on the card needs.
 PACKAGES = {"onnx": ("onnxruntime", "numpy"), "safetensors": ("safetensors", "numpy")}
-"""That the code on the card needs."""
 
 
 def _examples(ids: pl.Series) -> list[Any]:

@@ -18,12 +18,12 @@ from lightning_collab.training.trained_model import TrainedModel
 
 INPUTS = ("user_row", "item_row")
 OUTPUT = "rating"
+# Pairs on which the graph is compared with the model.
 COMPARED = 10_000
-"""Pairs on which the graph is compared with the model."""
+# In rating units.
 TOLERANCE = 1e-4
-"""In rating units."""
+# Of tables: a graph with its weights must stay below 2 GiB.
 MOST_BYTES = 2_000_000_000
-"""Of tables: a graph with its weights must stay below 2 GiB."""
 
 
 class ExportError(LightningCollabError):

@@ -16,8 +16,8 @@ from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
 log = logging.getLogger(__name__)
 
+# Seconds within which a second signal is the first one handed on, as torchrun does.
 SAME_PRESS = 2.0
-"""Seconds within which a second signal is the first one handed on, as torchrun does."""
 
 
 class SaveOnInterrupt(pl.Callback):

@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 from lightning_collab.compat import stop_observing
 from lightning_collab.errors import LightningCollabError, TrainingError
 
+# Seconds for a rank that the others have lost to say why and to end.
 PATIENCE = 15.0
-"""Seconds for a rank that the others have lost to say why and to end."""
+# One of these is in what torch says when ranks cannot talk any more.
 LOST = ("gloo", "NCCL", "by peer", "c10d", "TCPStore")
-"""One of these is in what torch says when ranks cannot talk any more."""
 
 
 class RankFailureMonitor(pl.Callback):

@@ -42,14 +42,14 @@ from lightning_collab.training.fused.update_rule import (
     UpdateRule,
 )
 
+# A first moment that has shrunk by this, compared with sqrt(v), moves no weight.
 NEGLIGIBLE = 1e-20
-"""A first moment that has shrunk by this, compared with sqrt(v), moves no weight."""
 
+# Missed steps below this are quicker taken one by one.
 FEW = 3
-"""Missed steps below this are quicker taken one by one."""
 
+# Largest eps / sqrt(v) in the sums: the terms left out are below 0.02^8 = 3e-14 of the whole.
 SERIES_REACH = 0.02
-"""Largest eps / sqrt(v) in the sums: the terms left out are below 0.02^8 = 3e-14 of the whole."""
 
 
 def adam_rule(config: AdamConfig, rates: Numbers, decay: float, done: int) -> UpdateRule:

@@ -15,8 +15,8 @@ from lightning_collab.training.fused.batch_rows import Table
 from lightning_collab.training.fused.mapped_rows import Mapped
 
 Array = NDArray[Any]
+# From a parameter to its memory and that of what the optimizer remembers of it.
 TableOf = Callable[[Tensor], Table]
-"""From a parameter to its memory and that of what the optimizer remembers of it."""
 
 
 class Features(NamedTuple):

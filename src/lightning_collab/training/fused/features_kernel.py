@@ -21,11 +21,7 @@ from lightning_collab.training.fused.batch_rows import (
     penalise,
     update,
 )
-from lightning_collab.training.fused.mapped_rows import (
-    enter_features,
-    map_gradients,
-    map_rows,
-)
+from lightning_collab.training.fused.mapped_rows import enter_features, map_gradients, map_rows
 from lightning_collab.training.fused.update_rule import UpdateRule
 
 
@@ -48,16 +44,7 @@ USERS, ITEMS, USER_FEATURES, ITEM_FEATURES, PERIODS = range(5)
 
 @cached_njit(**KERNEL)
 def train_block_with_features(  # type: ignore[no-untyped-def]
-    trained,
-    users_mapped,
-    items_mapped,
-    ratings,
-    output,
-    batch_size,
-    lazy,
-    clip,
-    losses,
-    penalties,
+    trained, users_mapped, items_mapped, ratings, output, batch_size, lazy, clip, losses, penalties
 ):
     """Take the steps of a block of batches.
 

@@ -14,10 +14,7 @@ from lightning_collab.models import RatingModel
 from lightning_collab.training.fused.adam_rule import adam_rule
 from lightning_collab.training.fused.batch_rows import Table, TrainedRows
 from lightning_collab.training.fused.feature_tables import Features, Periods, period_ids
-from lightning_collab.training.fused.features_kernel import (
-    Trained,
-    train_block_with_features,
-)
+from lightning_collab.training.fused.features_kernel import Trained, train_block_with_features
 from lightning_collab.training.fused.kernel import train_block
 from lightning_collab.training.fused.mapped_rows import Mapped
 from lightning_collab.training.fused.per_sample import (
@@ -116,8 +113,8 @@ class FusedSteps(torch.optim.Optimizer):
         # Uses of features are no whole numbers.
         self._work = Workspaces(np.float64 if self._with_features else np.int32)
         self._features: dict[str, Features] = {}
+        # Of the last block of steps.
         self.losses = StretchLosses(np.zeros(0), np.zeros(0), 0)
-        """Of the last block of steps."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of torch's optimizer or of another of these."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from lightning_collab.kernel_cache import INNER, cached_njit
 
+# Above one feature in so many, a batch goes through them in the order of memory.
 IN_ORDER = 4
-"""Above one feature in so many, a batch goes through them in the order of memory."""
 
 
 class Mapped(NamedTuple):

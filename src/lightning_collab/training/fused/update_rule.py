@@ -14,8 +14,8 @@ FROZEN, SGD, ADAM = 0.0, 1.0, 2.0
 # Rows of `UpdateRule.steps`: SGD has the first, Adam the others.
 GAIN = 0
 RATE, ROOT, SHRINK, SHRINK_AFTER, POWER1, POWER2, STRETCHED, SUMS = range(8)
+# Terms of the series in eps / sqrt(v) by which Adam's missed steps are summed.
 SERIES_TERMS = 8
-"""Terms of the series in eps / sqrt(v) by which Adam's missed steps are summed."""
 
 
 class UpdateRule(NamedTuple):

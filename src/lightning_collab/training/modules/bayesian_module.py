@@ -56,10 +56,7 @@ class BayesianModule(RatingModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The sampler."""
         return GibbsSampler(
-            self.model,
-            self._features,
-            seed=self.config.seed,
-            threads=self.config.trainer.threads,
+            self.model, self._features, seed=self.config.seed, threads=self.config.trainer.threads
         )
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> None:

@@ -21,11 +21,11 @@ from lightning_collab.training.schedules import factors
 
 log = logging.getLogger(__name__)
 
+# Ratings in a block of steps: a tenth of a second or so, after which Ctrl-C is heard.
 STRETCH_RATINGS = 1 << 18
-"""Ratings in a block of steps: a tenth of a second or so, after which Ctrl-C is heard."""
 
+# Features of a batch's users and items that cost about as much as a rating of it.
 FEATURES_PER_RATING = 16
-"""Features of a batch's users and items that cost about as much as a rating of it."""
 
 
 class FusedModule(GradientModule):

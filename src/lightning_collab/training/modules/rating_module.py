@@ -17,8 +17,8 @@ from lightning_collab.metrics.ratings import RatingMetrics
 from lightning_collab.models import RatingModel
 from lightning_collab.training.fused.step_counts import carry_over_steps
 
+# Training stops when predictions are wrong by so many times the scale, in the mean.
 EXPLODED = 100
-"""Training stops when predictions are wrong by so many times the scale, in the mean."""
 
 
 class RatingModule(pl.LightningModule):
@@ -51,8 +51,8 @@ class RatingModule(pl.LightningModule):
         # step would make the CPU wait.
         self._squared_errors = torch.zeros((), dtype=torch.float64)
         self._rows_seen = 0
+        # Whether a loss that is no number ends the run, as it should but in a range test.
         self.stops_on_divergence = True
-        """Whether a loss that is no number ends the run, as it should but in a range test."""
 
     def forward(self, batch: RatingBatch) -> Tensor:
         """Predicted ratings, float [B], not clamped."""

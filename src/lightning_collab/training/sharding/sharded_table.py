@@ -11,14 +11,10 @@ from torch.distributed.tensor import DTensor
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.models import RatingModel
 from lightning_collab.models.embedding_table import EmbeddingTable
-from lightning_collab.training.sharding.row_blocks import (
-    from_own_rows,
-    own_rows_of,
-    rows_of_rank,
-)
+from lightning_collab.training.sharding.row_blocks import from_own_rows, own_rows_of, rows_of_rank
 
+# Fills the shares of a batch up to one length; no rank has it.
 NO_ROW = -1
-"""Fills the shares of a batch up to one length; no rank has it."""
 
 
 class IdsOfAllRanks:
@@ -82,8 +78,7 @@ class ShardedTable(EmbeddingTable):
         self._ids = ids
         self._block = rows_of_rank(self.num_embeddings, mesh.get_local_rank(), mesh.size())
         self.weight = nn.Parameter(
-            from_own_rows(own, self.num_embeddings, mesh),
-            requires_grad=table.weight.requires_grad,
+            from_own_rows(own, self.num_embeddings, mesh), requires_grad=table.weight.requires_grad
         )
         self.register_load_state_dict_pre_hook(_take_own_rows)  # type: ignore[no-untyped-call]
 

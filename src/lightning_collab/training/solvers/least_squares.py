@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.least_squares_factors import LeastSquaresFactors
 
+# Numbers of the padded design that are held at a time: 64 MiB in float32.
 CHUNK_NUMBERS = 1 << 24
-"""Numbers of the padded design that are held at a time: 64 MiB in float32."""
 
 
 class Side(NamedTuple):

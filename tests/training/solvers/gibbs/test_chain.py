@@ -263,12 +263,7 @@ def test_the_order_of_the_ratings_changes_no_number():
     states = []
     for order in (np.arange(12), random.permutation(12)):
         chain = GibbsChain(
-            Observations(users[order] + 1, items[order] + 1, ratings[order]),
-            5,
-            4,
-            {},
-            {},
-            settings,
+            Observations(users[order] + 1, items[order] + 1, ratings[order]), 5, 4, {}, {}, settings
         )
         chain.sweep()
         states.append(chain.state())

@@ -17,10 +17,10 @@ from lightning_collab.training.solvers.gibbs.side_information import (
     SideInformationRegression,
 )
 
+# Standard deviation of the factors that a chain starts with. It is large, so that the product has
+# about the spread of the ratings: factors that start near 0 are slow to leave it, since a factor
+# that one side hardly uses tells the other side nothing.
 START_SPREAD = 0.5
-"""Standard deviation of the factors that a chain starts with. It is large, so that the product has
-about the spread of the ratings: factors that start near 0 are slow to leave it, since a factor that
-one side hardly uses tells the other side nothing."""
 
 
 class ChainSettings(NamedTuple):

@@ -8,8 +8,8 @@ from scipy.special import gammaln
 
 from lightning_collab.training.solvers.gibbs.normals import Floats
 
+# Between which the shape of the noise's distribution over users (items) is drawn.
 SHAPES: Floats = np.exp(np.linspace(np.log(0.5), np.log(200.0), 80))
-"""Between which the shape of the noise's distribution over users (items) is drawn."""
 
 
 class GammaPrior(NamedTuple):
