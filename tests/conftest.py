@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from film_runs import film_run  # noqa: F401 (a fixture)
 from hypothesis import settings
+from model_runs import run_of, trained  # noqa: F401 (fixtures)
 from support import REPOSITORY, composed
 
 from lightning_collab.config import RunConfig, validated
