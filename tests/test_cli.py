@@ -9,11 +9,11 @@ import sys
 import pytest
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_plugins.lightning_collab_sweepers.working_folder import WorkingFolder
 from hypothesis import given
 from hypothesis import strategies as st
 from support import CONF, REPOSITORY
 
+from hydra_plugins.lightning_collab_sweepers.working_folder import WorkingFolder
 from lightning_collab import __version__, cli
 from lightning_collab.commands.help import help_text
 from lightning_collab.runs import invocation
@@ -210,9 +210,7 @@ def test_a_program_that_the_shell_does_not_find_is_printed_with_its_path(monkeyp
     monkeypatch.chdir(tmp_path)
     program = tmp_path / "tensorboard"
     monkeypatch.setattr(sys, "executable", str(tmp_path / "env" / "python"))
-    assert invocation.tensorboard_line("a b") == (
-        "env/tensorboard --logdir 'a b' --host localhost"
-    )
+    assert invocation.tensorboard_line("a b") == ("env/tensorboard --logdir 'a b' --host localhost")
     program.touch(mode=0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert invocation.tensorboard_line("a").startswith("tensorboard ")

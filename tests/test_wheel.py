@@ -11,7 +11,12 @@ import pytest
 from support import REPOSITORY
 
 pytestmark = pytest.mark.slow
-QUICK = ("data=synthetic", "data.ratings=20000", "trainer.max_epochs=1", "callbacks.progress_bar=false")
+QUICK = (
+    "data=synthetic",
+    "data.ratings=20000",
+    "trainer.max_epochs=1",
+    "callbacks.progress_bar=false",
+)
 
 
 def run(*words, folder, **variables):

@@ -12,8 +12,6 @@ from rich.console import Console
 
 from lightning_collab.commands.entry import run_config
 from lightning_collab.config import RunConfig
-from lightning_collab.inspection.after_training import inspect_run
-from lightning_collab.inspection.log_embeddings import LogEmbeddings
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.runs.lock import run_held
@@ -48,7 +46,11 @@ def train_job(config: DictConfig) -> dict[str, Any]:
             resume=config.resume is not None,
             callbacks=[catalogue, *inspection_callbacks(checked)],
         )
-        if first and catalogue.data is not None:
+        shown = checked.callbacks.projector is not None or checked.callbacks.report is not None
+        if first and catalogue.data is not None and shown:
+            # Late, since it draws: no run waits for it before its first step.
+            from lightning_collab.inspection.after_training import inspect_run
+
             metrics = inspect_run(checked, run, catalogue.data, metrics)
     if first:
         print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
@@ -68,4 +70,6 @@ def inspection_callbacks(config: RunConfig) -> list[Callback]:
     # No rank has whole tables to show while they are split; the checkpoint is shown afterwards.
     if config.callbacks.projector is None or config.model.sharded:
         return []
+    from lightning_collab.inspection.log_embeddings import LogEmbeddings
+
     return [LogEmbeddings(config)]

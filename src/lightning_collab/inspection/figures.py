@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -14,8 +14,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_collab.inspection.predictions import Predictions
 from lightning_collab.runs.atomic_write import write_whole
+
+if TYPE_CHECKING:
+    # It brings Lightning, which a picture does not need.
+    from lightning_collab.inspection.predictions import Predictions
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -132,7 +135,7 @@ def curves_figure(curves: Mapping[str, Curve], ylabel: str) -> Figure:
     return figure
 
 
-def calibration_figure(predictions: Mapping[str, Predictions]) -> Figure:
+def calibration_figure(predictions: Mapping[str, "Predictions"]) -> Figure:
     """Mean actual rating over mean prediction; a calibrated model lies on the diagonal.
 
     Args:
@@ -151,7 +154,7 @@ def calibration_figure(predictions: Mapping[str, Predictions]) -> Figure:
     return figure
 
 
-def by_count_figure(predictions: Mapping[str, Predictions], side: str) -> Figure:
+def by_count_figure(predictions: Mapping[str, "Predictions"], side: str) -> Figure:
     """RMSE by the number of training ratings of the user or item.
 
     Args:
@@ -176,7 +179,7 @@ def by_count_figure(predictions: Mapping[str, Predictions], side: str) -> Figure
     return figure
 
 
-def residuals_figure(predictions: Predictions) -> Figure:
+def residuals_figure(predictions: "Predictions") -> Figure:
     """What was predicted for each rating: a box from quarter to quarter, whiskers to 5 and 95%.
 
     Args:
