@@ -6,7 +6,10 @@ import sys
 import pytest
 from support import REPOSITORY
 
-HEAVY = ("torch", "pytorch_lightning", "torchmetrics", "matplotlib", "sklearn", "optuna", "numba")
+HEAVY = (
+    *("torch", "pytorch_lightning", "torchmetrics", "matplotlib", "sklearn", "optuna", "numba"),
+    *("openTSNE", "umap", "onnx", "lightning_collab.inspection"),
+)
 
 
 def heavy_after(code: str) -> set[str]:
@@ -53,4 +56,11 @@ def test_a_trained_run_is_used_without_lightning():
 
 def test_neighbours_and_maps_are_found_without_lightning():
     code = "import lightning_collab.commands.similar, lightning_collab.commands.map_embeddings"
-    assert heavy_after(code) == {"torch", "matplotlib"}
+    assert heavy_after(code) == {"torch", "matplotlib", "lightning_collab.inspection"}
+
+
+def test_a_run_imports_what_it_needs_before_its_first_step():
+    loaded = heavy_after("import lightning_collab.commands.train, lightning_collab.commands.entry")
+    assert "pytorch_lightning" in loaded
+    assert not loaded & {"sklearn", "optuna", "openTSNE", "umap", "onnx"}
+    assert "lightning_collab.inspection" not in loaded

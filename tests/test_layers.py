@@ -34,6 +34,7 @@ LATE = {
     "cli": ["commands.entry", "commands.help", "tuning.sweep"],
     "commands.entry": ["training.devices"],  # torch
     "commands.report": ["tuning.report"],  # Optuna
+    "commands.train": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
     # numba, with kernels that a run may do without
     "training.build": [
         "training.modules.bayesian_module",

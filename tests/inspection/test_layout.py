@@ -1,3 +1,4 @@
+import logging
 import sys
 
 import numpy as np
@@ -7,8 +8,9 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
 from lightning_collab.errors import InspectionError
+from lightning_collab.inspection import layout
 from lightning_collab.inspection.extremes import extremes
-from lightning_collab.inspection.layout import plane, principal_components
+from lightning_collab.inspection.layout import chosen_method, plane, principal_components
 
 
 def clusters(count=90, seed=0):
@@ -85,3 +87,18 @@ def test_no_row_is_at_both_ends():
     ends = extremes(frame, np.eye(5, 4, dtype=np.float32), None, count=10)[0]
     assert len(ends.top) == 2
     assert not set(ends.top["name"]) & set(ends.bottom["name"])
+
+
+def test_auto_is_tsne_where_there_is_one_and_else_pca_with_a_word(monkeypatch, caplog):
+    assert chosen_method("auto") == "tsne"
+    assert chosen_method("umap") == "umap"
+    monkeypatch.setattr(layout, "find_spec", lambda name: None)
+    with caplog.at_level(logging.INFO, "lightning_collab"):
+        assert chosen_method("auto") == "pca"
+    assert "pip install 'lightning-collab[tsne]'" in caplog.text
+
+
+def test_tsne_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openTSNE", None)
+    with pytest.raises(InspectionError, match=r"pip install 'lightning-collab\[tsne\]'"):
+        plane(clusters()[0], "tsne")

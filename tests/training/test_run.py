@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
 from lightning_collab.training.run import train
+
+run_module = sys.modules["lightning_collab.training.run"]
 
 QUICK = ("callbacks.progress_bar=false", "trainer.max_epochs=3", "data.batch_size=64")
 
@@ -289,3 +293,26 @@ def test_curves_and_hyper_parameters_reach_tensorboard(trained):
     expected = [0.0015 * (1 + math.cos(math.pi * share)) / 2 for share in shares]
     assert rates["lr-Adam/biases"] == pytest.approx(expected, rel=1e-5, abs=1e-9)
     assert events.Scalars("final/test_rmse")[0].value == pytest.approx(metrics["test/rmse"])
+
+
+def test_a_commit_is_recorded_only_where_the_source_is_in_it(tmp_path, monkeypatch):
+    def git(*words):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *words],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    source = tmp_path / "env" / "run.py"
+    source.parent.mkdir()
+    source.touch()
+    monkeypatch.setattr(run_module, "__file__", str(source))
+    assert run_module._git_commit() is None
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "of somebody else")
+    assert run_module._git_commit() is None
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "with the source")
+    assert run_module._git_commit() == git("rev-parse", "HEAD")

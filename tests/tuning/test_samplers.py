@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 from support import CONF
 
 from lightning_collab.errors import ConfigError
+from lightning_collab.tuning import settings
 from lightning_collab.tuning.search_space import search_space
 from lightning_collab.tuning.settings import build_pruner, build_sampler
 
@@ -77,3 +78,11 @@ def test_each_pruner_of_the_group_can_be_made(name):
 def test_what_is_no_pruner_is_refused(bad):
     with pytest.raises(ConfigError, match=r"hydra\.sweeper\.pruner"):
         build_pruner(bad)
+
+
+def test_a_sampler_that_needs_an_extra_names_it(config_loader, monkeypatch):
+    space = search_space({"a": "interval(0,6)"}, [], config_loader)
+    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'lightning-collab\[tuning\]'"):
+        build_sampler(node("sampler", "cmaes"), space, seed=3, number=0)
+    build_sampler(node("sampler", "tpe"), space, seed=3, number=0)

@@ -1,7 +1,11 @@
 """The same command has the same directory; another one has another."""
 
+import shlex
+
 import pytest
 from hydra.types import RunMode
+
+from lightning_collab.runs.invocation import hydra_value
 
 
 @pytest.fixture
@@ -28,6 +32,12 @@ def test_how_it_is_run_does_not_matter_what_is_run_does(directory_of):
     assert directory_of(*study) != first
     assert directory_of(*study, "hydra.sweeper.n_trials=7") == directory_of(*study)
     assert directory_of(*study, "hydra/sweeper/sampler=gp") != directory_of(*study)
+
+
+def test_a_directory_can_be_typed_without_quotes(directory_of):
+    name = directory_of("model.factors=16,32", "optimizer.lr=0.1,0.2", "model=embedding_net")
+    assert name.startswith("outputs/sweeps/model.factors+optimizer.lr-")
+    assert hydra_value(name) == shlex.quote(name) == name
 
 
 def test_each_storage_has_its_own_and_its_password_is_nowhere(directory_of):

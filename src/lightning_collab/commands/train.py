@@ -12,8 +12,7 @@ from rich.console import Console
 
 from lightning_collab.commands.entry import run_config
 from lightning_collab.config import RunConfig
-from lightning_collab.inspection.after_training import inspect_run
-from lightning_collab.inspection.log_embeddings import LogEmbeddings
+from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.runs.lock import run_held
@@ -45,7 +44,7 @@ def train_command(config: DictConfig) -> dict[str, Any]:
             run,
             resume=config.resume is not None,
             callbacks=inspection_callbacks(checked),
-            inspect=inspect_run,
+            inspect=_inspect,
         )
     if first:
         print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
@@ -65,4 +64,17 @@ def inspection_callbacks(config: RunConfig) -> list[Callback]:
     # No rank has whole tables to show while they are split; the checkpoint is shown afterwards.
     if config.callbacks.projector is None or config.model.sharded:
         return []
+    from lightning_collab.inspection.log_embeddings import LogEmbeddings
+
     return [LogEmbeddings(config)]
+
+
+def _inspect(
+    config: RunConfig, run: RunDirectory, data: RatingDataModule, metrics: dict[str, Any]
+) -> dict[str, Any]:
+    if config.callbacks.projector is None and config.callbacks.report is None:
+        return metrics
+    # Late, since it draws: no run waits for it before its first step.
+    from lightning_collab.inspection.after_training import inspect_run
+
+    return inspect_run(config, run, data, metrics)

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_collab.runs.atomic_write import write_atomically
 
 if TYPE_CHECKING:
-    # Lightning takes seconds to import, and maps have no need of it.
+    # It brings Lightning, which a picture does not need.
     from lightning_collab.inspection.predictions import Predictions
 
 STYLE: dict[Any, Any] = {
