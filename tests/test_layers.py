@@ -35,11 +35,7 @@ LATE = {
     "commands.entry": ["training.devices"],  # torch
     "commands.report": ["tuning.report"],  # Optuna
     # numba, with kernels that a run may do without
-    "training.build": [
-        "training.modules.bayesian_module",
-        "training.modules.compiled_module",
-        "training.modules.fused_module",
-    ],
+    "training.build": ["training.modules.bayesian_module", "training.modules.fused_module"],
     "models.item_scores": ["models.scoring_kernels"],
     "inference.recommendation": ["models.scoring_kernels"],
 }

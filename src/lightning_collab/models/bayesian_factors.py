@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
@@ -297,24 +297,6 @@ class BayesianFactors(RatingModel):
         user_bias, item_bias = rows["biases"]
         raw = self.mean_rating + (users * items).sum(1) + (user_bias + item_bias).squeeze(1)
         return raw if effects is None else raw + effects.sum(1)
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`embeddings` and `biases`: means of the kept samples."""
-        return {
-            "embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()],
-            "biases": [
-                *self.user_bias.parameters(),
-                *self.item_bias.parameters(),
-                *self.time_effects.parameters(),
-            ],
-        }
-
-    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
-        """Mean factors and biases of users and items."""
-        return {
-            "embeddings": {"users": self.user_factors, "items": self.item_factors},
-            "biases": {"users": self.user_bias, "items": self.item_bias},
-        }
 
     def fill_unknown_rows(self) -> None:
         """Nothing: the unknown row of each sample is the mean of its prior."""

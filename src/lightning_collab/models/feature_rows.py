@@ -58,7 +58,7 @@ class FeatureRows(nn.Module):
         """The features as a sparse matrix, [rows, width], without a copy; on the CPU."""
         key = (self.values.data_ptr(), self.values.dtype)
         if self._view is None or self._view[0] != key:
-            parts = (_array(self.values), _array(self.indices), _array(self.indptr))
+            parts = tuple(each.numpy() for each in (self.values, self.indices, self.indptr))
             shape = (len(self.indptr) - 1, self.width)
             self._view = (key, csr_array(parts, shape=shape, copy=False))
         return self._view[1]
@@ -177,11 +177,6 @@ class SparseProduct(torch.autograd.Function):
         """Float [width, k]."""
         product: NDArray[Any] = ctx.matrix.T @ gradient.numpy()
         return torch.from_numpy(product), None
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy()
-    return array
 
 
 class MappingTables(nn.Module):

@@ -19,28 +19,21 @@ from lightning_collab.config.optimizer import AdamConfig
 from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
 from lightning_collab.training.fused.update_rule import (
     ADAM,
-    BETA1,
-    BETA2,
-    DECAY,
-    EPS,
     KIND,
     NO_CHAIN,
-    POWER1,
-    POWER2,
-    RATE,
     RESTING,
-    ROOT,
     ROW_DECAY,
-    SERIES,
-    SERIES_TERMS,
-    SHRINK,
-    SHRINK_AFTER,
-    STRETCHED,
-    SUMS,
-    WINDOW,
     Numbers,
     UpdateRule,
 )
+
+# Places in `UpdateRule.numbers` after those of any rule.
+BETA1, BETA2, EPS, DECAY, WINDOW, SERIES = range(3, 9)
+
+# Rows of `UpdateRule.steps`.
+RATE, ROOT, SHRINK, SHRINK_AFTER, POWER1, POWER2, STRETCHED, SUMS = range(8)
+# Terms of the series in eps / sqrt(v) by which missed steps are summed.
+SERIES_TERMS = 8
 
 # A first moment that has shrunk by this, compared with sqrt(v), moves no weight.
 NEGLIGIBLE = 1e-20

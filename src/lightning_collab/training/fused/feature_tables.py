@@ -95,11 +95,6 @@ class Periods(NamedTuple):
     bias: Table
     parts: list[Table]
 
-    @property
-    def no_factors(self) -> Table:
-        """Factors of no width."""
-        return Table(*(array[:, :0].copy() for array in self.bias))
-
     @classmethod
     def of(cls, effects: Sequence[PeriodEffect], like: Table, table_of: TableOf) -> "Periods":
         """Of a model's effects.

@@ -11,25 +11,19 @@ from torch import Tensor, nn
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, SGDConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models import RatingModel
+from lightning_collab.models.rating_model import SIDES
+from lightning_collab.training.fused import per_sample
 from lightning_collab.training.fused.adam_rule import adam_rule
 from lightning_collab.training.fused.batch_rows import Table, TrainedRows
 from lightning_collab.training.fused.feature_tables import Features, Periods, period_ids
 from lightning_collab.training.fused.features_kernel import Trained, train_block_with_features
 from lightning_collab.training.fused.kernel import train_block
 from lightning_collab.training.fused.mapped_rows import Mapped
-from lightning_collab.training.fused.per_sample import (
-    Rates,
-    Samples,
-    Weights,
-    per_sample_sgd,
-    takes_single_ratings,
-)
 from lightning_collab.training.fused.sgd_rule import sgd_rule
 from lightning_collab.training.fused.update_rule import UpdateRule, frozen_rule
 from lightning_collab.training.fused.workspaces import Workspaces
 from lightning_collab.training.optimizers import build_optimizer
 
-SIDES = ("users", "items")
 Array = NDArray[Any]
 
 
@@ -107,7 +101,7 @@ class FusedSteps(torch.optim.Optimizer):
         self._threads = threads
         self._effects = model.time_effects.of_periods()
         self._with_features = bool(model.features() or self._effects)
-        self._plain = not self._with_features and takes_single_ratings(
+        self._plain = not self._with_features and per_sample.takes_single_ratings(
             config, lazy=lazy, clip=self._clip
         )
         # Uses of features are no whole numbers.
@@ -170,7 +164,7 @@ class FusedSteps(torch.optim.Optimizer):
         of_time = self._work.rows(
             "periods",
             period_ids(effects, RatingBatch(*step_block[:3], step_block.day)),
-            periods.no_factors,
+            Table(*(array[:, :0].copy() for array in periods.bias)),
             periods.bias,
             min(len(periods.bias.weight), step_block.batch_size * len(effects)),
         )
@@ -196,15 +190,15 @@ class FusedSteps(torch.optim.Optimizer):
         factors = weights["embeddings"]
         none = np.zeros((0, 1), factors[0].dtype)
         (rate, decay), (bias_rate, bias_decay) = rates["embeddings"], rates["biases"]
-        return per_sample_sgd(
-            Samples(
+        return per_sample.per_sample_sgd(
+            per_sample.Samples(
                 step_block.users.numpy().astype(np.int32, copy=False),
                 step_block.items.numpy().astype(np.int32, copy=False),
                 step_block.ratings.numpy(),
                 step_block.factors,
             ),
-            Weights(*factors, *weights.get("biases", (none, none))),
-            Rates(rate, bias_rate, decay, bias_decay),
+            per_sample.Weights(*factors, *weights.get("biases", (none, none))),
+            per_sample.Rates(rate, bias_rate, decay, bias_decay),
             self._model.raw_output,
             squared_errors,
             self._threads,

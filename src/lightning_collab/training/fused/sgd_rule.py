@@ -11,7 +11,6 @@ import numpy as np
 from lightning_collab.config.optimizer import SGDConfig
 from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
 from lightning_collab.training.fused.update_rule import (
-    GAIN,
     KIND,
     RESTING,
     ROW_DECAY,
@@ -19,6 +18,9 @@ from lightning_collab.training.fused.update_rule import (
     Numbers,
     UpdateRule,
 )
+
+# The row of `UpdateRule.steps`.
+GAIN = 0
 
 
 def sgd_rule(config: SGDConfig, rates: Numbers, decay: float) -> UpdateRule:

@@ -7,15 +7,9 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 
-# Places in `UpdateRule.numbers`.
-KIND, ROW_DECAY, RESTING, BETA1, BETA2, EPS, DECAY, WINDOW, SERIES = range(9)
+# Places in `UpdateRule.numbers`; Adam has further ones.
+KIND, ROW_DECAY, RESTING = range(3)
 FROZEN, SGD, ADAM = 0.0, 1.0, 2.0
-
-# Rows of `UpdateRule.steps`: SGD has the first, Adam the others.
-GAIN = 0
-RATE, ROOT, SHRINK, SHRINK_AFTER, POWER1, POWER2, STRETCHED, SUMS = range(8)
-# Terms of the series in eps / sqrt(v) by which Adam's missed steps are summed.
-SERIES_TERMS = 8
 
 
 class UpdateRule(NamedTuple):

@@ -1,6 +1,6 @@
 """What the kernels need beside the tables, kept from one block of steps to the next."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ class Workspaces:
 
     def __init__(self, counts: type[np.int32] | type[np.float64]) -> None:
         self._counts = counts
-        self._kept: dict[str, _Workspace] = {}
+        self._kept: dict[str, dict[str, Array]] = {}
 
     def clear(self) -> None:
         """Forget which rows have been touched, since the optimizer's state is another."""
@@ -36,39 +36,26 @@ class Workspaces:
             places: rows that a batch has at most.
         """
         work = self._kept.get(name)
-        if work is None or len(work.rows) != places:
-            work = self._kept[name] = _Workspace.of(factors, bias, places, self._counts)
-        work.done[:] = 0
-        return TrainedRows(ids.astype(np.int32, copy=False), factors, bias, *work)
+        if work is None or len(work["rows"]) != places:
+            work = self._kept[name] = self._new(factors, bias, places)
+        work["done"][:] = 0
+        return TrainedRows(ids.astype(np.int32, copy=False), factors, bias, **work)
 
-
-class _Workspace(NamedTuple):
-    """All of `TrainedRows` that is no table and no id; see there."""
-
-    done: Array
-    moving: Array
-    slot: Array
-    all_rows: Array
-    rows: Array
-    counts: Array
-    factor_gradients: Array
-    bias_gradients: Array
-
-    @classmethod
-    def of(cls, factors: Table, bias: Table, places: int, counts: type) -> "_Workspace":
+    def _new(self, factors: Table, bias: Table, places: int) -> dict[str, Array]:
+        """All of `TrainedRows` that is no table and no id; see there."""
         weight = factors.weight
         rows = len(weight)
         moving = np.zeros(rows, np.bool_)
         for remembered in (factors.first, factors.second, bias.first, bias.second):
             if len(remembered):
                 moving |= np.any(remembered, axis=1)
-        return cls(
-            done=np.zeros(rows, np.int64),
-            moving=moving,
-            slot=np.full(rows, -1, np.int32),
-            all_rows=np.arange(rows, dtype=np.int32),
-            rows=np.zeros(places, np.int32),
-            counts=np.zeros(places, counts),
-            factor_gradients=np.zeros((places, weight.shape[1]), weight.dtype),
-            bias_gradients=np.zeros((places, 1), weight.dtype),
-        )
+        return {
+            "done": np.zeros(rows, np.int64),
+            "moving": moving,
+            "slot": np.full(rows, -1, np.int32),
+            "all_rows": np.arange(rows, dtype=np.int32),
+            "rows": np.zeros(places, np.int32),
+            "counts": np.zeros(places, self._counts),
+            "factor_gradients": np.zeros((places, weight.shape[1]), weight.dtype),
+            "bias_gradients": np.zeros((places, 1), weight.dtype),
+        }

@@ -148,12 +148,8 @@ class FusedModule(GradientModule):
             self.single_steps,
             batch.day,
         )
-
-        def take() -> StepBlock:
-            return step_block
-
         optimizer: Any = self.optimizers()
-        optimizer.step(closure=take)
+        optimizer.step(closure=lambda: step_block)
         losses = optimizer.losses
         self._squared_errors += losses.squared_errors.sum()
         self._rows_seen += len(batch.ratings)

@@ -97,10 +97,12 @@ class RatingModule(pl.LightningModule):
         loss = float(self._squared_errors) / max(self._rows_seen, 1)
         if not math.isfinite(loss):
             self._stop("the training loss is no longer a number")
-        if loss > self._impossible_loss:
+        low, high = self.rating_range
+        impossible = float((EXPLODED * max(abs(low), abs(high), high - low)) ** 2)
+        if loss > impossible:
             self._stop(
                 f"the training loss is exploding: {loss:.3g}, where predictions wrong by "
-                f"{EXPLODED} times the scale would have {self._impossible_loss:.3g}"
+                f"{EXPLODED} times the scale would have {impossible:.3g}"
             )
 
     def _stop(self, why: str) -> NoReturn:
@@ -108,12 +110,6 @@ class RatingModule(pl.LightningModule):
             f"{why} at step {self.global_step} (epoch {self.current_epoch + 1}); "
             f"{self.advice_on_divergence()}"
         )
-
-    @property
-    def _impossible_loss(self) -> float:
-        """Mean squared error of predictions that are nowhere near the scale."""
-        low, high = self.rating_range
-        return float((EXPLODED * max(abs(low), abs(high), high - low)) ** 2)
 
     def advice_on_divergence(self) -> str:
         """What to do when the loss is no longer a number."""

@@ -39,7 +39,7 @@ class Hyperpriors(NamedTuple):
 
     Attributes:
         noise: of the precision of ratings.
-        links: of the precision of regression matrices.
+        regressions: of the precision of regression matrices.
         effects: of the precision of effects of time.
         scales: of the diagonal of the Wishart distribution's inverse scale matrix.
         degrees: degrees of freedom of the Wishart distribution beyond the width of a row, less
@@ -73,12 +73,6 @@ class RowPrior:
         self.mean: Floats = np.zeros(width)
         self.precision: Floats = 4.0 * np.eye(width)
         self.scales: Floats = np.ones(width)
-
-    @property
-    def root(self) -> Floats:
-        """Lower Cholesky factor of the precision."""
-        root: Floats = np.linalg.cholesky(self.precision)
-        return root
 
     @property
     def degrees(self) -> float:
