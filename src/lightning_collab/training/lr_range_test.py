@@ -82,13 +82,9 @@ def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
         raise ConfigError(f"model={config.model.name} is solved, and has no learning rate")
     settings = config.lr_range_test
     watch = _Watch(settings)
-    devices = list(range(torch.cuda.device_count()))
+    devices, lr = list(range(torch.cuda.device_count())), config.optimizer.lr
     with torch.random.fork_rng(devices=devices):
-        schedule = exponential(
-            settings.start_lr / config.optimizer.lr,
-            settings.end_lr / config.optimizer.lr,
-            settings.steps,
-        )
+        schedule = exponential(settings.start_lr / lr, settings.end_lr / lr, settings.steps)
         module = build_module(config, data, schedule=schedule, to_shard=config.model.sharded)
         module.stops_on_divergence = False
         trainer = build_bare_trainer(config, callbacks=[watch], max_steps=settings.steps)
@@ -224,12 +220,8 @@ def range_test_figure(found: LRRangeTest, chosen: Suggestion) -> Figure:
     axes.plot(found.rates, found.losses, color="0.8", linewidth=1, label="loss of the batch")
     axes.plot(found.rates, found.smoothed, color="C0", label="smoothed")
     for rule, rate in found.suggestions.items():
-        axes.axvline(
-            rate,
-            color=COLOURS[rule],
-            linestyle="-" if rule == chosen else ":",
-            label=f"{rule}: {rate:.3g}",
-        )
+        style = "-" if rule == chosen else ":"
+        axes.axvline(rate, color=COLOURS[rule], linestyle=style, label=f"{rule}: {rate:.3g}")
     low, high = found.smoothed.min(), found.smoothed[0]
     axes.set_ylim(low - 0.2 * (high - low), high + 0.6 * (high - low) + 1e-9)
     axes.set(xscale="log", xlabel="learning rate (optimizer.lr)", ylabel="training loss")

@@ -1,7 +1,7 @@
 """Optimizers as the config describes them, with a parameter group for each layer group."""
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import torch
 
@@ -67,14 +67,8 @@ class DecoupledSGD(torch.optim.SGD):
     w <- w - lr * weight_decay * w before the gradient step, so that momentum never sees the decay.
     """
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step on all parameters that have a gradient."""
         loss = None
         if closure is not None:

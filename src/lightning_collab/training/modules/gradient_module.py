@@ -56,8 +56,11 @@ class GradientModule(RatingModule):
                 table.sparse = config.optimizer.sparse_gradients
         on_rows = config.optimizer.decay == "per_row"
         groups = parameter_groups(model, config.optimizer)
-        decays = {group["name"]: group["weight_decay"] for group in groups}
-        self._row_decay = {name: decay for name, decay in decays.items() if decay and on_rows}
+        self._row_decay = {
+            each["name"]: each["weight_decay"]
+            for each in groups
+            if each["weight_decay"] and on_rows
+        }
 
     def configure_model(self) -> None:
         """Split the tables over the ranks where the strategy asks for it, once."""

@@ -15,7 +15,6 @@ from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import CheckpointError, TrainingError
 from lightning_collab.metrics.ratings import RatingMetrics
 from lightning_collab.models import RatingModel
-from lightning_collab.training.fused.step_counts import carry_over_steps
 
 # Training stops when predictions are wrong by so many times the scale, in the mean.
 EXPLODED = 100
@@ -213,3 +212,19 @@ def _set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"].cpu())
     if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+
+
+def carry_over_steps(checkpoint: dict[str, Any]) -> None:
+    """Make the count of optimizer steps in a checkpoint known to every engine.
+
+    Lightning counts them in one place under automatic and in another under manual optimization.
+
+    Args:
+        checkpoint: of any engine, changed in place.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    done = {"ready": checkpoint["global_step"], "completed": checkpoint["global_step"]}
+    automatic = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
+    automatic["total"] = dict(done)
+    manual = loops["epoch_loop.manual_optimization.optim_step_progress"]
+    manual["total"] = dict(done)

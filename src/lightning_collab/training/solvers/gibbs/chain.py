@@ -215,20 +215,16 @@ class GibbsChain:
         self._of_item_order = np.argsort(items, kind="stable").astype(
             np.int32 if len(items) < 2**31 else np.int64
         )
+        by_item = self._of_item_order
         random = np.random.default_rng(settings.seed)
+        self._user_of_rating = users.astype(np.int32)
         self.users = ChainSide(
             users, items, user_rows, user_features, settings, settings.user_noise, random
         )
+        users, items = users[by_item], items[by_item]
         self.items = ChainSide(
-            items[self._of_item_order],
-            users[self._of_item_order],
-            item_rows,
-            item_features,
-            settings,
-            settings.item_noise,
-            random,
+            items, users, item_rows, item_features, settings, settings.item_noise, random
         )
-        self._user_of_rating = users.astype(np.int32)
         self.mean = float(ratings.mean())
         self.spread = float(ratings.std()) or 1.0
         self.ratings: Floats = (ratings - self.mean) / self.spread
