@@ -43,12 +43,6 @@ class LRRangeTest:
     smoothed: NDArray[np.float64]
     suggestions: dict[Suggestion, float]
 
-    def frame(self) -> polars.DataFrame:
-        """Columns `lr`, `loss` and `smoothed_loss`, a row for each step."""
-        return polars.DataFrame(
-            {"lr": self.rates, "loss": self.losses, "smoothed_loss": self.smoothed}
-        )
-
     def suggested(self, rule: Suggestion) -> float:
         """The rate by one rule, with three digits.
 
@@ -89,7 +83,11 @@ def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
         module.stops_on_divergence = False
         trainer = build_bare_trainer(config, callbacks=[watch], max_steps=settings.steps)
         trainer.fit(module, datamodule=data)
-    return _result(watch.losses, settings)
+    losses = np.array(watch.losses)
+    factor = exponential(settings.start_lr, settings.end_lr, settings.steps)
+    rates = np.array([factor(step) for step in range(len(losses))])
+    smoothed = smoothed_losses(losses, settings.smoothing)
+    return LRRangeTest(rates, losses, smoothed, suggestions(rates, smoothed))
 
 
 class _Watch(pl.Callback):
@@ -117,13 +115,6 @@ class _Watch(pl.Callback):
         self._lowest = min(self._lowest, smoothed)
         if len(self.losses) > 10 and smoothed > self.settings.divergence * self._lowest:
             trainer.should_stop = True
-
-
-def _result(losses: list[float], settings: LRRangeTestConfig) -> LRRangeTest:
-    factor = exponential(settings.start_lr, settings.end_lr, settings.steps)
-    rates = np.array([factor(step) for step in range(len(losses))])
-    smoothed = smoothed_losses(np.array(losses), settings.smoothing)
-    return LRRangeTest(rates, np.array(losses), smoothed, suggestions(rates, smoothed))
 
 
 def smoothed_losses(losses: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
@@ -202,7 +193,8 @@ def write_range_test(found: LRRangeTest, run: RunDirectory, *, chosen: Suggestio
     figure.savefig(picture, format="png", dpi=120)
     run.figures.mkdir(parents=True, exist_ok=True)
     write_atomically(run.figures / "lr_range_test.png", picture.getvalue())
-    write_atomically(run.path / "lr_range_test.csv", found.frame().write_csv())
+    columns = {"lr": found.rates, "loss": found.losses, "smoothed_loss": found.smoothed}
+    write_atomically(run.path / "lr_range_test.csv", polars.DataFrame(columns).write_csv())
     logger = TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
     logger.experiment.add_figure("lr_range_test", figure)
     logger.finalize("success")

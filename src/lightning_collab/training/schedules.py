@@ -69,10 +69,8 @@ def build_schedule(
             return ClosedForm(np.ones_like)
         case optimizer.WarmRestartsConfig():
             first = config.cycle_len * steps_per_epoch
-            floor = config.eta_min / lr
-            return ClosedForm(
-                lambda step: _between(1.0, floor, _cycle_share(step, first, config.cycle_mult))
-            )
+            floor, mult = config.eta_min / lr, config.cycle_mult
+            return ClosedForm(lambda step: _between(1.0, floor, _cycle_share(step, first, mult)))
         case optimizer.OneCycleConfig():
             last = steps_per_epoch * max_epochs - 1
             return ClosedForm(lambda step: _one_cycle(step, last, config))

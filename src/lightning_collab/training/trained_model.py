@@ -99,7 +99,13 @@ class TrainedModel:
         directory = RunDirectory(Path(run))
         config = directory.read_plain_config()
         path = checkpoint_of_run(directory, checkpoint)
-        content = read_trained(path)
+        content = read_checkpoint(path)
+        missing = [key for key in NEEDED if key not in content]
+        if missing:
+            raise CheckpointError(
+                f"{path}: not a checkpoint of lightning-collab, or of a version before 0.1: it has "
+                f"no {' and no '.join(missing)}. Train the model again"
+            )
         vocabularies: dict[Side, Vocabulary] = {
             side: Vocabulary.from_state(content["vocabularies"][side]) for side in ID_COLUMN
         }
@@ -173,25 +179,6 @@ def _metrics_of(directory: RunDirectory) -> dict[str, Any]:
         return directory.read_metrics()
     except CheckpointError:
         return {}
-
-
-def read_trained(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint of ours.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        CheckpointError: it is not there, not whole, or of another program.
-    """
-    content = read_checkpoint(path)
-    missing = [key for key in NEEDED if key not in content]
-    if missing:
-        raise CheckpointError(
-            f"{path}: not a checkpoint of lightning-collab, or of a version before 0.1: it has no "
-            f"{' and no '.join(missing)}. Train the model again"
-        )
-    return content
 
 
 def checkpoint_of_run(directory: RunDirectory, asked: str | None) -> Path:

@@ -15,7 +15,7 @@ from lightning_collab.models.rating_model import SIDES
 from lightning_collab.training.fused import per_sample
 from lightning_collab.training.fused.adam_rule import adam_rule
 from lightning_collab.training.fused.batch_rows import Table, TrainedRows, Workspaces
-from lightning_collab.training.fused.feature_tables import Features, Periods, period_ids
+from lightning_collab.training.fused.feature_tables import Features, Periods
 from lightning_collab.training.fused.features_kernel import Trained, train_block_with_features
 from lightning_collab.training.fused.kernel import train_block
 from lightning_collab.training.fused.mapped_rows import Mapped
@@ -156,7 +156,7 @@ class FusedSteps(torch.optim.Optimizer):
         periods = Periods.of(effects, users.bias, self._table)
         of_time = self._work.rows(
             "periods",
-            period_ids(effects, step_block.ratings),
+            self._model.time_effects.numbered_pairs(step_block.ratings).flatten().numpy(),
             Table(*(array[:, :0].copy() for array in periods.bias)),
             periods.bias,
             min(len(periods.bias.weight), step_block.batch_size * len(effects)),
