@@ -213,9 +213,8 @@ def features_from_buffers(state: Mapping[str, Tensor]) -> FeatureSet:
         numbered.
     """
     time = []
-    for name in dict.fromkeys(
-        key.split(".")[1] for key in state if key.startswith("time_effects.")
-    ):
+    names = (key.split(".")[1] for key in state if key.startswith("time_effects."))
+    for name in dict.fromkeys(names):
         prefix = f"time_effects.{name}."
         of_items, days, first_day, periods = state[prefix + "shape_"].tolist()
         of: Literal["users", "items"] = "items" if of_items else "users"

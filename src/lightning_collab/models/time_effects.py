@@ -86,10 +86,6 @@ class PeriodEffect(nn.Module):
         period = (batch.day.long() - self.first_day).div(self.days, rounding_mode="floor")
         keys = rows * self.periods + period
         inside = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
-        known = (
-            (self.keys[inside] == keys)
-            & (period >= 0)
-            & (period < self.periods)
-            & (rows != UNKNOWN_ROW)
-        )
+        in_time = (period >= 0) & (period < self.periods)
+        known = (self.keys[inside] == keys) & in_time & (rows != UNKNOWN_ROW)
         return torch.where(known, inside + 1, UNKNOWN_ROW)

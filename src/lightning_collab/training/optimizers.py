@@ -34,14 +34,8 @@ def parameter_groups(model: RatingModel, config: OptimizerConfig) -> list[dict[s
         for parameter in parameters:
             parameter.requires_grad_(own.lr_scale > 0)
         decay = config.weight_decay if own.weight_decay is None else own.weight_decay
-        result.append(
-            {
-                "params": parameters,
-                "name": name,
-                "lr": config.lr * own.lr_scale,
-                "weight_decay": decay,
-            }
-        )
+        lr = config.lr * own.lr_scale
+        result.append({"params": parameters, "name": name, "lr": lr, "weight_decay": decay})
     return result
 
 

@@ -230,8 +230,7 @@ def _last_good(run: RunDirectory) -> str:
 
 
 def _epochs_done(checkpoint: dict[str, Any]) -> int:
-    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    return done
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 
 def _checkpoint_to_go_on_from(config: RunConfig, run: RunDirectory) -> Path | None:

@@ -81,11 +81,9 @@ def build_trainer(
     Raises:
         ConfigError: the machine does not have the devices that the config asks for.
     """
-    logger = (
-        TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
-        if config.logger.name == "tensorboard"
-        else False
-    )
+    logger: TensorBoardLogger | bool = False
+    if config.logger.name == "tensorboard":
+        logger = TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
     return pl.Trainer(
         **_devices(config),
         max_epochs=config.trainer.max_epochs,

@@ -17,15 +17,7 @@ import numpy as np
 
 from lightning_collab.config.optimizer import AdamConfig
 from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
-from lightning_collab.training.fused.update_rule import (
-    ADAM,
-    KIND,
-    NO_CHAIN,
-    RESTING,
-    ROW_DECAY,
-    Numbers,
-    UpdateRule,
-)
+from lightning_collab.training.fused.update_rule import ADAM, NO_CHAIN, Numbers, UpdateRule
 
 # Places in `UpdateRule.numbers` after those of any rule.
 BETA1, BETA2, EPS, DECAY, WINDOW, SERIES = range(3, 9)
@@ -68,10 +60,7 @@ def adam_rule(config: AdamConfig, rates: Numbers, decay: float, done: int) -> Up
     steps[POWER2] = np.float64(config.beta2) ** gaps
     with np.errstate(divide="ignore", over="ignore"):
         steps[STRETCHED] = np.float64(config.beta2) ** (-gaps / 2)
-    numbers = np.zeros(9)
-    numbers[KIND] = ADAM
-    numbers[ROW_DECAY] = decay if config.decay == "per_row" else 0.0
-    numbers[RESTING] = config.decay == "per_row" or decay == 0
+    numbers = UpdateRule.numbers_of(ADAM, config, decay)
     numbers[BETA1], numbers[BETA2], numbers[EPS] = config.beta1, config.beta2, config.eps
     numbers[DECAY] = bent
     numbers[WINDOW] = _window(config, len(rates)) if bent == 0 else len(rates)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_collab.config.optimizer import OptimizerConfig
+
 Numbers = NDArray[np.float64]
 
 # Places in `UpdateRule.numbers`; Adam has further ones.
@@ -36,6 +38,21 @@ class UpdateRule(NamedTuple):
     numbers: Numbers
     steps: Numbers
     chain: Numbers
+
+    @staticmethod
+    def numbers_of(kind: float, config: OptimizerConfig, decay: float) -> Numbers:
+        """KIND, ROW_DECAY and RESTING; zeros for what is of one kind alone.
+
+        Args:
+            kind: SGD or ADAM.
+            config: the `optimizer` section.
+            decay: the group's weight decay.
+        """
+        numbers = np.zeros(9)
+        numbers[KIND] = kind
+        numbers[ROW_DECAY] = decay if config.decay == "per_row" else 0.0
+        numbers[RESTING] = config.decay == "per_row" or decay == 0
+        return numbers
 
 
 NO_CHAIN = np.zeros((0, 0, 4))

@@ -158,7 +158,9 @@ class RatingModule(pl.LightningModule):
             "squared_errors": self._squared_errors,
             "rows_seen": self._rows_seen,
         }
-        checkpoint["rng_state"] = _rng_state()
+        checkpoint["rng_state"] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            checkpoint["rng_state"]["cuda"] = torch.cuda.get_rng_state_all()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the sums of the epoch under way and the state of torch's random numbers."""
@@ -166,7 +168,10 @@ class RatingModule(pl.LightningModule):
         carry_over_steps(checkpoint)
         self._squared_errors = checkpoint["epoch_sums"]["squared_errors"].to(torch.float64)
         self._rows_seen = checkpoint["epoch_sums"]["rows_seen"]
-        _set_rng_state(checkpoint["rng_state"])
+        state = checkpoint["rng_state"]
+        torch.set_rng_state(state["cpu"].cpu())
+        if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
 
     def load_trained(self, checkpoint: dict[str, Any], path: Path) -> None:
         """Take the weights of a checkpoint.
@@ -199,19 +204,6 @@ def _local(parameter: Tensor) -> Tensor:
     """This rank's part of a table that is shared out by rows; else all of it."""
     part: Tensor = parameter.to_local() if hasattr(parameter, "to_local") else parameter
     return part.detach()
-
-
-def _rng_state() -> dict[str, Any]:
-    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def _set_rng_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"].cpu())
-    if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
 
 
 def carry_over_steps(checkpoint: dict[str, Any]) -> None:

@@ -105,10 +105,8 @@ class RowPrior:
         noise = solve_triangular(root, random.standard_normal(width), lower=True, trans="T")
         self.mean = (count * mean + noise * np.sqrt(weight + count)) / (weight + count)
         prior = self._constants.scales
-        diagonal = np.diag(self.precision)
-        self.scales = random.gamma(prior.shape + self.degrees / 2, size=width) / (
-            prior.rate + diagonal / 2
-        )
+        drawn = random.gamma(prior.shape + self.degrees / 2, size=width)
+        self.scales = drawn / (prior.rate + np.diag(self.precision) / 2)
 
 
 def _wishart_root(inverse_scale: Floats, degrees: float, random: np.random.Generator) -> Floats:
