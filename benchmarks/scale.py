@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.config import ScaleConfig
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import composed_run
-from lightning_collab.data.batches import RatingBatches
+from lightning_collab.data.batches import RatingBatch, RatingBatches
 from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
 from lightning_collab.training.modules.fused_module import STRETCH_RATINGS
@@ -88,13 +88,8 @@ class Workload(NamedTuple):
         while taken < min(TAKEN, batches.rows):
             rows = order[taken : taken + step_block]
             steps = -(-len(rows) // size)
-            work = StepBlock(
-                batches.users[rows],
-                batches.items[rows],
-                batches.ratings[rows],
-                size,
-                np.ones(steps),
-            )
+            ratings = RatingBatch(batches.users[rows], batches.items[rows], batches.ratings[rows])
+            work = StepBlock(ratings, size, np.ones(steps))
             self.optimizer.step(closure=lambda work=work: work)  # type: ignore[misc]
             if self.optimizer.losses.taken < steps:
                 raise RuntimeError("the steps of this benchmark diverge")

@@ -36,11 +36,7 @@ LATE = {
     "commands.report": ["tuning.report"],  # Optuna
     "commands.train": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
     # numba, with kernels that a run may do without
-    "training.build": [
-        "training.modules.bayesian_module",
-        "training.modules.compiled_module",
-        "training.modules.fused_module",
-    ],
+    "training.build": ["training.modules.bayesian_module", "training.modules.fused_module"],
     "models.item_scores": ["models.scoring_kernels"],
     "inference.recommendation": ["models.scoring_kernels"],
 }

@@ -12,7 +12,7 @@ from lightning_collab.errors import DataError
 from lightning_collab.metrics import rankings
 from lightning_collab.metrics.rankings import rank_catalogue, ranking_of_part
 from lightning_collab.models import build_model
-from lightning_collab.models.embedding_table import DatasetStatistics
+from lightning_collab.models.rating_output import DatasetStatistics
 
 
 class MadeUpScores:

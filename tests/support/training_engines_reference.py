@@ -123,7 +123,7 @@ def by_kernels(
         count = min(per_stretch, steps - start)
         factors = np.array([module.schedule(first + start + k) for k in range(count)])
         users, items, values, day = (each[mine] for each in ratings[:4])
-        step_block = StepBlock(users, items, values.to(kind), size, factors, day=day)
+        step_block = StepBlock(RatingBatch(users, items, values.to(kind), day), size, factors)
         optimizer.step(closure=lambda step_block=step_block: step_block)
         assert optimizer.losses.taken == count
         losses.extend(optimizer.losses.squared_errors)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
@@ -136,7 +136,7 @@ class BayesianFactors(RatingModel):
         Returns:
             float64 [B].
         """
-        pairs = self._pairs(batch)
+        pairs = self.time_effects.numbered_pairs(batch)
         total = torch.zeros(len(batch.users), dtype=torch.float64, device=batch.users.device)
         for number in range(first, last):
             total += self._of_sample(number, batch, pairs)
@@ -154,24 +154,13 @@ class BayesianFactors(RatingModel):
         """
         return (total / count + self.mean_rating).to(self.user_samples.dtype)
 
-    def _pairs(self, batch: RatingBatch) -> list[Tensor]:
-        """For each effect of time, the column of `effect_samples` of each rating, int64 [B]."""
-        if batch.day is None:
-            return []
-        found, first = [], 0
-        for effect in self.time_effects.of_periods():
-            pairs = effect.pairs(batch)
-            found.append(torch.where(pairs == UNKNOWN_ROW, 0, pairs + first))
-            first += len(effect.keys)
-        return found
-
-    def _of_sample(self, number: int, batch: RatingBatch, pairs: list[Tensor]) -> Tensor:
+    def _of_sample(self, number: int, batch: RatingBatch, pairs: Tensor) -> Tensor:
         """Prediction of one sample less the mean rating, float [B]."""
         users = self.user_samples[number].index_select(0, batch.users)
         items = self.item_samples[number].index_select(0, batch.items)
         # The bias of either side stands beside a 1 of the other.
         raw = (users[:, 1:] * items[:, 1:]).sum(1) + users[:, 0] + items[:, 0]
-        for rows in pairs:
+        for rows in pairs.T:
             raw = raw + self.effect_samples[number][rows]
         return raw
 
@@ -191,7 +180,7 @@ class BayesianFactors(RatingModel):
         noise = self.noise_variance * self.user_noise[batch.users] * self.item_noise[batch.items]
         if count == 0:
             return self(batch), noise.sqrt()
-        pairs = self._pairs(batch)
+        pairs = self.time_effects.numbered_pairs(batch)
         total = torch.zeros(len(batch.users), dtype=torch.float64, device=batch.users.device)
         squares = torch.zeros_like(total)
         for number in range(count):
@@ -297,24 +286,6 @@ class BayesianFactors(RatingModel):
         user_bias, item_bias = rows["biases"]
         raw = self.mean_rating + (users * items).sum(1) + (user_bias + item_bias).squeeze(1)
         return raw if effects is None else raw + effects.sum(1)
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`embeddings` and `biases`: means of the kept samples."""
-        return {
-            "embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()],
-            "biases": [
-                *self.user_bias.parameters(),
-                *self.item_bias.parameters(),
-                *self.time_effects.parameters(),
-            ],
-        }
-
-    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
-        """Mean factors and biases of users and items."""
-        return {
-            "embeddings": {"users": self.user_factors, "items": self.item_factors},
-            "biases": {"users": self.user_bias, "items": self.item_bias},
-        }
 
     def fill_unknown_rows(self) -> None:
         """Nothing: the unknown row of each sample is the mean of its prior."""

@@ -49,22 +49,6 @@ class EmbeddingDotBias(RatingModel):
         rating: Tensor = self.output(raw)
         return rating
 
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`embeddings` and `biases`, each with what maps features onto it."""
-        factors = (self.user_factors, self.item_factors, self.feature_factors)
-        biases = (self.user_bias, self.item_bias, self.feature_bias, self.time_effects)
-        return {
-            "embeddings": [p for table in factors for p in table.parameters()],
-            "biases": [p for table in biases for p in table.parameters()],
-        }
-
-    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
-        """Factors and biases of users and items."""
-        return {
-            "embeddings": {"users": self.user_factors, "items": self.item_factors},
-            "biases": {"users": self.user_bias, "items": self.item_bias},
-        }
-
     def mapping_tables(self) -> dict[str, dict[str, nn.Embedding]]:
         """From features to factors and to biases."""
         if not self.features():

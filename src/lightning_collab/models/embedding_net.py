@@ -61,6 +61,7 @@ class EmbeddingNet(RatingModel):
 
     description = "both embeddings through a hidden layer"
     formula_parts = ("hidden", "last", "output")
+    has_biases = False
 
     def __init__(self, config: EmbeddingNetConfig, statistics: DatasetStatistics) -> None:
         super().__init__(statistics)
@@ -89,19 +90,13 @@ class EmbeddingNet(RatingModel):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """`embeddings`, `hidden` and `output`; `biases` where there are effects of time."""
-        factors = (self.user_factors, self.item_factors, self.feature_factors)
-        groups = {
-            "embeddings": [p for table in factors for p in table.parameters()],
+        groups = super().parameter_groups()
+        return {
+            "embeddings": groups.pop("embeddings"),
             "hidden": list(self.hidden.parameters()),
             "output": list(self.last.parameters()),
+            **groups,
         }
-        if len(self.time_effects):
-            groups["biases"] = list(self.time_effects.parameters())
-        return groups
-
-    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
-        """Embeddings of users and items."""
-        return {"embeddings": {"users": self.user_factors, "items": self.item_factors}}
 
     def mapping_tables(self) -> dict[str, dict[str, nn.Embedding]]:
         """From features to further embeddings."""

@@ -75,6 +75,3 @@ def tables_drawn_later() -> Iterator[None]:
         yield
     finally:
         _DRAWN_LATER.reset(token)
-
-
-embedding_table = EmbeddingTable

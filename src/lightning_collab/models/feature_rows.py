@@ -58,7 +58,7 @@ class FeatureRows(nn.Module):
         """The features as a sparse matrix, [rows, width], without a copy; on the CPU."""
         key = (self.values.data_ptr(), self.values.dtype)
         if self._view is None or self._view[0] != key:
-            parts = (_array(self.values), _array(self.indices), _array(self.indptr))
+            parts = tuple(each.numpy() for each in (self.values, self.indices, self.indptr))
             shape = (len(self.indptr) - 1, self.width)
             self._view = (key, csr_array(parts, shape=shape, copy=False))
         return self._view[1]
@@ -179,11 +179,6 @@ class SparseProduct(torch.autograd.Function):
         return torch.from_numpy(product), None
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy()
-    return array
-
-
 class MappingTables(nn.Module):
     """A table for each side that has features.
 
@@ -218,9 +213,8 @@ def features_from_buffers(state: Mapping[str, Tensor]) -> FeatureSet:
         numbered.
     """
     time = []
-    for name in dict.fromkeys(
-        key.split(".")[1] for key in state if key.startswith("time_effects.")
-    ):
+    names = (key.split(".")[1] for key in state if key.startswith("time_effects."))
+    for name in dict.fromkeys(names):
         prefix = f"time_effects.{name}."
         of_items, days, first_day, periods = state[prefix + "shape_"].tolist()
         of: Literal["users", "items"] = "items" if of_items else "users"

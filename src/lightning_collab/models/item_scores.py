@@ -14,6 +14,7 @@ Ints = NDArray[np.int32]
 Rows = dict[str, tuple[Tensor, Tensor]]
 # For each group of tables: float [b, width], the rows of b users.
 UserRows = dict[str, Tensor]
+RateRows = Callable[[Rows], Tensor]
 # For each group of tables: float [rows, width] of `users` and of `items`.
 Tables = dict[str, dict[str, Tensor]]
 
@@ -35,7 +36,7 @@ class ItemScores(ABC):
         rate_rows: of the model.
     """
 
-    def __init__(self, tables: Tables, rate_rows: Callable[[Rows], Tensor]) -> None:
+    def __init__(self, tables: Tables, rate_rows: RateRows) -> None:
         self.tables = tables
         self.rate_rows = rate_rows
 
@@ -89,10 +90,7 @@ class DotProductScores(ItemScores):
     """
 
     def __init__(
-        self,
-        tables: Tables,
-        rate_rows: Callable[[Rows], Tensor],
-        output: Callable[[Tensor], Tensor] | None = None,
+        self, tables: Tables, rate_rows: RateRows, output: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         super().__init__(tables, rate_rows)
         self._output = output
@@ -137,18 +135,14 @@ class SampleMeanScores(ItemScores):
         tables: of the model, with means over the samples.
         rate_rows: of the model.
         samples: float [samples, rows, 1 + factors] of users and of items, bias first.
-        mean_rating: a scalar.
+        mean: rating; a scalar.
     """
 
     def __init__(
-        self,
-        tables: Tables,
-        rate_rows: Callable[[Rows], Tensor],
-        samples: tuple[Tensor, Tensor],
-        mean_rating: Tensor,
+        self, tables: Tables, rate_rows: RateRows, samples: tuple[Tensor, Tensor], mean: Tensor
     ) -> None:
         super().__init__(tables, rate_rows)
-        self._samples, self._mean_rating = samples, mean_rating
+        self._samples, self._mean_rating = samples, mean
         self._of_means = DotProductScores(tables, rate_rows)
 
     def of_users(self, users: slice, out: Tensor | None = None) -> Tensor:

@@ -1,6 +1,6 @@
 """The rating matrix as a product X Y^T, and nothing else."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.config import MatrixProductConfig
@@ -19,6 +19,7 @@ class MatrixProduct(RatingModel):
     """
 
     description = "dot product of a user's and an item's factors"
+    has_biases = False
 
     def __init__(self, config: MatrixProductConfig, statistics: DatasetStatistics) -> None:
         super().__init__()
@@ -29,14 +30,6 @@ class MatrixProduct(RatingModel):
         """Predicted ratings, float [B]."""
         users, items = rows["embeddings"]
         return (users * items).sum(1)
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`embeddings` alone."""
-        return {"embeddings": [*self.user_factors.parameters(), *self.item_factors.parameters()]}
-
-    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
-        """Factors of users and items."""
-        return {"embeddings": {"users": self.user_factors, "items": self.item_factors}}
 
     def numpy_formula(self) -> tuple[str, ...]:
         """The dot product itself."""

@@ -49,6 +49,10 @@ class RatingModel(nn.Module, ABC):
         user_features: None where users have none.
         item_features: None where items have none.
         time_effects: empty where there are none.
+        user_factors: a row for each user; subclasses make it and the following.
+        item_factors: a row for each item.
+        user_bias: where `has_biases`.
+        item_bias: where `has_biases`.
     """
 
     # What an exported model's card says of it.
@@ -56,6 +60,12 @@ class RatingModel(nn.Module, ABC):
     trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"
     # Layers and constants that `numpy_formula` needs beside the tables.
     formula_parts: ClassVar[tuple[str, ...]] = ()
+    has_biases: ClassVar[bool] = True
+
+    user_factors: EmbeddingTable
+    item_factors: EmbeddingTable
+    user_bias: EmbeddingTable
+    item_bias: EmbeddingTable
 
     def __init__(self, statistics: DatasetStatistics | None = None) -> None:
         super().__init__()
@@ -156,11 +166,20 @@ class RatingModel(nn.Module, ABC):
             float [B], in rating units, not clamped to the scale.
         """
 
-    @abstractmethod
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters, by the names `embeddings`, `biases`, `hidden`, `output`."""
+        """All parameters, by the names `embeddings`, `biases`, `hidden`, `output`.
 
-    @abstractmethod
+        Here those of the tables and of the effects of time, which are among the `biases`.
+        """
+        groups: dict[str, list[nn.Parameter]] = {}
+        for by_group in (self.lookup_tables(), self.mapping_tables()):
+            for group, tables in by_group.items():
+                parameters = [p for table in tables.values() for p in table.parameters()]
+                groups[group] = groups.get(group, []) + parameters
+        if len(self.time_effects):
+            groups.setdefault("biases", []).extend(self.time_effects.parameters())
+        return groups
+
     def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
         """The tables with a row for each user or item.
 
@@ -168,6 +187,10 @@ class RatingModel(nn.Module, ABC):
             For each of the groups `embeddings` and `biases` that the model has, a dictionary with
             the keys `users` and `items`: which ids the rows stand for.
         """
+        tables = {"embeddings": {"users": self.user_factors, "items": self.item_factors}}
+        if self.has_biases:
+            tables["biases"] = {"users": self.user_bias, "items": self.item_bias}
+        return tables
 
     def features(self) -> dict[str, FeatureRows]:
         """Of `users` and of `items`, those that have any."""

@@ -74,8 +74,7 @@ def _on_threads(work: Callable[[int], None], starts: range) -> None:
             work(start)
         return
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, starts):
-            pass
+        list(pool.map(work, starts))
 
 
 # Sums in any order, so that they can be vectorised; numbers that are no numbers stay so.

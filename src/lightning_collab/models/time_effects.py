@@ -27,6 +27,25 @@ class TimeEffects(nn.ModuleList):
         """The effects by their type."""
         return [effect for effect in self if isinstance(effect, PeriodEffect)]
 
+    def numbered_pairs(self, batch: RatingBatch) -> Tensor:
+        """The pair that each rating is of, among those of all effects one after the other.
+
+        Args:
+            batch: B users and items.
+
+        Returns:
+            int64 [B, effects], counted from 1; 0: not a known one. No effects where there are no
+            days.
+        """
+        effects = [] if batch.day is None else self.of_periods()
+        numbers = batch.users.new_zeros(len(batch.users), len(effects), dtype=torch.int64)
+        before = 0
+        for column, effect in enumerate(effects):
+            pairs = effect.pairs(batch)
+            numbers[:, column] = torch.where(pairs == UNKNOWN_ROW, UNKNOWN_ROW, pairs + before)
+            before += len(effect.keys)
+        return numbers
+
     def forward(self, batch: RatingBatch) -> Tensor | None:
         """What each effect adds to each rating, float [B, effects]; None: nothing, or no days."""
         if not len(self) or batch.day is None:
@@ -67,10 +86,6 @@ class PeriodEffect(nn.Module):
         period = (batch.day.long() - self.first_day).div(self.days, rounding_mode="floor")
         keys = rows * self.periods + period
         inside = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
-        known = (
-            (self.keys[inside] == keys)
-            & (period >= 0)
-            & (period < self.periods)
-            & (rows != UNKNOWN_ROW)
-        )
+        in_time = (period >= 0) & (period < self.periods)
+        known = (self.keys[inside] == keys) & in_time & (rows != UNKNOWN_ROW)
         return torch.where(known, inside + 1, UNKNOWN_ROW)

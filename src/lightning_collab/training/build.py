@@ -18,7 +18,7 @@ from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, DataError
 from lightning_collab.models import DatasetStatistics, RatingModel, build_model
 from lightning_collab.models.embedding_table import tables_drawn_later
-from lightning_collab.training.modules.gradient_module import GradientModule
+from lightning_collab.training.modules.gradient_module import CompiledModule, GradientModule
 from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
 from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.schedules import Schedule
@@ -59,13 +59,11 @@ def build_module(
     """
     torch.manual_seed(config.seed)
     statistics = DatasetStatistics(
-        user_rows=len(data.user_vocabulary),
-        item_rows=len(data.item_vocabulary),
-        rating_range=data.table.rating_range,
-        mean_rating=data.mean_rating,
-        user_features=data.features.users,
-        item_features=data.features.items,
-        time_effects=data.features.time,
+        len(data.user_vocabulary),
+        len(data.item_vocabulary),
+        data.table.rating_range,
+        data.mean_rating,
+        *data.features,
     )
     _check_memory(statistics, config.model.factors)
     with tables_drawn_later() if to_shard else nullcontext():
@@ -175,8 +173,6 @@ def gradient_module(
             log.warning("%s", chosen)
         return GradientModule(model, config, schedule=schedule, **built_with)
     if chosen.engine == "compiled":
-        from lightning_collab.training.modules.compiled_module import CompiledModule
-
         return CompiledModule(model, config, schedule=schedule, **built_with)
     # numba takes a while to import.
     from lightning_collab.training.modules.fused_module import FusedModule

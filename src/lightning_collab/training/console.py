@@ -128,11 +128,7 @@ def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
     for row, name in (("user and item biases", "bias"), ("mean rating", "mean")):
         key = f"baseline/{name}_rmse"
         if key in metrics:
-            measured = parts[-1]
-            cells = (
-                f"{metrics[key]:.4f}" if part == measured and name == "rmse" else ""
-                for part in parts
-                for name in names
-            )
-            table.add_row(row, *cells)
+            # Of the last part, and no MAE.
+            before = [""] * (2 * len(parts) - 2)
+            table.add_row(row, *before, f"{metrics[key]:.4f}", "")
     return table

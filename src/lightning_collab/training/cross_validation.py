@@ -5,12 +5,9 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from numpy.typing import NDArray
 
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
@@ -19,6 +16,7 @@ from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
+from lightning_collab.training.evaluation import clamped_predictions
 from lightning_collab.training.run import train
 
 log = logging.getLogger(__name__)
@@ -112,33 +110,17 @@ def run_fold(fold: FoldRun, table: RatingTable) -> None:
     checkpoint = fold.run.best_checkpoint if trained.monitor else fold.run.last_checkpoint
     module = build_module(trained, data)
     module.load_trained(read_checkpoint(checkpoint), checkpoint)
-    errors = squared_errors(module, data)
+    predicted = clamped_predictions(module, data, data.rows.test)
+    errors = (predicted - data.columns(data.rows.test).ratings).astype(np.float64)
     users = table.users[data.rows.test]
     rows = np.flatnonzero(np.bincount(users))
     frame = pl.DataFrame(
         {
             "user": table.user_vocabulary.decode(rows),
             "ratings": np.bincount(users)[rows],
-            "squared_error": np.bincount(users, errors)[rows],
+            "squared_error": np.bincount(users, np.square(errors))[rows],
         }
     )
     temporary = fold.run.path / f".{USER_ERRORS}"
     frame.write_parquet(temporary)
     temporary.replace(fold.run.path / USER_ERRORS)
-
-
-@torch.no_grad()
-def squared_errors(module: Any, data: RatingDataModule) -> NDArray[np.float64]:
-    """Squared error of each test row, of predictions clamped to the scale, float64 [test rows].
-
-    Args:
-        module: with trained weights.
-        data: split ratings.
-    """
-    module.eval()
-    parts = [
-        (module(batch).clamp(*data.table.rating_range) - batch.ratings).double().square()
-        for batch in data.whole_batches(data.rows.test)
-    ]
-    squares: NDArray[np.float64] = torch.cat(parts).numpy()
-    return squares

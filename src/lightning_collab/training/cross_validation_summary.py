@@ -117,17 +117,11 @@ def comparison_tables(summary: Mapping[str, Any]) -> list[Table]:
             ("users/test/rmse", "RMSE of users"),
         ):
             found = pair[key]
-            table.add_row(
-                f"{found['pairs']} {over}",
-                f"{found['mean_difference']:+.4f}",
-                *(_p(found.get(name)) for name in ("wilcoxon_p", "t_p", "corrected_t_p")),
-            )
+            tests = [found.get(name) for name in ("wilcoxon_p", "t_p", "corrected_t_p")]
+            shown = ["" if p is None else f"{p:.2g}" for p in tests]
+            table.add_row(f"{found['pairs']} {over}", f"{found['mean_difference']:+.4f}", *shown)
         tables.append(table)
     return tables
-
-
-def _p(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}"
 
 
 def paired_comparison(

@@ -63,12 +63,10 @@ def _check_backend(settings: TrainerConfig) -> None:
 
 def _opens_the_port() -> bool:
     """Whether this process is rank zero, and the store at the port is its own to open."""
-    zero = all(int(os.environ.get(n, "0")) == 0 for n in ("RANK", "NODE_RANK", "SLURM_PROCID"))
-    return (
-        zero
-        and "LOCAL_RANK" not in os.environ
-        and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    )
+    store_is_there = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if store_is_there or "LOCAL_RANK" in os.environ:
+        return False
+    return all(int(os.environ.get(n, "0")) == 0 for n in ("RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def _check_port() -> None:

@@ -108,6 +108,7 @@ def snapshot_ensemble(
     snapshots = []
     for count, cycle in enumerate(sorted(files, reverse=True), 1):
         module.load_trained(read_checkpoint(files[cycle]), files[cycle])
+        module.model.fill_unknown_rows()
         single, averaged = {}, {}
         for part, rows in parts.items():
             predicted = clamped_predictions(module, data, rows)
@@ -130,7 +131,6 @@ def clamped_predictions(
         rows: row numbers of the table.
     """
     module.eval()
-    module.model.fill_unknown_rows()
     parts = [
         module(batch).clamp(*data.table.rating_range).float() for batch in data.whole_batches(rows)
     ]

@@ -43,12 +43,6 @@ class LRRangeTest:
     smoothed: NDArray[np.float64]
     suggestions: dict[Suggestion, float]
 
-    def frame(self) -> polars.DataFrame:
-        """Columns `lr`, `loss` and `smoothed_loss`, a row for each step."""
-        return polars.DataFrame(
-            {"lr": self.rates, "loss": self.losses, "smoothed_loss": self.smoothed}
-        )
-
     def suggested(self, rule: Suggestion) -> float:
         """The rate by one rule, with three digits.
 
@@ -82,18 +76,18 @@ def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
         raise ConfigError(f"model={config.model.name} is solved, and has no learning rate")
     settings = config.lr_range_test
     watch = _Watch(settings)
-    devices = list(range(torch.cuda.device_count()))
+    devices, lr = list(range(torch.cuda.device_count())), config.optimizer.lr
     with torch.random.fork_rng(devices=devices):
-        schedule = exponential(
-            settings.start_lr / config.optimizer.lr,
-            settings.end_lr / config.optimizer.lr,
-            settings.steps,
-        )
+        schedule = exponential(settings.start_lr / lr, settings.end_lr / lr, settings.steps)
         module = build_module(config, data, schedule=schedule, to_shard=config.model.sharded)
         module.stops_on_divergence = False
         trainer = build_bare_trainer(config, callbacks=[watch], max_steps=settings.steps)
         trainer.fit(module, datamodule=data)
-    return _result(watch.losses, settings)
+    losses = np.array(watch.losses)
+    factor = exponential(settings.start_lr, settings.end_lr, settings.steps)
+    rates = np.array([factor(step) for step in range(len(losses))])
+    smoothed = smoothed_losses(losses, settings.smoothing)
+    return LRRangeTest(rates, losses, smoothed, suggestions(rates, smoothed))
 
 
 class _Watch(pl.Callback):
@@ -121,13 +115,6 @@ class _Watch(pl.Callback):
         self._lowest = min(self._lowest, smoothed)
         if len(self.losses) > 10 and smoothed > self.settings.divergence * self._lowest:
             trainer.should_stop = True
-
-
-def _result(losses: list[float], settings: LRRangeTestConfig) -> LRRangeTest:
-    factor = exponential(settings.start_lr, settings.end_lr, settings.steps)
-    rates = np.array([factor(step) for step in range(len(losses))])
-    smoothed = smoothed_losses(np.array(losses), settings.smoothing)
-    return LRRangeTest(rates, np.array(losses), smoothed, suggestions(rates, smoothed))
 
 
 def smoothed_losses(losses: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
@@ -206,7 +193,8 @@ def write_range_test(found: LRRangeTest, run: RunDirectory, *, chosen: Suggestio
     figure.savefig(picture, format="png", dpi=120)
     run.figures.mkdir(parents=True, exist_ok=True)
     write_atomically(run.figures / "lr_range_test.png", picture.getvalue())
-    write_atomically(run.path / "lr_range_test.csv", found.frame().write_csv())
+    columns = {"lr": found.rates, "loss": found.losses, "smoothed_loss": found.smoothed}
+    write_atomically(run.path / "lr_range_test.csv", polars.DataFrame(columns).write_csv())
     logger = TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
     logger.experiment.add_figure("lr_range_test", figure)
     logger.finalize("success")
@@ -224,12 +212,8 @@ def range_test_figure(found: LRRangeTest, chosen: Suggestion) -> Figure:
     axes.plot(found.rates, found.losses, color="0.8", linewidth=1, label="loss of the batch")
     axes.plot(found.rates, found.smoothed, color="C0", label="smoothed")
     for rule, rate in found.suggestions.items():
-        axes.axvline(
-            rate,
-            color=COLOURS[rule],
-            linestyle="-" if rule == chosen else ":",
-            label=f"{rule}: {rate:.3g}",
-        )
+        style = "-" if rule == chosen else ":"
+        axes.axvline(rate, color=COLOURS[rule], linestyle=style, label=f"{rule}: {rate:.3g}")
     low, high = found.smoothed.min(), found.smoothed[0]
     axes.set_ylim(low - 0.2 * (high - low), high + 0.6 * (high - low) + 1e-9)
     axes.set(xscale="log", xlabel="learning rate (optimizer.lr)", ylabel="training loss")

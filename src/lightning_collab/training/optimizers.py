@@ -1,7 +1,7 @@
 """Optimizers as the config describes them, with a parameter group for each layer group."""
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import torch
 
@@ -34,14 +34,8 @@ def parameter_groups(model: RatingModel, config: OptimizerConfig) -> list[dict[s
         for parameter in parameters:
             parameter.requires_grad_(own.lr_scale > 0)
         decay = config.weight_decay if own.weight_decay is None else own.weight_decay
-        result.append(
-            {
-                "params": parameters,
-                "name": name,
-                "lr": config.lr * own.lr_scale,
-                "weight_decay": decay,
-            }
-        )
+        lr = config.lr * own.lr_scale
+        result.append({"params": parameters, "name": name, "lr": lr, "weight_decay": decay})
     return result
 
 
@@ -67,14 +61,8 @@ class DecoupledSGD(torch.optim.SGD):
     w <- w - lr * weight_decay * w before the gradient step, so that momentum never sees the decay.
     """
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step on all parameters that have a gradient."""
         loss = None
         if closure is not None:

@@ -33,10 +33,9 @@ from lightning_collab.training.build import build_module, choose_engine, load_da
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
 from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.evaluation import evaluate_checkpoint
-from lightning_collab.training.hyperparameters import log_hyperparameters
 from lightning_collab.training.lr_range_test import with_found_rate
 from lightning_collab.training.modules.rating_module import RatingModule
-from lightning_collab.training.trainer import build_trainer
+from lightning_collab.training.trainer import build_trainer, log_hyperparameters
 
 log = logging.getLogger(__name__)
 
@@ -231,8 +230,7 @@ def _last_good(run: RunDirectory) -> str:
 
 
 def _epochs_done(checkpoint: dict[str, Any]) -> int:
-    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    return done
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 
 def _checkpoint_to_go_on_from(config: RunConfig, run: RunDirectory) -> Path | None:

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_collab.config.optimizer import (
-    ConstantConfig,
-    OneCycleConfig,
-    Scheduler,
-    StepsConfig,
-    WarmRestartsConfig,
-)
+from lightning_collab.config import optimizer
 
 # From the number of optimizer steps done to the factor on every group's rate.
 Schedule = Callable[[int], float]
@@ -57,7 +51,7 @@ def factors(schedule: Schedule, first: int, steps: int) -> Numbers:
 
 
 def build_schedule(
-    config: Scheduler, *, lr: float, steps_per_epoch: int, max_epochs: int
+    config: optimizer.Scheduler, *, lr: float, steps_per_epoch: int, max_epochs: int
 ) -> Schedule:
     """The schedule that a config asks for.
 
@@ -71,18 +65,16 @@ def build_schedule(
         max_epochs: epochs of the whole run.
     """
     match config:
-        case ConstantConfig():
+        case optimizer.ConstantConfig():
             return ClosedForm(np.ones_like)
-        case WarmRestartsConfig():
+        case optimizer.WarmRestartsConfig():
             first = config.cycle_len * steps_per_epoch
-            floor = config.eta_min / lr
-            return ClosedForm(
-                lambda step: _between(1.0, floor, _cycle_share(step, first, config.cycle_mult))
-            )
-        case OneCycleConfig():
+            floor, mult = config.eta_min / lr, config.cycle_mult
+            return ClosedForm(lambda step: _between(1.0, floor, _cycle_share(step, first, mult)))
+        case optimizer.OneCycleConfig():
             last = steps_per_epoch * max_epochs - 1
             return ClosedForm(lambda step: _one_cycle(step, last, config))
-        case StepsConfig():
+        case optimizer.StepsConfig():
             milestones = [epoch * steps_per_epoch for epoch in config.milestones]
             return ClosedForm(
                 lambda step: np.power(
@@ -127,7 +119,7 @@ def _between(high: float, low: float | Numbers, share: Numbers) -> Numbers:
     return low + (high - low) * (1 + np.cos(math.pi * share)) / 2
 
 
-def _one_cycle(step: Numbers, last: int, config: OneCycleConfig) -> Numbers:
+def _one_cycle(step: Numbers, last: int, config: optimizer.OneCycleConfig) -> Numbers:
     """Smith and Topin (2018), "Super-convergence", with cosines for both ways as fastai has it."""
     start = 1 / config.start_div
     peak = config.warm_up * (last + 1) - 1

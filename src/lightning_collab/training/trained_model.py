@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import polars as pl
 import torch
-from torch import Tensor
 
 from lightning_collab.config.model import Model, ModelConfig
 from lightning_collab.config.section import Section, checked
@@ -68,10 +67,7 @@ class TrainedModel:
     @property
     def metrics(self) -> dict[str, Any]:
         """The final numbers of the run; none where it was stopped before its end."""
-        try:
-            return self.directory.read_metrics()
-        except CheckpointError:
-            return {}
+        return _metrics_of(self.directory)
 
     @cached_property
     def item_scores(self) -> ItemScores:
@@ -103,7 +99,13 @@ class TrainedModel:
         directory = RunDirectory(Path(run))
         config = directory.read_plain_config()
         path = checkpoint_of_run(directory, checkpoint)
-        content = read_trained(path)
+        content = read_checkpoint(path)
+        missing = [key for key in NEEDED if key not in content]
+        if missing:
+            raise CheckpointError(
+                f"{path}: not a checkpoint of lightning-collab, or of a version before 0.1: it has "
+                f"no {' and no '.join(missing)}. Train the model again"
+            )
         vocabularies: dict[Side, Vocabulary] = {
             side: Vocabulary.from_state(content["vocabularies"][side]) for side in ID_COLUMN
         }
@@ -113,18 +115,19 @@ class TrainedModel:
             for name, value in content["state_dict"].items()
             if name.startswith(MODEL_PREFIX)
         }
-        features = features_from_buffers(state)
         statistics = DatasetStatistics(
-            user_rows=len(vocabularies["users"]),
-            item_rows=len(vocabularies["items"]),
-            rating_range=(low, high),
-            mean_rating=0.0,  # a buffer of the model, so the checkpoint has the real one
-            user_features=features.users,
-            item_features=features.items,
-            time_effects=features.time,
+            len(vocabularies["users"]),
+            len(vocabularies["items"]),
+            (low, high),
+            0.0,  # the mean rating is a buffer of the model, so the checkpoint has the real one
+            *features_from_buffers(state),
         )
         model = build_model(model_config(config, directory), statistics)
-        take_weights(model, state, path)
+        try:
+            with torch.no_grad():
+                model.load_state_dict(state)
+        except RuntimeError as error:
+            raise CheckpointError(f"{path}: not of the model in config.yaml: {error}") from error
         users, unseen_users = described(directory.users_file, "users", vocabularies["users"])
         items, unseen_items = described(directory.items_file, "items", vocabularies["items"])
         return cls(
@@ -155,10 +158,12 @@ def model_config(config: dict[str, Any], directory: RunDirectory) -> ModelConfig
     try:
         return checked(_ModelOnly, {"model": config.get("model")}).model
     except ConfigError as error:
+        problems = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+        commit = _metrics_of(directory).get("git_commit")
         raise ConfigError(
             f"{directory.config_file}: not a model that this version of lightning-collab "
-            f"({version('lightning-collab')}) knows: {_problems(error)}. "
-            f"{_made_by(directory)}or train it again with this one"
+            f"({version('lightning-collab')}) knows: {problems}. Use the one that made the run"
+            f"{f' (commit {commit})' if commit else ''}, or train it again with this one"
         ) from None
 
 
@@ -168,37 +173,12 @@ class _ModelOnly(Section):
     model: Model
 
 
-def _problems(error: ConfigError) -> str:
-    return "; ".join(line.strip() for line in str(error).splitlines()[1:])
-
-
-def _made_by(directory: RunDirectory) -> str:
-    """Which version to use instead."""
+def _metrics_of(directory: RunDirectory) -> dict[str, Any]:
+    """The final numbers of a run; none where it was stopped before its end."""
     try:
-        commit = directory.read_metrics().get("git_commit")
+        return directory.read_metrics()
     except CheckpointError:
-        commit = None
-    what = f"the one that made the run (commit {commit})" if commit else "the one that made the run"
-    return f"Use {what}, "
-
-
-def read_trained(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint of ours.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        CheckpointError: it is not there, not whole, or of another program.
-    """
-    content = read_checkpoint(path)
-    missing = [key for key in NEEDED if key not in content]
-    if missing:
-        raise CheckpointError(
-            f"{path}: not a checkpoint of lightning-collab, or of a version before 0.1: it has no "
-            f"{' and no '.join(missing)}. Train the model again"
-        )
-    return content
+        return {}
 
 
 def checkpoint_of_run(directory: RunDirectory, asked: str | None) -> Path:
@@ -221,24 +201,6 @@ def checkpoint_of_run(directory: RunDirectory, asked: str | None) -> Path:
         f"{directory.checkpoints}); it has not finished an epoch. To train it: "
         f"{called_as('train')}"
     )
-
-
-def take_weights(model: RatingModel, state: dict[str, Tensor], path: Path) -> None:
-    """Give a model the parameters and buffers of a checkpoint.
-
-    Args:
-        model: as the config describes it.
-        state: by the model's own names.
-        path: where they came from.
-
-    Raises:
-        CheckpointError: they are of another model.
-    """
-    try:
-        with torch.no_grad():
-            model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: not of the model in config.yaml: {error}") from error
 
 
 def described(path: Path, side: Side, vocabulary: Vocabulary) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import WarmRestartsConfig
+from lightning_collab.config.section import flat
 from lightning_collab.errors import StorageError
 from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint
@@ -36,20 +37,11 @@ class RunCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the scores, with paths in today's directory."""
         before, now = state_dict["dirpath"], str(self.dirpath)
-
-        def moved(path: str) -> str:
-            return path.replace(before, now, 1)
-
-        super().load_state_dict(
-            {
-                **state_dict,
-                "dirpath": now,
-                "best_model_path": moved(state_dict["best_model_path"]),
-                "kth_best_model_path": moved(state_dict["kth_best_model_path"]),
-                "best_k_models": {moved(k): v for k, v in state_dict["best_k_models"].items()},
-                "last_model_path": moved(state_dict["last_model_path"]),
-            }
-        )
+        paths = ("dirpath", "best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: state_dict[name].replace(before, now, 1) for name in paths}
+        scores = state_dict["best_k_models"].items()
+        best = {path.replace(before, now, 1): score for path, score in scores}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best})
 
 
 class SpacedCheckpoint(RunCheckpoint):
@@ -89,11 +81,9 @@ def build_trainer(
     Raises:
         ConfigError: the machine does not have the devices that the config asks for.
     """
-    logger = (
-        TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
-        if config.logger.name == "tensorboard"
-        else False
-    )
+    logger: TensorBoardLogger | bool = False
+    if config.logger.name == "tensorboard":
+        logger = TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
     return pl.Trainer(
         **_devices(config),
         max_epochs=config.trainer.max_epochs,
@@ -174,11 +164,7 @@ def _callbacks(
     if config.monitor is not None:
         stopping = config.callbacks.early_stopping
         if stopping is not None:
-            callbacks.append(
-                EarlyStopping(
-                    config.monitor, patience=stopping.patience, min_delta=stopping.min_delta
-                )
-            )
+            callbacks.append(EarlyStopping(config.monitor, stopping.min_delta, stopping.patience))
         callbacks.append(_checkpoint(config, run, "best", monitor=config.monitor))
     # Last in the list, so that last.ckpt knows what the others have seen of its epoch.
     callbacks.append(_checkpoint(config, run, "last", monitor=None))
@@ -205,19 +191,38 @@ def _strategy(config: RunConfig) -> str | Strategy:
         return settings.strategy
     if config.model.sharded:
         return RowShardingStrategy(settings.ranks, settings.process_group_backend)
-    # The buffers are constants of the model, so there is nothing to send round at each step.
-    return DDPStrategy(
-        process_group_backend=settings.process_group_backend,
-        gradient_as_bucket_view=True,
-        **_buffers_stay(),
-    )
-
-
-def _buffers_stay() -> dict[str, Any]:
-    """What tells torch to send no buffers round at each step; older versions name it otherwise."""
+    # The buffers are constants of the model, so there is nothing to send round at each step; older
+    # versions of torch name it otherwise.
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return {name: False}
+    options: dict[str, Any] = {"gradient_as_bucket_view": True, name: False}
+    return DDPStrategy(process_group_backend=settings.process_group_backend, **options)
+
+
+# Of the metrics, those that stand beside the config on TensorBoard's HParams page.
+FINAL = ("val/rmse", "val/mae", "test/rmse", "test/mae")
+
+
+def log_hyperparameters(trainer: pl.Trainer, config: RunConfig, metrics: Mapping[str, Any]) -> None:
+    """Log each config value beside the final metrics, and give the files to disk.
+
+    The metrics have tags of their own (final/...), so that the page shows those of the checkpoint
+    that is kept, not the last point of a curve.
+
+    Args:
+        trainer: of the run.
+        config: of the run.
+        metrics: of the run.
+    """
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            final = {
+                f"final/{key.replace('/', '_')}": metrics[key] for key in FINAL if key in metrics
+            }
+            values = flat(config.model_dump(mode="json"))
+            shown = {key: "null" if value is None else value for key, value in values}
+            logger.log_hyperparams(shown, final)
+            logger.save()
 
 
 class SafeCheckpointIO(TorchCheckpointIO):

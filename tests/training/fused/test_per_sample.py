@@ -6,7 +6,7 @@ from support import composed
 from lightning_collab.config import validated
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
-from lightning_collab.models.embedding_table import Output
+from lightning_collab.models.rating_output import Output
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import build
 from lightning_collab.training.fused.per_sample import (

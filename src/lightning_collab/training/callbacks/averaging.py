@@ -5,7 +5,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
-from torch import nn
 from torch.optim.swa_utils import get_ema_avg_fn
 
 from lightning_collab.config import RunConfig
@@ -32,14 +31,13 @@ class RunAveraging(WeightAveraging):
         self._from_epoch = settings.from_epoch
         self._every_step = isinstance(settings, EMAConfig)
         self._cycle_ends: list[float] | None = None
+        mean = None
         if isinstance(settings, EMAConfig):
             mean = get_ema_avg_fn(settings.decay)  # type: ignore[no-untyped-call]
-            super().__init__(use_buffers=False, avg_fn=mean)
-        else:
-            super().__init__(use_buffers=False)
-            if settings.every == "cycle":
-                assert isinstance(config.scheduler, WarmRestartsConfig)
-                self._cycle_ends = config.scheduler.cycle_ends(config.trainer.max_epochs)
+        elif settings.every == "cycle":
+            assert isinstance(config.scheduler, WarmRestartsConfig)
+            self._cycle_ends = config.scheduler.cycle_ends(config.trainer.max_epochs)
+        super().__init__(use_buffers=False, avg_fn=mean)
         self._steps: set[int] | None = None
         self._first_step = 0
 
@@ -73,13 +71,11 @@ class RunAveraging(WeightAveraging):
         if self._begun:
             super().on_train_end(trainer, pl_module)
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, *saved: Any) -> None:
         """Keep the mean, and the weights under training beside it."""
         if self._begun and trainer.state.fn == "fit":
             self._average().fill_unknown_rows()
-            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+            super().on_save_checkpoint(trainer, *saved)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -90,8 +86,7 @@ class RunAveraging(WeightAveraging):
 
     def _average(self) -> Any:
         assert self._average_model is not None
-        model: nn.Module = self._average_model.module.model  # type: ignore[assignment]
-        return model
+        return self._average_model.module.model
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """While training, validate the mean."""

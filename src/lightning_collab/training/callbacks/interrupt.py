@@ -46,12 +46,7 @@ class SaveOnInterrupt(pl.Callback):
             self._before[number] = signal.signal(number, handler)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and stop if asked to."""
         together = isinstance(trainer.strategy, RowShardingStrategy)
@@ -73,9 +68,7 @@ class SaveOnInterrupt(pl.Callback):
         """Stop listening."""
         self._restore()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *_: Any) -> None:
         """Stop listening."""
         self._restore()
 

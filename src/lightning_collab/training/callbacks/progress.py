@@ -87,9 +87,7 @@ class TrainingProgress(ProgressBar):
         self._report(trainer, trainer.current_epoch)
         self._close()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *_: Any) -> None:
         """Take the bar away."""
         self._close()
 

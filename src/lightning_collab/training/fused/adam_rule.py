@@ -17,30 +17,15 @@ import numpy as np
 
 from lightning_collab.config.optimizer import AdamConfig
 from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
-from lightning_collab.training.fused.update_rule import (
-    ADAM,
-    BETA1,
-    BETA2,
-    DECAY,
-    EPS,
-    KIND,
-    NO_CHAIN,
-    POWER1,
-    POWER2,
-    RATE,
-    RESTING,
-    ROOT,
-    ROW_DECAY,
-    SERIES,
-    SERIES_TERMS,
-    SHRINK,
-    SHRINK_AFTER,
-    STRETCHED,
-    SUMS,
-    WINDOW,
-    Numbers,
-    UpdateRule,
-)
+from lightning_collab.training.fused.update_rule import ADAM, NO_CHAIN, Numbers, UpdateRule
+
+# Places in `UpdateRule.numbers` after those of any rule.
+BETA1, BETA2, EPS, DECAY, WINDOW, SERIES = range(3, 9)
+
+# Rows of `UpdateRule.steps`.
+RATE, ROOT, SHRINK, SHRINK_AFTER, POWER1, POWER2, STRETCHED, SUMS = range(8)
+# Terms of the series in eps / sqrt(v) by which missed steps are summed.
+SERIES_TERMS = 8
 
 # A first moment that has shrunk by this, compared with sqrt(v), moves no weight.
 NEGLIGIBLE = 1e-20
@@ -75,10 +60,7 @@ def adam_rule(config: AdamConfig, rates: Numbers, decay: float, done: int) -> Up
     steps[POWER2] = np.float64(config.beta2) ** gaps
     with np.errstate(divide="ignore", over="ignore"):
         steps[STRETCHED] = np.float64(config.beta2) ** (-gaps / 2)
-    numbers = np.zeros(9)
-    numbers[KIND] = ADAM
-    numbers[ROW_DECAY] = decay if config.decay == "per_row" else 0.0
-    numbers[RESTING] = config.decay == "per_row" or decay == 0
+    numbers = UpdateRule.numbers_of(ADAM, config, decay)
     numbers[BETA1], numbers[BETA2], numbers[EPS] = config.beta1, config.beta2, config.eps
     numbers[DECAY] = bent
     numbers[WINDOW] = _window(config, len(rates)) if bent == 0 else len(rates)

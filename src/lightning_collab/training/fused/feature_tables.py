@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.models import RatingModel
 from lightning_collab.models.time_effects import PeriodEffect
 from lightning_collab.training.fused.batch_rows import Table
@@ -95,11 +93,6 @@ class Periods(NamedTuple):
     bias: Table
     parts: list[Table]
 
-    @property
-    def no_factors(self) -> Table:
-        """Factors of no width."""
-        return Table(*(array[:, :0].copy() for array in self.bias))
-
     @classmethod
     def of(cls, effects: Sequence[PeriodEffect], like: Table, table_of: TableOf) -> "Periods":
         """Of a model's effects.
@@ -124,22 +117,3 @@ class Periods(NamedTuple):
             for joined, array in zip(self.bias, part, strict=True):
                 array[1:] = joined[start:end]
             start = end
-
-
-def period_ids(effects: Sequence[PeriodEffect], batch: RatingBatch) -> Array:
-    """The rows of `Periods` that each rating has, side by side.
-
-    Args:
-        effects: of time.
-        batch: n ratings.
-
-    Returns:
-        int32 [n * effects].
-    """
-    ids = np.zeros((len(batch.ratings), len(effects)), np.int32)
-    before = 0
-    for number, effect in enumerate(effects):
-        pairs = effect.pairs(batch).numpy()
-        ids[:, number] = np.where(pairs == UNKNOWN_ROW, UNKNOWN_ROW, pairs + before)
-        before += len(effect.keys)
-    return ids.reshape(-1)

@@ -11,25 +11,18 @@ from torch import Tensor, nn
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, SGDConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models import RatingModel
+from lightning_collab.models.rating_model import SIDES
+from lightning_collab.training.fused import per_sample
 from lightning_collab.training.fused.adam_rule import adam_rule
-from lightning_collab.training.fused.batch_rows import Table, TrainedRows
-from lightning_collab.training.fused.feature_tables import Features, Periods, period_ids
+from lightning_collab.training.fused.batch_rows import Table, TrainedRows, Workspaces
+from lightning_collab.training.fused.feature_tables import Features, Periods
 from lightning_collab.training.fused.features_kernel import Trained, train_block_with_features
 from lightning_collab.training.fused.kernel import train_block
 from lightning_collab.training.fused.mapped_rows import Mapped
-from lightning_collab.training.fused.per_sample import (
-    Rates,
-    Samples,
-    Weights,
-    per_sample_sgd,
-    takes_single_ratings,
-)
 from lightning_collab.training.fused.sgd_rule import sgd_rule
 from lightning_collab.training.fused.update_rule import UpdateRule, frozen_rule
-from lightning_collab.training.fused.workspaces import Workspaces
 from lightning_collab.training.optimizers import build_optimizer
 
-SIDES = ("users", "items")
 Array = NDArray[Any]
 
 
@@ -37,22 +30,16 @@ class StepBlock(NamedTuple):
     """Batches that are taken in one go.
 
     Attributes:
-        users: int32 [n].
-        items: int32 [n].
-        ratings: float [n].
+        ratings: n of them, in the order of their steps.
         batch_size: ratings in a step; the last may have fewer.
         factors: float64 [steps], the schedule's factor on every group's learning rate.
         with_penalties: whether the penalty of each step is wanted.
-        day: int32 [n], where the model has effects of time.
     """
 
-    users: Tensor
-    items: Tensor
-    ratings: Tensor
+    ratings: RatingBatch
     batch_size: int
     factors: NDArray[np.float64]
     with_penalties: bool = False
-    day: Tensor | None = None
 
 
 class StretchLosses(NamedTuple):
@@ -107,7 +94,7 @@ class FusedSteps(torch.optim.Optimizer):
         self._threads = threads
         self._effects = model.time_effects.of_periods()
         self._with_features = bool(model.features() or self._effects)
-        self._plain = not self._with_features and takes_single_ratings(
+        self._plain = not self._with_features and per_sample.takes_single_ratings(
             config, lazy=lazy, clip=self._clip
         )
         # Uses of features are no whole numbers.
@@ -148,10 +135,10 @@ class FusedSteps(torch.optim.Optimizer):
             group["name"]: self._rule(group, step_block.factors) for group in self.param_groups
         }
         factor_rule, bias_rule = rules["embeddings"], rules.get("biases") or frozen_rule()
-        users = self._side("users", step_block.users.numpy(), step_block.batch_size)
-        items = self._side("items", step_block.items.numpy(), step_block.batch_size)
+        users = self._side("users", step_block.ratings.users.numpy(), step_block.batch_size)
+        items = self._side("items", step_block.ratings.items.numpy(), step_block.batch_size)
         settings = (
-            step_block.ratings.numpy(),
+            step_block.ratings.ratings.numpy(),
             self._model.raw_output,
             step_block.batch_size,
             self._lazy,
@@ -169,8 +156,8 @@ class FusedSteps(torch.optim.Optimizer):
         periods = Periods.of(effects, users.bias, self._table)
         of_time = self._work.rows(
             "periods",
-            period_ids(effects, RatingBatch(*step_block[:3], step_block.day)),
-            periods.no_factors,
+            self._model.time_effects.numbered_pairs(step_block.ratings).flatten().numpy(),
+            Table(*(array[:, :0].copy() for array in periods.bias)),
             periods.bias,
             min(len(periods.bias.weight), step_block.batch_size * len(effects)),
         )
@@ -184,6 +171,7 @@ class FusedSteps(torch.optim.Optimizer):
         return taken
 
     def _take_single_ratings(self, step_block: StepBlock, squared_errors: Array) -> int:
+        ratings = step_block.ratings
         rates = {"embeddings": (0.0, 0.0), "biases": (0.0, 0.0)}
         for group in self.param_groups:
             if any(parameter.requires_grad for parameter in group["params"]):
@@ -196,15 +184,15 @@ class FusedSteps(torch.optim.Optimizer):
         factors = weights["embeddings"]
         none = np.zeros((0, 1), factors[0].dtype)
         (rate, decay), (bias_rate, bias_decay) = rates["embeddings"], rates["biases"]
-        return per_sample_sgd(
-            Samples(
-                step_block.users.numpy().astype(np.int32, copy=False),
-                step_block.items.numpy().astype(np.int32, copy=False),
-                step_block.ratings.numpy(),
+        return per_sample.per_sample_sgd(
+            per_sample.Samples(
+                ratings.users.numpy().astype(np.int32, copy=False),
+                ratings.items.numpy().astype(np.int32, copy=False),
+                ratings.ratings.numpy(),
                 step_block.factors,
             ),
-            Weights(*factors, *weights.get("biases", (none, none))),
-            Rates(rate, bias_rate, decay, bias_decay),
+            per_sample.Weights(*factors, *weights.get("biases", (none, none))),
+            per_sample.Rates(rate, bias_rate, decay, bias_decay),
             self._model.raw_output,
             squared_errors,
             self._threads,

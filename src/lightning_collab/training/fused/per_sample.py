@@ -9,7 +9,7 @@ the rows of popular items would travel between the cores at every step.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,35 +100,30 @@ def per_sample_sgd(
         Steps taken: fewer than n where a squared error is no number; that step is not taken.
     """
     if threads == 1:
-        taken: int = _in_turn(samples, weights, rates, output, squared_errors)
-        return taken
-    tables = (samples.users, len(weights.user_factors)), (samples.items, len(weights.item_factors))
+        return int(_in_turn(samples, weights, rates, output, squared_errors))
+    rows = (len(weights.user_factors), len(weights.item_factors))
 
-    def cut(table: tuple[NDArray[np.int32], int]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        return parts(*table, threads)
-
-    def arrange(thread: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        blocks: tuple[NDArray[np.int32], NDArray[np.int64]] = _blocks(
+    def arrange(thread: int) -> Any:
+        return _blocks(
             samples.users, samples.items, user_part, item_part, thread, threads, loads[thread]
         )
-        return blocks
 
-    def steps(thread: int, phase: int) -> int:
+    def steps(thread: int, phase: int) -> Any:
         order, ends = blocks[thread]
         part = (thread + phase) % threads
-        done: int = _in_order(
+        return _in_order(
             samples, weights, rates, output, errors[thread], order, ends[part], ends[part + 1]
         )
-        return done
 
     taken = 0
     with ThreadPoolExecutor(threads) as pool:
-        (user_part, loads), (item_part, _) = pool.map(cut, tables)
+        (user_part, loads), (item_part, _) = pool.map(
+            parts, (samples.users, samples.items), rows, (threads, threads)
+        )
         errors = np.split(squared_errors, np.cumsum(loads)[:-1])
         blocks = list(pool.map(arrange, range(threads)))
         for phase in range(threads):
-            done = list(pool.map(steps, range(threads), [phase] * threads))
-            taken += sum(done)
+            taken += sum(pool.map(steps, range(threads), [phase] * threads))
             if not np.isfinite(squared_errors.sum()):
                 break
     return taken

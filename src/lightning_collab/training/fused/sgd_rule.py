@@ -10,15 +10,10 @@ import numpy as np
 
 from lightning_collab.config.optimizer import SGDConfig
 from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
-from lightning_collab.training.fused.update_rule import (
-    GAIN,
-    KIND,
-    RESTING,
-    ROW_DECAY,
-    SGD,
-    Numbers,
-    UpdateRule,
-)
+from lightning_collab.training.fused.update_rule import SGD, Numbers, UpdateRule
+
+# The row of `UpdateRule.steps`.
+GAIN = 0
 
 
 def sgd_rule(config: SGDConfig, rates: Numbers, decay: float) -> UpdateRule:
@@ -39,10 +34,7 @@ def sgd_rule(config: SGDConfig, rates: Numbers, decay: float) -> UpdateRule:
     matrices[:, 1] = -rates * past
     matrices[:, 2] = bent
     matrices[:, 3] = momentum
-    numbers = np.zeros(9)
-    numbers[KIND] = SGD
-    numbers[ROW_DECAY] = decay if config.decay == "per_row" else 0.0
-    numbers[RESTING] = config.decay == "per_row" or decay == 0
+    numbers = UpdateRule.numbers_of(SGD, config, decay)
     return UpdateRule(numbers, np.append(rates * now, 0.0)[None], chained(matrices))
 
 

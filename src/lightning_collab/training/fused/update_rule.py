@@ -5,17 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_collab.config.optimizer import OptimizerConfig
+
 Numbers = NDArray[np.float64]
 
-# Places in `UpdateRule.numbers`.
-KIND, ROW_DECAY, RESTING, BETA1, BETA2, EPS, DECAY, WINDOW, SERIES = range(9)
+# Places in `UpdateRule.numbers`; Adam has further ones.
+KIND, ROW_DECAY, RESTING = range(3)
 FROZEN, SGD, ADAM = 0.0, 1.0, 2.0
-
-# Rows of `UpdateRule.steps`: SGD has the first, Adam the others.
-GAIN = 0
-RATE, ROOT, SHRINK, SHRINK_AFTER, POWER1, POWER2, STRETCHED, SUMS = range(8)
-# Terms of the series in eps / sqrt(v) by which Adam's missed steps are summed.
-SERIES_TERMS = 8
 
 
 class UpdateRule(NamedTuple):
@@ -42,6 +38,21 @@ class UpdateRule(NamedTuple):
     numbers: Numbers
     steps: Numbers
     chain: Numbers
+
+    @staticmethod
+    def numbers_of(kind: float, config: OptimizerConfig, decay: float) -> Numbers:
+        """KIND, ROW_DECAY and RESTING; zeros for what is of one kind alone.
+
+        Args:
+            kind: SGD or ADAM.
+            config: the `optimizer` section.
+            decay: the group's weight decay.
+        """
+        numbers = np.zeros(9)
+        numbers[KIND] = kind
+        numbers[ROW_DECAY] = decay if config.decay == "per_row" else 0.0
+        numbers[RESTING] = config.decay == "per_row" or decay == 0
+        return numbers
 
 
 NO_CHAIN = np.zeros((0, 0, 4))

@@ -6,10 +6,8 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_collab.config import RunConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureSet
-from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.metrics.ratings import IntervalCoverage
 from lightning_collab.models.bayesian_factors import BayesianFactors
 from lightning_collab.training.modules.rating_module import RatingModule
@@ -25,10 +23,8 @@ class BayesianModule(RatingModule):
 
     Args:
         model: takes the samples.
-        config: of the run.
-        rating_range: lowest and highest rating.
-        vocabularies: `users` and `items`.
         features: of users and items, and effects of time.
+        built_with: what else `RatingModule` is told.
 
     Raises:
         TrainingError: the samples, or blocks of features, need more memory than there is.
@@ -37,16 +33,8 @@ class BayesianModule(RatingModule):
     model: BayesianFactors
     automatic_optimization = False
 
-    def __init__(
-        self,
-        model: BayesianFactors,
-        config: RunConfig,
-        *,
-        rating_range: tuple[float, float],
-        vocabularies: dict[str, Vocabulary],
-        features: FeatureSet,
-    ) -> None:
-        super().__init__(model, config, rating_range=rating_range, vocabularies=vocabularies)
+    def __init__(self, model: BayesianFactors, *, features: FeatureSet, **built_with: Any) -> None:
+        super().__init__(model, **built_with)
         check_memory(model, features)
         self._features = features
         self._averages: dict[int, RunningAverage] = {}
@@ -62,11 +50,7 @@ class BayesianModule(RatingModule):
     def training_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """One sweep."""
         sampler: Any = self.optimizers()
-
-        def ratings() -> RatingBatch:
-            return batch
-
-        sampler.step(closure=ratings)
+        sampler.step(closure=lambda: batch)
         chain = sampler.optimizer.chain
         squared_error = torch.tensor(chain.squared_error, dtype=torch.float64)
         self.count_squared_errors(squared_error.to(self.device), len(batch.ratings))

@@ -5,16 +5,16 @@ from bisect import bisect_right
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
-from lightning_collab.compat import count_further_scheduler_steps
+from lightning_collab.compat import count_further_batches, count_further_scheduler_steps
 from lightning_collab.config.data import ratings_in_batch
 from lightning_collab.config.optimizer import WarmRestartsConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
-from lightning_collab.training.fused.step_counts import count_further_steps
 from lightning_collab.training.modules.gradient_module import GradientModule
 from lightning_collab.training.optimizers import parameter_groups
 from lightning_collab.training.schedules import factors
@@ -139,21 +139,9 @@ class FusedModule(GradientModule):
         scheduler: Any = self.lr_schedulers()
         first = scheduler.last_epoch
         following = factors(self.schedule, first, steps)
-        step_block = StepBlock(
-            batch.users,
-            batch.items,
-            batch.ratings,
-            batch_size,
-            following,
-            self.single_steps,
-            batch.day,
-        )
-
-        def take() -> StepBlock:
-            return step_block
-
+        step_block = StepBlock(batch, batch_size, following, self.single_steps)
         optimizer: Any = self.optimizers()
-        optimizer.step(closure=take)
+        optimizer.step(closure=lambda: step_block)
         losses = optimizer.losses
         self._squared_errors += losses.squared_errors.sum()
         self._rows_seen += len(batch.ratings)
@@ -187,3 +175,24 @@ class FusedModule(GradientModule):
             }
             for logger in self.trainer.loggers:
                 logger.log_metrics(rates, step=step)
+
+
+def count_further_steps(trainer: pl.Trainer, further: int) -> None:
+    """Count more batches and optimizer steps, as if Lightning had taken them one by one.
+
+    So everything that goes by these counts (the end of an epoch, logging, checkpoints, progress,
+    resume) is the same for every engine. To be called in `training_step`, after the optimizer.
+
+    Args:
+        trainer: in the middle of a training step.
+        further: batches beyond the one that Lightning knows of.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    for progress in (loop.batch_progress.total, loop.batch_progress.current):
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(progress, name, getattr(progress, name) + further)
+    steps = loop.manual_optimization.optim_step_progress
+    for counted in (steps.total, steps.current):
+        counted.ready += further
+        counted.completed += further
+    count_further_batches(trainer, further)

@@ -1,12 +1,16 @@
 """Training by gradient descent: mean squared error, autograd, any optimizer and schedule."""
 
+import logging
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from lightning_collab.compat import compiler_error
 from lightning_collab.config import RunConfig
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.models import RatingModel
 from lightning_collab.models.rating_model import EmbeddedBatch
 from lightning_collab.runs.invocation import called_as
@@ -16,6 +20,8 @@ from lightning_collab.training.schedules import Schedule, build_schedule
 from lightning_collab.training.sharding.sharded_table import is_sharded, shard_tables
 from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
+log = logging.getLogger(__name__)
+
 
 class GradientModule(RatingModule):
     """Mean squared error by gradient descent on batches.
@@ -23,10 +29,9 @@ class GradientModule(RatingModule):
     Args:
         model: what is trained.
         config: of the run.
-        rating_range: lowest and highest rating.
-        vocabularies: `users` and `items`.
         steps_per_epoch: optimizer steps in an epoch, which schedules count in.
         schedule: in place of the config's.
+        of_data: what `RatingModule` is told of the data.
     """
 
     def __init__(
@@ -34,12 +39,11 @@ class GradientModule(RatingModule):
         model: RatingModel,
         config: RunConfig,
         *,
-        rating_range: tuple[float, float],
-        vocabularies: dict[str, Vocabulary],
         steps_per_epoch: int,
         schedule: Schedule | None = None,
+        **of_data: Any,
     ) -> None:
-        super().__init__(model, config, rating_range=rating_range, vocabularies=vocabularies)
+        super().__init__(model, config, **of_data)
         self.steps_per_epoch = steps_per_epoch
         self.schedule = schedule or build_schedule(
             config.scheduler,
@@ -52,8 +56,11 @@ class GradientModule(RatingModule):
                 table.sparse = config.optimizer.sparse_gradients
         on_rows = config.optimizer.decay == "per_row"
         groups = parameter_groups(model, config.optimizer)
-        decays = {group["name"]: group["weight_decay"] for group in groups}
-        self._row_decay = {name: decay for name, decay in decays.items() if decay and on_rows}
+        self._row_decay = {
+            each["name"]: each["weight_decay"]
+            for each in groups
+            if each["weight_decay"] and on_rows
+        }
 
     def configure_model(self) -> None:
         """Split the tables over the ranks where the strategy asks for it, once."""
@@ -74,12 +81,20 @@ class GradientModule(RatingModule):
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
         """The loss of this rank's share, scaled so that the mean over ranks is the batch's mean."""
+        squared_errors, total = self.errors_and_total(batch)
+        self.count_squared_errors(squared_errors, len(batch.ratings))
+        return total * (self.trainer.world_size / batch.whole_size)
+
+    def errors_and_total(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
+        """Sum of squared errors, and the same with the penalty.
+
+        Args:
+            batch: this rank's share.
+        """
         embedded = self.model.embed(batch)
         rated = self.model.rate(embedded.rows, batch, embedded.effects)
         squared_errors = (rated - batch.ratings).square().sum()
-        self.count_squared_errors(squared_errors, len(batch.ratings))
-        total = squared_errors + self._penalty(embedded, len(batch.ratings))
-        return total * (self.trainer.world_size / batch.whole_size)
+        return squared_errors, squared_errors + self._penalty(embedded, len(batch.ratings))
 
     def _penalty(self, embedded: EmbeddedBatch, count: int) -> Tensor | float:
         """Weight decay that is on the rows a batch touches: decay / 2 * |row|^2 for each rating.
@@ -104,3 +119,29 @@ class GradientModule(RatingModule):
             f"the learning rate {self.config.optimizer.lr:g} is too high for this model: lower "
             f"optimizer.lr, or let {called_as('find-lr')} suggest one"
         )
+
+
+class CompiledModule(GradientModule):
+    """The steps of `GradientModule` with squared errors, penalty and their gradients compiled.
+
+    Sizes are left open, so that the last batch of an epoch, which is smaller, compiles nothing.
+    Where the compiler fails, the run says so and goes on without it.
+    """
+
+    def __init__(self, *args: Any, **built_with: Any) -> None:
+        super().__init__(*args, **built_with)
+        # In a tuple, so that it is no submodule and the checkpoint is that of any engine.
+        self._compiled: tuple[Callable[..., tuple[Tensor, Tensor]]] | None = (
+            torch.compile(super().errors_and_total, dynamic=True),
+        )
+
+    def errors_and_total(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
+        """The same, compiled."""
+        if self._compiled is not None:
+            try:
+                return self._compiled[0](batch)
+            except compiler_error() as error:
+                reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+                log.warning("torch.compile failed, so the run goes on without it: %s", reason)
+                self._compiled = None
+        return super().errors_and_total(batch)

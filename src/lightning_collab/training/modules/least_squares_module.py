@@ -26,11 +26,7 @@ class LeastSquaresModule(RatingModule):
     def training_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """One sweep; the training loss is that of the factors it ends with."""
         solver = self.optimizers()
-
-        def ratings() -> RatingBatch:
-            return batch
-
-        solver.step(closure=ratings)  # type: ignore[union-attr]
+        solver.step(closure=lambda: batch)  # type: ignore[union-attr]
         with torch.no_grad():
             squared_errors: Tensor = (self.model(batch) - batch.ratings).square().sum()
         self.count_squared_errors(squared_errors, len(batch.ratings))

@@ -15,7 +15,6 @@ from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import CheckpointError, TrainingError
 from lightning_collab.metrics.ratings import RatingMetrics
 from lightning_collab.models import RatingModel
-from lightning_collab.training.fused.step_counts import carry_over_steps
 
 # Training stops when predictions are wrong by so many times the scale, in the mean.
 EXPLODED = 100
@@ -97,10 +96,12 @@ class RatingModule(pl.LightningModule):
         loss = float(self._squared_errors) / max(self._rows_seen, 1)
         if not math.isfinite(loss):
             self._stop("the training loss is no longer a number")
-        if loss > self._impossible_loss:
+        low, high = self.rating_range
+        impossible = float((EXPLODED * max(abs(low), abs(high), high - low)) ** 2)
+        if loss > impossible:
             self._stop(
                 f"the training loss is exploding: {loss:.3g}, where predictions wrong by "
-                f"{EXPLODED} times the scale would have {self._impossible_loss:.3g}"
+                f"{EXPLODED} times the scale would have {impossible:.3g}"
             )
 
     def _stop(self, why: str) -> NoReturn:
@@ -108,12 +109,6 @@ class RatingModule(pl.LightningModule):
             f"{why} at step {self.global_step} (epoch {self.current_epoch + 1}); "
             f"{self.advice_on_divergence()}"
         )
-
-    @property
-    def _impossible_loss(self) -> float:
-        """Mean squared error of predictions that are nowhere near the scale."""
-        low, high = self.rating_range
-        return float((EXPLODED * max(abs(low), abs(high), high - low)) ** 2)
 
     def advice_on_divergence(self) -> str:
         """What to do when the loss is no longer a number."""
@@ -163,7 +158,9 @@ class RatingModule(pl.LightningModule):
             "squared_errors": self._squared_errors,
             "rows_seen": self._rows_seen,
         }
-        checkpoint["rng_state"] = _rng_state()
+        checkpoint["rng_state"] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            checkpoint["rng_state"]["cuda"] = torch.cuda.get_rng_state_all()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the sums of the epoch under way and the state of torch's random numbers."""
@@ -171,7 +168,10 @@ class RatingModule(pl.LightningModule):
         carry_over_steps(checkpoint)
         self._squared_errors = checkpoint["epoch_sums"]["squared_errors"].to(torch.float64)
         self._rows_seen = checkpoint["epoch_sums"]["rows_seen"]
-        _set_rng_state(checkpoint["rng_state"])
+        state = checkpoint["rng_state"]
+        torch.set_rng_state(state["cpu"].cpu())
+        if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
 
     def load_trained(self, checkpoint: dict[str, Any], path: Path) -> None:
         """Take the weights of a checkpoint.
@@ -206,14 +206,17 @@ def _local(parameter: Tensor) -> Tensor:
     return part.detach()
 
 
-def _rng_state() -> dict[str, Any]:
-    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
+def carry_over_steps(checkpoint: dict[str, Any]) -> None:
+    """Make the count of optimizer steps in a checkpoint known to every engine.
 
+    Lightning counts them in one place under automatic and in another under manual optimization.
 
-def _set_rng_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"].cpu())
-    if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+    Args:
+        checkpoint: of any engine, changed in place.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    done = {"ready": checkpoint["global_step"], "completed": checkpoint["global_step"]}
+    automatic = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
+    automatic["total"] = dict(done)
+    manual = loops["epoch_loop.manual_optimization.optim_step_progress"]
+    manual["total"] = dict(done)

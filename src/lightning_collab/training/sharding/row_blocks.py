@@ -27,8 +27,9 @@ def from_own_rows(own: Tensor, rows: int, mesh: DeviceMesh) -> DTensor:
         mesh: of one dimension, over the ranks.
     """
     shape = torch.Size([rows, *own.shape[1:]])
+    stride = torch.empty(shape, device="meta").stride()
     return DTensor.from_local(
-        own.contiguous(), mesh, [Shard(0)], run_check=False, shape=shape, stride=_stride(shape)
+        own.contiguous(), mesh, [Shard(0)], run_check=False, shape=shape, stride=stride
     )
 
 
@@ -69,10 +70,3 @@ def on_rank_zero(table: DTensor) -> Tensor | None:
             distributed.recv(arrived, group=group, group_src=rank)
             block.copy_(arrived)
     return whole
-
-
-def _stride(shape: torch.Size) -> tuple[int, ...]:
-    stride = [1]
-    for size in reversed(shape[1:]):
-        stride.append(stride[-1] * size)
-    return tuple(reversed(stride))

@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.models import RatingModel
 from lightning_collab.models.embedding_table import EmbeddingTable
+from lightning_collab.models.rating_model import SIDES
 from lightning_collab.training.sharding.row_blocks import from_own_rows, own_rows_of, rows_of_rank
 
 # Fills the shares of a batch up to one length; no rank has it.
@@ -162,7 +163,7 @@ def shard_tables(model: RatingModel, mesh: DeviceMesh) -> None:
         model: its tables are replaced; names and values stay.
         mesh: of one dimension, over the ranks.
     """
-    for side in ("users", "items"):
+    for side in SIDES:
         ids = IdsOfAllRanks(mesh)
         for tables in model.lookup_tables().values():
             table = tables[side]

@@ -13,6 +13,7 @@ from lightning_collab.data.features import FeatureSet
 from lightning_collab.errors import TrainingError
 from lightning_collab.models.bayesian_factors import SAMPLED, BayesianFactors, Sample
 from lightning_collab.training.solvers.gibbs.chain import ChainSettings, GibbsChain, Observations
+from lightning_collab.training.solvers.gibbs.hyperpriors import RowNoise
 from lightning_collab.training.solvers.gibbs.normals import Floats
 
 
@@ -105,28 +106,26 @@ def _sample(chain: GibbsChain) -> Sample:
     """The latest draw in rating units; a product of factors takes its unit half from each side."""
     unit = np.full(chain.settings.factors + 1, np.sqrt(chain.spread))
     unit[0] = chain.spread
-    covariances: list[Floats] = [
-        np.linalg.inv(side.prior.precision) * np.outer(unit, unit)
-        for side in (chain.users, chain.items)
-    ]
-    noises = []
-    for side in (chain.users, chain.items):
-        noise = 1.0 / side.noise.multiples
-        if side.noise.learnt:
-            # The mean of 1/g for g from Gamma(shape, shape), where there is one.
-            noise[0] = side.noise.shape / max(side.noise.shape - 1.0, 0.5)
-        noises.append(noise)
+    users, items = chain.users, chain.items
     values = [effect.values for effect in chain.effects.values()]
     return Sample(
-        users=chain.users.rows * unit,
-        items=chain.items.rows * unit,
+        users=users.rows * unit,
+        items=items.rows * unit,
         effects=np.concatenate([np.zeros(0), *values]) * chain.spread,
-        user_covariance=covariances[0],
-        item_covariance=covariances[1],
+        user_covariance=np.linalg.inv(users.prior.precision) * np.outer(unit, unit),
+        item_covariance=np.linalg.inv(items.prior.precision) * np.outer(unit, unit),
         noise_variance=chain.spread**2 / chain.precision,
-        user_noise=noises[0],
-        item_noise=noises[1],
+        user_noise=_noise_variances(users.noise),
+        item_noise=_noise_variances(items.noise),
     )
+
+
+def _noise_variances(noise: RowNoise) -> Floats:
+    variances = 1.0 / noise.multiples
+    if noise.learnt:
+        # The mean of 1/g for g from Gamma(shape, shape), where there is one.
+        variances[0] = noise.shape / max(noise.shape - 1.0, 0.5)
+    return variances
 
 
 def _diverged(sweep: int) -> str:
@@ -137,26 +136,20 @@ def _diverged(sweep: int) -> str:
     )
 
 
-def _as_tensors(state: Any) -> Any:
-    """A state as tensors, numbers and plain containers, copied, as checkpoints hold them."""
-    if isinstance(state, np.ndarray):
-        return torch.from_numpy(state.copy())
-    if isinstance(state, dict):
-        return {name: _as_tensors(value) for name, value in state.items()}
-    if isinstance(state, list):
-        return [_as_tensors(value) for value in state]
-    return state
+def _as_tensors(state: dict[str, Any]) -> Any:
+    """A state as tensors, numbers and dictionaries, copied, as checkpoints hold them."""
+    return _converted(state, np.ndarray, lambda array: torch.from_numpy(array.copy()))
 
 
-def _as_arrays(state: Any) -> Any:
+def _as_arrays(state: dict[str, Any]) -> Any:
     """The reverse of `_as_tensors`."""
-    if isinstance(state, torch.Tensor):
-        return state.cpu().numpy().copy()
+    return _converted(state, torch.Tensor, lambda tensor: tensor.cpu().numpy().copy())
+
+
+def _converted(state: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
     if isinstance(state, dict):
-        return {name: _as_arrays(value) for name, value in state.items()}
-    if isinstance(state, list):
-        return [_as_arrays(value) for value in state]
-    return state
+        return {name: _converted(value, kind, convert) for name, value in state.items()}
+    return convert(state) if isinstance(state, kind) else state
 
 
 GIBIBYTE = 1 << 30

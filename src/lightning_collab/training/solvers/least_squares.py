@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.least_squares_factors import LeastSquaresFactors
@@ -73,25 +73,15 @@ class AlternatingLeastSquares(torch.optim.Optimizer):
                 _side(items, users, ratings, len(model.item_bias.weight)),
             )
         of_users, of_items = self._sides
-        self._solve(
-            of_users, model.user_factors, model.user_bias, model.item_factors, model.item_bias
-        )
-        self._solve(
-            of_items, model.item_factors, model.item_bias, model.user_factors, model.user_bias
-        )
+        self._solve(of_users, "users", "items")
+        self._solve(of_items, "items", "users")
 
-    def _solve(
-        self,
-        side: Side,
-        factors: nn.Embedding,
-        bias: nn.Embedding,
-        other_factors: nn.Embedding,
-        other_bias: nn.Embedding,
-    ) -> None:
-        config = self._model.config
-        ones = torch.ones_like(other_bias.weight)
-        design = torch.cat([other_factors.weight, ones], dim=1)
-        target = side.ratings - other_bias.weight[side.other, 0]
+    def _solve(self, side: Side, own: str, other: str) -> None:
+        config, tables = self._model.config, self._model.lookup_tables()
+        factors, biases = tables["embeddings"], tables["biases"]
+        ones = torch.ones_like(biases[other].weight)
+        design = torch.cat([factors[other].weight, ones], dim=1)
+        target = side.ratings - biases[other].weight[side.other, 0]
         gram, right = normal_equations(side, design, target)
         penalty = torch.full((design.shape[1],), config.penalty, dtype=gram.dtype)
         penalty[-1] = config.bias_penalty
@@ -99,8 +89,8 @@ class AlternatingLeastSquares(torch.optim.Optimizer):
         gram.diagonal(dim1=1, dim2=2).add_(weight[:, None] * penalty.to(gram.device))
         lower, _ = torch.linalg.cholesky_ex(gram)
         solution = torch.cholesky_solve(right[:, :, None], lower)[:, :, 0]
-        factors.weight.copy_(solution[:, :-1])
-        bias.weight.copy_(solution[:, -1:])
+        factors[own].weight.copy_(solution[:, :-1])
+        biases[own].weight.copy_(solution[:, -1:])
 
 
 def normal_equations(side: Side, design: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

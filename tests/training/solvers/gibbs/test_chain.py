@@ -15,7 +15,7 @@ from lightning_collab.training.solvers.gibbs.hyperpriors import SHAPES, GammaPri
 USERS, ITEMS = 4, 3
 INFORMATIVE = Hyperpriors(
     noise=GammaPrior(6.0, 6.0),
-    links=GammaPrior(6.0, 6.0),
+    regressions=GammaPrior(6.0, 6.0),
     effects=GammaPrior(6.0, 6.0),
     scales=GammaPrior(6.0, 1.0),
     degrees=8.0,

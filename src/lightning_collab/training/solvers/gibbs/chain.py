@@ -8,14 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array
 
+from lightning_collab.training.solvers.gibbs import side_information
 from lightning_collab.training.solvers.gibbs.conditionals import draw_rows, residuals, weighted_sums
 from lightning_collab.training.solvers.gibbs.hyperpriors import Hyperpriors, RowNoise, RowPrior
 from lightning_collab.training.solvers.gibbs.normals import Floats, Ids, Streams
-from lightning_collab.training.solvers.gibbs.side_information import (
-    JointRegression,
-    RowwiseRegression,
-    SideInformationRegression,
-)
 
 # Standard deviation of the factors that a chain starts with. It is large, so that the product has
 # about the spread of the ratings: factors that start near 0 are slow to leave it, since a factor
@@ -87,12 +83,11 @@ class ChainSide:
         self.rows[0] = 0.0
         self.prior = RowPrior(width, settings.hyperpriors)
         self.noise = RowNoise(row_count, learns_noise)
-        self.regressions: list[SideInformationRegression] = [
-            (JointRegression if min(matrix.shape) <= settings.joint_links else RowwiseRegression)(
-                name, matrix, width
-            )
-            for name, matrix in features.items()
-        ]
+        self.regressions: list[side_information.SideInformationRegression] = []
+        for name, matrix in features.items():
+            joint = min(matrix.shape) <= settings.joint_links
+            kind = side_information.JointRegression if joint else side_information.RowwiseRegression
+            self.regressions.append(kind(name, matrix, width))
 
     @property
     def prior_mean(self) -> Floats:
@@ -104,7 +99,7 @@ class ChainSide:
 
     def draw_prior(self, constants: Hyperpriors, streams: Streams) -> None:
         """Draw links, mean and precision of the rows, given the rows."""
-        root = self.prior.root
+        root = np.linalg.cholesky(self.prior.precision)
         for regression in self.regressions:
             left = self.rows - self.prior_mean + regression.mapped
             left[0] = 0.0
@@ -220,20 +215,16 @@ class GibbsChain:
         self._of_item_order = np.argsort(items, kind="stable").astype(
             np.int32 if len(items) < 2**31 else np.int64
         )
+        by_item = self._of_item_order
         random = np.random.default_rng(settings.seed)
+        self._user_of_rating = users.astype(np.int32)
         self.users = ChainSide(
             users, items, user_rows, user_features, settings, settings.user_noise, random
         )
+        users, items = users[by_item], items[by_item]
         self.items = ChainSide(
-            items[self._of_item_order],
-            users[self._of_item_order],
-            item_rows,
-            item_features,
-            settings,
-            settings.item_noise,
-            random,
+            items, users, item_rows, item_features, settings, settings.item_noise, random
         )
-        self._user_of_rating = users.astype(np.int32)
         self.mean = float(ratings.mean())
         self.spread = float(ratings.std()) or 1.0
         self.ratings: Floats = (ratings - self.mean) / self.spread

@@ -39,7 +39,7 @@ class Hyperpriors(NamedTuple):
 
     Attributes:
         noise: of the precision of ratings.
-        links: of the precision of regression matrices.
+        regressions: of the precision of regression matrices.
         effects: of the precision of effects of time.
         scales: of the diagonal of the Wishart distribution's inverse scale matrix.
         degrees: degrees of freedom of the Wishart distribution beyond the width of a row, less
@@ -75,12 +75,6 @@ class RowPrior:
         self.scales: Floats = np.ones(width)
 
     @property
-    def root(self) -> Floats:
-        """Lower Cholesky factor of the precision."""
-        root: Floats = np.linalg.cholesky(self.precision)
-        return root
-
-    @property
     def degrees(self) -> float:
         """Degrees of freedom of the Wishart distribution."""
         return len(self.mean) - 1 + self._constants.degrees
@@ -111,10 +105,8 @@ class RowPrior:
         noise = solve_triangular(root, random.standard_normal(width), lower=True, trans="T")
         self.mean = (count * mean + noise * np.sqrt(weight + count)) / (weight + count)
         prior = self._constants.scales
-        diagonal = np.diag(self.precision)
-        self.scales = random.gamma(prior.shape + self.degrees / 2, size=width) / (
-            prior.rate + diagonal / 2
-        )
+        drawn = random.gamma(prior.shape + self.degrees / 2, size=width)
+        self.scales = drawn / (prior.rate + np.diag(self.precision) / 2)
 
 
 def _wishart_root(inverse_scale: Floats, degrees: float, random: np.random.Generator) -> Floats:

@@ -29,13 +29,16 @@ class SideInformationRegression(ABC):
 
     Attributes:
         name: of the block.
+        features: [rows, dimensions], F.
         matrix: float64 [dimensions, width], B.
         precision: lambda.
         mapped: float64 [rows, width], F B.
     """
 
-    def __init__(self, name: str, rows: int, dimensions: int, width: int) -> None:
+    def __init__(self, name: str, features: Floats | csc_array, width: int) -> None:
         self.name = name
+        self.features: Any = features
+        rows, dimensions = features.shape
         self.matrix: Floats = np.zeros((dimensions, width))
         self.precision = 1.0
         self.mapped: Floats = np.zeros((rows, width))
@@ -52,7 +55,7 @@ class SideInformationRegression(ABC):
         # In the coordinates of W root the columns are independent and have unit noise.
         whitened = self._draw_whitened(left @ root, self.matrix @ root, streams)
         self.matrix = solve_triangular(root, whitened.T, lower=True, trans="T").T
-        self.mapped = self._map()
+        self.mapped = self.features @ self.matrix
         self.precision = prior.draw(whitened.size, (whitened**2).sum(), streams.generator())
 
     def restore(self, matrix: Floats, precision: float) -> None:
@@ -64,15 +67,11 @@ class SideInformationRegression(ABC):
         """
         self.matrix = matrix
         self.precision = precision
-        self.mapped = self._map()
+        self.mapped = self.features @ self.matrix
 
     @abstractmethod
     def _draw_whitened(self, left: Floats, matrix: Floats, streams: Streams) -> Floats:
         """B root, given that its rows have the prior N(0, I / lambda) and `left` unit noise."""
-
-    @abstractmethod
-    def _map(self) -> Floats:
-        """F B."""
 
 
 class JointRegression(SideInformationRegression):
@@ -101,23 +100,17 @@ class JointRegression(SideInformationRegression):
         kept = squares > SMALLEST_EIGENVALUE * max(squares[-1], 1e-300)
         self._squares: Floats = squares[kept]
         vectors = vectors[:, kept]
-        self._basis: Floats = np.ascontiguousarray(
-            vectors * np.sqrt(self._squares) if wide else features @ vectors
-        )
-        super().__init__(name, rows, len(self._squares), width)
+        basis = vectors * np.sqrt(self._squares) if wide else features @ vectors
+        super().__init__(name, np.ascontiguousarray(basis), width)
 
     def _draw_whitened(self, left: Floats, matrix: Floats, streams: Streams) -> Floats:
         rows, width = matrix.shape
-        right = self._basis.T @ left
+        right = self.features.T @ left
         # Z'E1 has independent entries of variance s, so that only as many are drawn as B has.
         right += np.sqrt(self._squares)[:, None] * normals(rows, width, streams.key())
         right += np.sqrt(self.precision) * normals(rows, width, streams.key())
         drawn: Floats = right / (self._squares + self.precision)[:, None]
         return drawn
-
-    def _map(self) -> Floats:
-        mapped: Floats = self._basis @ self.matrix
-        return mapped
 
 
 class RowwiseRegression(SideInformationRegression):
@@ -134,15 +127,13 @@ class RowwiseRegression(SideInformationRegression):
     """
 
     def __init__(self, name: str, features: csc_array, width: int) -> None:
-        rows, columns = features.shape
-        super().__init__(name, rows, columns, width)
-        self._features = features
-        self._squares: Floats = np.zeros(columns)
-        entry_column = np.repeat(np.arange(columns), np.diff(features.indptr))
+        super().__init__(name, features, width)
+        self._squares: Floats = np.zeros(features.shape[1])
+        entry_column = np.repeat(np.arange(features.shape[1]), np.diff(features.indptr))
         np.add.at(self._squares, entry_column, features.data.astype(np.float64) ** 2)
 
     def _draw_whitened(self, left: Floats, matrix: Floats, streams: Streams) -> Floats:
-        features = self._features
+        features = self.features
         _draw_one_by_one(
             matrix,
             left - features @ matrix,
@@ -154,10 +145,6 @@ class RowwiseRegression(SideInformationRegression):
             streams.key(),
         )
         return matrix
-
-    def _map(self) -> Floats:
-        mapped: Floats = self._features @ self.matrix
-        return mapped
 
 
 @cached_njit(parallel=True, fastmath=True)
