@@ -35,17 +35,7 @@ from lightning_collab.tuning.trial_run import (
     trial_config,
     write_outcome,
 )
-from lightning_collab.tuning.trials import (
-    DIRECTORY,
-    ERROR,
-    HEARTBEAT,
-    MAX_EPOCHS,
-    METRICS,
-    OVERRIDES,
-    SECONDS,
-    Progress,
-    shown_parameters,
-)
+from lightning_collab.tuning.trials import Attribute, Progress, shown_parameters
 
 POLL_SECONDS = 0.5
 SIGNS_BEFORE_STALE = 6
@@ -165,7 +155,8 @@ class _Slot:
         """Run the trial and tell how it ended."""
         settings = self.worker.settings
         sign = SignOfLife(
-            partial(self.trial.set_user_attr, HEARTBEAT), settings.stale_after / SIGNS_BEFORE_STALE
+            partial(self.trial.set_user_attr, Attribute.HEARTBEAT),
+            settings.stale_after / SIGNS_BEFORE_STALE,
         )
         try:
             with sign:
@@ -186,9 +177,9 @@ class _Slot:
             return Outcome("failed", error=str(error))
         config = trial_config(config)
         self.directory.mkdir(parents=True, exist_ok=True)
-        trial.set_user_attr(OVERRIDES, overrides)
-        trial.set_user_attr(DIRECTORY, str(self.directory))
-        trial.set_user_attr(MAX_EPOCHS, config.trainer.max_epochs)
+        trial.set_user_attr(Attribute.OVERRIDES, overrides)
+        trial.set_user_attr(Attribute.DIRECTORY, str(self.directory))
+        trial.set_user_attr(Attribute.MAX_EPOCHS, config.trainer.max_epochs)
         settings = worker.settings
         objective = settings.objectives[0] if len(settings.objectives) == 1 else None
         objective = objective if objective and objective.startswith("val/") else None
@@ -224,10 +215,10 @@ class _Slot:
                 ]
             except ConfigError as error:
                 state, outcome.state, outcome.error = TrialState.FAIL, "failed", str(error)
-        trial.set_user_attr(SECONDS, outcome.seconds)
-        trial.set_user_attr(METRICS, outcome.metrics)
+        trial.set_user_attr(Attribute.SECONDS, outcome.seconds)
+        trial.set_user_attr(Attribute.METRICS, outcome.metrics)
         if outcome.error is not None:
-            trial.set_user_attr(ERROR, outcome.error)
+            trial.set_user_attr(Attribute.ERROR, outcome.error)
         # Where we were taken for dead, the trial is another's now.
         told = study.tell(trial.number, values, state=state, skip_if_finished=True)
         if self.directory.is_dir():
