@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def _combinations(
 
 def _checked(sweep: Sweep, composer: Composer, overrides: list[str]) -> str:
     """The fingerprint of a job's config, which is checked where it is a training run's."""
-    job = composer.with_fixed(overrides)
+    job = replace(composer, fixed=overrides)
     try:
         if sweep.trains:
             job.run_config({})
