@@ -21,7 +21,6 @@ class StudyFailedError(LightningCollabError):
     """No trial of a study ended well."""
 
 
-@dataclass(frozen=True)
 class Wait:
     """All trials are taken, but some have not ended; one of them may yet have to be repeated."""
 
@@ -100,10 +99,6 @@ class Coordinator:
         """Let a later start of the sweep finish again."""
         self.study.set_user_attr(FINISHER, None)
 
-    def first_error(self) -> str | None:
-        """Why the first trial that failed on its own did."""
-        return _first_error(self._trials())
-
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
@@ -143,11 +138,12 @@ class Coordinator:
         if len(failures) >= min(self.max_failures, self.n_trials):
             raise StudyFailedError(
                 f"{len(failures)} trials failed and none ended well, so the study stops. The first "
-                f"error:\n{_first_error(failures)}"
+                f"error:\n{first_error(failures)}"
             )
 
 
-def _first_error(trials: Sequence[FrozenTrial]) -> str | None:
+def first_error(trials: Sequence[FrozenTrial]) -> str | None:
+    """Why the first trial that failed on its own did."""
     for trial in trials:
         if trial.state == TrialState.FAIL and Attribute.ERROR in trial.user_attrs:
             where = trial.user_attrs.get(Attribute.DIRECTORY)

@@ -16,7 +16,7 @@ from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import command_line, module_command, quoted, tensorboard_line
 from lightning_collab.tuning.composition import experiment_yaml
-from lightning_collab.tuning.coordinator import FINISHER, StudyFailedError
+from lightning_collab.tuning.coordinator import FINISHER, StudyFailedError, first_error
 from lightning_collab.tuning.heartbeat import sign_of_life
 from lightning_collab.tuning.report import TRIALS_FILE, WINNER, write_study_report
 from lightning_collab.tuning.storage import JOURNAL_FILE, StorageURL
@@ -49,7 +49,7 @@ def finish_study(worker: StudyWorker) -> None:
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         raise StudyFailedError(
             f"no trial of {study.study_name} was completed; the first error:\n"
-            f"{coordinator.first_error() or 'there is none: all were pruned'}"
+            f"{first_error(trials) or 'there is none: all were pruned'}"
         )
     if not coordinator.claim_finish():
         say("another process that shares this study trains the winner and writes the report")

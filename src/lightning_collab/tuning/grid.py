@@ -127,10 +127,9 @@ def _launch(sweep: Sweep, settings: GridSettings, jobs: list[GridJob]) -> list[A
         {job.directory.name: job for job in jobs},
         settings.fail_fast,
     )
-    launcher = sweep.launcher(task)
     overrides = [[*job.overrides, f"hydra.sweep.subdir={job.directory.name}"] for job in jobs]
     try:
-        results: list[Any] = list(launcher.launch(overrides, initial_job_idx=0))
+        results = sweep.launch(task, overrides)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command again runs the jobs that are not done")
     for result in results:

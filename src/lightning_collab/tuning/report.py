@@ -104,7 +104,7 @@ def _wanted(
 ) -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
     """Of each picture the name, the title, the caption, and what draws it."""
     visual = optuna.visualization.matplotlib
-    of_each_objective = {
+    of_each_objective: dict[str, tuple[str, Callable[..., Any]]] = {
         "history": ("Optimization history", visual.plot_optimization_history),
         "importance": ("Importance of each parameter", visual.plot_param_importances),
         "parallel": ("Parallel coordinates", visual.plot_parallel_coordinate),

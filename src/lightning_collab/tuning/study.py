@@ -109,7 +109,7 @@ def check_space(composer: Composer, space: SearchSpace, settings: StudySettings)
             "'optimizer.lr=tag(log,interval(1e-3,1e-1))', or sweep=dot_bias"
         )
     build_pruner(settings.pruner)
-    build_sampler(settings.sampler, space, seed=settings.seed, number=0)
+    build_sampler(settings.sampler, space, settings.seed, number=0)
     for number, corner in enumerate(space.corners() if space.distributions else [{}, {}]):
         trial = CornerTrial(corner, last=number == 1)
         try:
@@ -192,9 +192,8 @@ def _launch(sweep: Sweep, worker: StudyWorker) -> None:
     """Run the workers to their end."""
     jobs = [[*worker.space.fixed, "hydra.sweep.subdir=."]] * worker.settings.n_jobs
     sweep.let_launcher_run(len(jobs))
-    launcher = sweep.launcher(worker)
     try:
-        results = launcher.launch(jobs, initial_job_idx=0)
+        results = sweep.launch(worker, jobs)
     except KeyboardInterrupt:
         raise StoppedSweepError("stopped; the same command again goes on where it stands") from None
     errors = [error for result in results if (error := job_error(result)) is not None]

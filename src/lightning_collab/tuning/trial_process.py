@@ -13,7 +13,7 @@ import optuna
 from lightning_collab.config import validated
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.tuning import trial_run
-from lightning_collab.tuning.settings import build_pruner
+from lightning_collab.tuning.settings import load_study
 from lightning_collab.tuning.storage import StorageURL, trial_id_of
 
 
@@ -39,12 +39,7 @@ def _report(request: trial_run.Request) -> trial_run.Report | None:
     if request.objective is None:
         return None
     storage = StorageURL(os.environ[trial_run.STORAGE_VARIABLE]).open()
-    study = optuna.load_study(
-        study_name=request.study_name,
-        storage=storage,
-        sampler=optuna.samplers.RandomSampler(),
-        pruner=build_pruner(request.pruner),
-    )
+    study = load_study(storage, request.study_name, request.pruner)
     trial_id = trial_id_of(storage, request.study_name, request.number)
     return trial_run.report_to(optuna.Trial(study, trial_id))
 

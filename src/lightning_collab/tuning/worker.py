@@ -21,7 +21,7 @@ from lightning_collab.tuning.composition import Composer
 from lightning_collab.tuning.coordinator import Coordinator, Wait
 from lightning_collab.tuning.heartbeat import StaleTrialDetector, sign_of_life
 from lightning_collab.tuning.search_space import SearchSpace, load_hook
-from lightning_collab.tuning.settings import StudySettings, build_pruner, build_sampler
+from lightning_collab.tuning.settings import StudySettings, build_sampler, load_study
 from lightning_collab.tuning.storage import StorageURL
 from lightning_collab.tuning.sweep import register_resolvers
 from lightning_collab.tuning.trial_run import Outcome, PreparedData
@@ -98,27 +98,16 @@ class StudyWorker:
     def coordinator(self) -> Coordinator:
         """The study, opened."""
         storage = self.address.open()
-        study = optuna.load_study(
-            study_name=self.study_name,
-            storage=storage,
-            pruner=build_pruner(self.settings.pruner),
-            sampler=optuna.samplers.RandomSampler(),
-        )
         return Coordinator(
-            study,
+            load_study(storage, self.study_name, self.settings.pruner),
             storage,
             partial(self.address.claim_lock, self.study_name),
             distributions=self.space.distributions,
-            sampler=self._sampler,
+            sampler=partial(build_sampler, self.settings.sampler, self.space, self.settings.seed),
             n_trials=self.n_trials,
             max_failures=self.settings.max_failures,
             run=self.run,
             detector=StaleTrialDetector(self.settings.stale_after),
-        )
-
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        return build_sampler(
-            self.settings.sampler, self.space, seed=self.settings.seed, number=number
         )
 
 
