@@ -46,6 +46,11 @@ class GridJob:
         """What the job's directory says: `status`, `error`, `seconds`; empty before it has run."""
         return read_json(self.directory / JOB_FILE)
 
+    def metrics(self) -> dict[str, Any]:
+        """The numbers of the run; empty of one that is not done."""
+        done = self.kept().get("status") == "done"
+        return read_json(self.directory / METRICS_FILE) if done else {}
+
     def is_done(self) -> bool:
         """Whether there is a whole result of this very config."""
         kept = self.kept()
@@ -181,10 +186,7 @@ def summarise(sweep_dir: Path, jobs: Sequence[GridJob], settings: GridSettings) 
         _row(job, {key: values.get(key) for key in swept})
         for job, values in zip(jobs, typed, strict=True)
     ]
-    found = [
-        read_json(job.directory / METRICS_FILE) if row["status"] == "done" else {}
-        for job, row in zip(jobs, rows, strict=True)
-    ]
+    found = [job.metrics() for job in jobs]
     metrics = dict.fromkeys(chain(*found))
     for row, values in zip(rows, found, strict=True):
         row.update({key: values.get(key) for key in metrics})

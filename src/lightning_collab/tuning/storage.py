@@ -131,12 +131,8 @@ class StorageURL:
             hashlib.sha256(f"lightning-collab/{study_name}".encode()).digest()[:8], signed=True
         )
         # A connection of its own: the server lets go of the lock when it ends, however it ends.
-        engine = sqlalchemy.create_engine(
-            self.url,
-            poolclass=sqlalchemy.NullPool,
-            isolation_level="AUTOCOMMIT",
-            **self._engine_settings(),
-        )
+        settings = self._engine_settings() | {"isolation_level": "AUTOCOMMIT"}
+        engine = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool, **settings)
         try:
             with engine.connect() as connection:
                 connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": key})
