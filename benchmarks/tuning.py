@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from benchmarks.processes import ROOT
 from lightning_collab.tuning.storage import JOURNAL_FILE
 from lightning_collab.tuning.study_identity import read_study_file
-from lightning_collab.tuning.trials import METRICS, PruningSaved
+from lightning_collab.tuning.trials import Attribute, PruningSaved
 
 TRIALS = 100
 SHORT_TRIALS = 20
@@ -83,7 +83,7 @@ def _overhead(folder: Path) -> float:
         assert trial.datetime_start is not None
         assert following.datetime_start is not None
         seconds = (following.datetime_start - trial.datetime_start).total_seconds()
-        beyond.append(seconds - float(trial.user_attrs[METRICS]["fit_seconds"]))
+        beyond.append(seconds - float(trial.user_attrs[Attribute.METRICS]["fit_seconds"]))
     # The first trial loads the data.
     return statistics.median(beyond[1:])
 

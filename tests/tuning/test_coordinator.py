@@ -19,15 +19,7 @@ from optuna.trial import TrialState
 from lightning_collab.tuning.coordinator import Coordinator, StudyFailedError, Wait
 from lightning_collab.tuning.heartbeat import StaleTrialDetector, Worker
 from lightning_collab.tuning.storage import StorageURL
-from lightning_collab.tuning.trials import (
-    ERROR,
-    HEARTBEAT,
-    INTERRUPTED,
-    RETRIED_BY,
-    RETRY_OF,
-    Progress,
-    ended_by_itself,
-)
+from lightning_collab.tuning.trials import Attribute, Progress, ended_by_itself
 
 SPACE = {"x": FloatDistribution(0, 1)}
 
@@ -73,7 +65,7 @@ def work(url, n_trials, seed):
             continue
         time.sleep(draw.random() * 0.02)
         if draw.random() < 0.2:
-            trial.set_user_attr(ERROR, "by chance")
+            trial.set_user_attr(Attribute.ERROR, "by chance")
             work.study.tell(trial.number, state=TrialState.FAIL)
         else:
             work.study.tell(trial.number, trial.params["x"])
@@ -114,9 +106,9 @@ def test_a_worker_that_is_killed_leaves_a_trial_that_is_tried_again(url):
     retried = other.claim()
     lost, _, again = trials_of(url)
     assert lost.state == TrialState.FAIL
-    assert lost.user_attrs[INTERRUPTED]
-    assert lost.user_attrs[RETRIED_BY] == retried.number == again.number == 2
-    assert again.user_attrs[RETRY_OF] == 0
+    assert lost.user_attrs[Attribute.INTERRUPTED]
+    assert lost.user_attrs[Attribute.RETRIED_BY] == retried.number == again.number == 2
+    assert again.user_attrs[Attribute.RETRY_OF] == 0
     assert retried.params == lost.params
     for trial in (second, retried):
         other.study.tell(trial.number, 0.5)
@@ -131,13 +123,13 @@ def test_a_worker_that_is_killed_leaves_a_trial_that_is_tried_again(url):
 def test_a_kill_in_the_midst_of_recovery_is_made_good(url):
     first = coordinator(url, 2)
     trial = first.claim()
-    trial.set_user_attr(HEARTBEAT, replace(Worker.this(), started=0.0).signed())
+    trial.set_user_attr(Attribute.HEARTBEAT, replace(Worker.this(), started=0.0).signed())
     # As if another had enqueued the retry and then died.
-    first.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
+    first.study.enqueue_trial(trial.params, user_attrs={Attribute.RETRY_OF: trial.number})
     retried = first.claim()
     assert retried.number == 1
     assert len(trials_of(url)) == 2
-    assert trials_of(url)[0].user_attrs[RETRIED_BY] == 1
+    assert trials_of(url)[0].user_attrs[Attribute.RETRIED_BY] == 1
 
 
 def test_the_last_worker_waits_for_what_others_still_run(url):
@@ -157,11 +149,15 @@ def test_the_last_worker_waits_for_what_others_still_run(url):
 def test_a_trial_of_another_machine_is_left_alone_until_it_is_silent(url):
     one = coordinator(url, 1, stale_after=0.2)
     trial = one.claim()
-    trial.set_user_attr(HEARTBEAT, replace(Worker.this(), machine="elsewhere", pid=1).signed())
+    trial.set_user_attr(
+        Attribute.HEARTBEAT, replace(Worker.this(), machine="elsewhere", pid=1).signed()
+    )
     two = coordinator(url, 1, stale_after=0.2)
     assert isinstance(two.claim(), Wait)
     time.sleep(0.1)
-    trial.set_user_attr(HEARTBEAT, replace(Worker.this(), machine="elsewhere", pid=1).signed())
+    trial.set_user_attr(
+        Attribute.HEARTBEAT, replace(Worker.this(), machine="elsewhere", pid=1).signed()
+    )
     assert isinstance(two.claim(), Wait)
     time.sleep(0.1)
     assert isinstance(two.claim(), Wait)
@@ -171,7 +167,7 @@ def test_a_trial_of_another_machine_is_left_alone_until_it_is_silent(url):
 
 def fail(work, text):
     trial = work.claim()
-    trial.set_user_attr(ERROR, text)
+    trial.set_user_attr(Attribute.ERROR, text)
     work.study.tell(trial.number, state=TrialState.FAIL)
 
 

@@ -70,7 +70,7 @@ def test_a_bad_grid_is_refused_before_the_first_job(sweep, message, composer, mo
     from lightning_collab.tuning.sweep import Sweep
 
     made = composer(*sweep)
-    context = type("Context", (), {"config_loader": made._config_loader})()
+    context = type("Context", (), {"config_loader": made.config_loader})()
     monkeypatch.setattr(grid, "_launch", lambda *_: pytest.fail("a job was started"))
     with pytest.raises(ConfigError, match=message):
-        grid.run_grid(Sweep(context, None, made._master), list(sweep))
+        grid.run_grid(Sweep(context, None, made.master), list(sweep))

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from lightning_collab.tuning import heartbeat
-from lightning_collab.tuning.heartbeat import SignOfLife, StaleTrialDetector, Worker
+from lightning_collab.tuning.heartbeat import StaleTrialDetector, Worker, sign_of_life
 
 
 def test_a_process_that_runs_here_is_alive_however_old_its_sign():
@@ -64,7 +64,7 @@ def test_signs_are_renewed_and_a_storage_that_is_away_is_borne():
         if len(signs) == 1:
             raise ConnectionError
 
-    with SignOfLife(renew, every=0.01):
+    with sign_of_life(renew, every=0.01):
         deadline = time.monotonic() + 5
         while len(signs) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)

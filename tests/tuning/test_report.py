@@ -14,16 +14,7 @@ from optuna.trial import TrialState, create_trial
 from lightning_collab.errors import ConfigError
 from lightning_collab.tuning.report import write_study_report
 from lightning_collab.tuning.study_identity import write_study_file
-from lightning_collab.tuning.trials import (
-    ERROR,
-    INTERRUPTED,
-    MAX_EPOCHS,
-    RETRIED_BY,
-    SECONDS,
-    PruningSaved,
-    as_csv,
-    trial_rows,
-)
+from lightning_collab.tuning.trials import Attribute, PruningSaved, as_csv, trial_rows
 
 
 def trial(state, curve=(), value=None, **attributes):
@@ -33,17 +24,21 @@ def trial(state, curve=(), value=None, **attributes):
         params={"x": 0.5},
         distributions={"x": FloatDistribution(0, 1)},
         intermediate_values=dict(enumerate(curve, 1)),
-        user_attrs={MAX_EPOCHS: 10, **attributes},
+        user_attrs={Attribute.MAX_EPOCHS: 10, **attributes},
     )
 
 
 TRIALS = [
-    trial(TrialState.COMPLETE, [0.9] * 10, 0.9, **{SECONDS: 20.0}),
-    trial(TrialState.PRUNED, [1.0, 0.95], **{SECONDS: 4.0}),
-    trial(TrialState.PRUNED, [1.0, 0.95, 0.97, 0.99], **{SECONDS: 12.0}),
-    trial(TrialState.FAIL, [1.0], **{ERROR: "<script>alert(1)</script>", SECONDS: 1.0}),
-    trial(TrialState.FAIL, [1.0], **{INTERRUPTED: True, RETRIED_BY: 5}),
-    trial(TrialState.COMPLETE, [0.8] * 10, 0.8, **{SECONDS: 22.0}),
+    trial(TrialState.COMPLETE, [0.9] * 10, 0.9, **{Attribute.SECONDS: 20.0}),
+    trial(TrialState.PRUNED, [1.0, 0.95], **{Attribute.SECONDS: 4.0}),
+    trial(TrialState.PRUNED, [1.0, 0.95, 0.97, 0.99], **{Attribute.SECONDS: 12.0}),
+    trial(
+        TrialState.FAIL,
+        [1.0],
+        **{Attribute.ERROR: "<script>alert(1)</script>", Attribute.SECONDS: 1.0},
+    ),
+    trial(TrialState.FAIL, [1.0], **{Attribute.INTERRUPTED: True, Attribute.RETRIED_BY: 5}),
+    trial(TrialState.COMPLETE, [0.8] * 10, 0.8, **{Attribute.SECONDS: 22.0}),
 ]
 
 

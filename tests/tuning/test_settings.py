@@ -10,7 +10,7 @@ from lightning_collab.tuning.settings import StudySettings, checked_settings
 @pytest.fixture
 def node(composer):
     made = composer("hydra/sweeper=optuna_study")
-    return OmegaConf.to_container(made._master.hydra.sweeper, resolve=True)
+    return OmegaConf.to_container(made.master.hydra.sweeper, resolve=True)
 
 
 def test_the_shipped_settings_are_valid(node):

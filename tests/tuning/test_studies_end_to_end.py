@@ -17,7 +17,7 @@ from support import REPOSITORY, composed
 
 from lightning_collab.tuning.report import write_study_report
 from lightning_collab.tuning.storage import StorageURL
-from lightning_collab.tuning.trials import INTERRUPTED, RETRIED_BY, RETRY_OF, Progress
+from lightning_collab.tuning.trials import Attribute, Progress
 
 SMALL = (
     "sweep=dot_bias",
@@ -50,7 +50,7 @@ def check(trials, n_trials):
     progress = Progress.of(trials)
     assert progress.ended == n_trials
     assert progress.failed == progress.running == 0
-    counted = [trial for trial in trials if INTERRUPTED not in trial.user_attrs]
+    counted = [trial for trial in trials if Attribute.INTERRUPTED not in trial.user_attrs]
     assert len(counted) == n_trials
     assert len({json.dumps(trial.params) for trial in counted}) == n_trials
     assert len({trial.user_attrs["directory"] for trial in counted}) == n_trials
@@ -163,9 +163,9 @@ def test_a_study_that_was_killed_goes_on_with_the_same_command(jobs, tmp_path):
     trials = trials_in(tmp_path)
     check(trials, 8)
     for lost in trials:
-        if INTERRUPTED in lost.user_attrs:
-            again = trials[lost.user_attrs[RETRIED_BY]]
-            assert again.user_attrs[RETRY_OF] == lost.number
+        if Attribute.INTERRUPTED in lost.user_attrs:
+            again = trials[lost.user_attrs[Attribute.RETRIED_BY]]
+            assert again.user_attrs[Attribute.RETRY_OF] == lost.number
             # All that was drawn when it was killed.
             assert lost.params.items() <= again.params.items()
     if not jobs:
@@ -190,7 +190,7 @@ def test_ctrl_c_puts_the_trial_back(tmp_path):
     assert first.returncode == 1
     assert "error: stopped; the same command again goes on" in errors
     lost, *_, again = trials_in(tmp_path)
-    assert lost.user_attrs[RETRIED_BY] == again.number
+    assert lost.user_attrs[Attribute.RETRIED_BY] == again.number
     assert again.state == TrialState.WAITING
 
 

@@ -1,7 +1,8 @@
 """From the parameters of a trial to the checked config of its run, and back to an experiment."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -14,31 +15,25 @@ from optuna.trial import FixedTrial
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.config.compose import NOT_OF_A_RUN, config_error, plain
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.invocation import hydra_value
 
 
+@dataclass(frozen=True)
 class Composer:
     """Composes configs of one script that differ in some keys.
 
     Hydra composes once for each combination of config groups; single keys are set in a copy of
     that, which gives the same config a hundred times faster.
 
-    Args:
+    Attributes:
         config_loader: Hydra's.
         master: the config of the sweep, with its `hydra` part.
         fixed: overrides that all have in common.
     """
 
-    def __init__(self, config_loader: Any, master: DictConfig, fixed: Sequence[str]) -> None:
-        self._config_loader = config_loader
-        self._master = master
-        self._fixed = tuple(fixed)
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
-
-    @property
-    def groups(self) -> dict[str, Any]:
-        """The config groups and what is chosen of each, before any parameter is set."""
-        return dict(self._master.hydra.runtime.choices)
+    config_loader: Any
+    master: DictConfig
+    fixed: Sequence[str]
+    _composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict, init=False)
 
     def compose(self, parameters: Mapping[str, Any]) -> DictConfig:
         """The config with some keys or groups set; not resolved, without its `hydra` part.
@@ -49,8 +44,8 @@ class Composer:
         Raises:
             ConfigError: a group or an option that there is not.
         """
-        groups = {key: value for key, value in parameters.items() if key in self.groups}
-        config = copy.deepcopy(self._base(groups))
+        groups = self._groups(parameters)
+        config = copy.deepcopy(self._base(tuple(groups.values())))
         with read_write(config), open_dict(config):
             for key, value in parameters.items():
                 if key not in groups:
@@ -74,72 +69,41 @@ class Composer:
 
     def without_fixed(self) -> "Composer":
         """One that knows the script's own defaults only."""
-        master = copy.deepcopy(self._master)
+        master = copy.deepcopy(self.master)
         with read_write(master), open_dict(master):
             master.hydra.overrides.hydra = []
-        return Composer(self._config_loader, master, ())
-
-    def with_fixed(self, overrides: Sequence[str]) -> "Composer":
-        """One with other fixed overrides."""
-        return Composer(self._config_loader, self._master, overrides)
+        return replace(self, master=master, fixed=())
 
     def options(self, parameters: Mapping[str, Any]) -> dict[str, str]:
         """Which option of each config group is taken with some parameters set."""
-        groups = {key: value for key, value in parameters.items() if key in self.groups}
+        choices = self._load(self._groups(parameters).values()).hydra.runtime.choices
         return {
             group: str(option)
-            for group, option in self._load(groups).hydra.runtime.choices.items()
+            for group, option in choices.items()
             if option is not None and not group.startswith("hydra/")
         }
 
-    def _base(self, groups: Mapping[str, Any]) -> DictConfig:
-        key = tuple(f"{group}={option}" for group, option in groups.items())
-        if key not in self._composed:
+    def _groups(self, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """Those parameters that are groups, as overrides."""
+        known = dict(self.master.hydra.runtime.choices)
+        return {key: f"{key}={value}" for key, value in parameters.items() if key in known}
+
+    def _base(self, groups: tuple[str, ...]) -> DictConfig:
+        if groups not in self._composed:
             config = self._load(groups)
             with read_write(config), open_dict(config):
                 for name in NOT_OF_A_RUN:
                     config.pop(name, None)
-            self._composed[key] = config
-        return self._composed[key]
+            self._composed[groups] = config
+        return self._composed[groups]
 
-    def _load(self, groups: Mapping[str, Any]) -> DictConfig:
-        overrides = [*self._fixed, *(f"{group}={option}" for group, option in groups.items())]
+    def _load(self, groups: Iterable[str]) -> DictConfig:
+        overrides = [*self.fixed, *groups]
         try:
-            config: DictConfig = self._config_loader.load_sweep_config(self._master, overrides)
+            config: DictConfig = self.config_loader.load_sweep_config(self.master, overrides)
         except HydraException as error:
             raise config_error(error, overrides) from None
         return config
-
-
-def as_overrides(parameters: Mapping[str, Any]) -> list[str]:
-    """Parameters as they would be typed.
-
-    Args:
-        parameters: config key or group -> value.
-    """
-    return [f"{key}={_typed(value)}" for key, value in parameters.items()]
-
-
-def _typed(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return hydra_value(value)
-    return repr(value)
-
-
-def key_value(config: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key of nested dictionaries.
-
-    Raises:
-        KeyError: there is no such key.
-    """
-    node: Any = config
-    for step in key.split("."):
-        node = node[step]
-    return node
 
 
 class CornerTrial(FixedTrial):
@@ -203,13 +167,8 @@ def experiment_yaml(composer: Composer, overrides: Mapping[str, Any], comment: s
     wanted = plain(composer.compose(overrides))
     differing = _differing(wanted, plain(defaults.compose(options)))
     lines = [f"# {line}" for line in comment.splitlines()]
-    content: dict[str, Any] = {}
-    if options:
-        content["defaults"] = [
-            *({f"override /{group}": option} for group, option in options.items()),
-            "_self_",
-        ]
-    content |= differing
+    taken = [{f"override /{group}": option} for group, option in options.items()]
+    content = ({"defaults": [*taken, "_self_"]} if taken else {}) | differing
     body = yaml.safe_dump(content, sort_keys=False) if content else ""
     return "\n".join(["# @package _global_", *lines, body])
 

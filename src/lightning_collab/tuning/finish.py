@@ -2,12 +2,11 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
@@ -17,13 +16,13 @@ from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import command_line, module_command, quoted, tensorboard_line
 from lightning_collab.tuning.composition import experiment_yaml
-from lightning_collab.tuning.coordinator import FINISHER, Coordinator, StudyFailedError
-from lightning_collab.tuning.heartbeat import SignOfLife
+from lightning_collab.tuning.coordinator import FINISHER, StudyFailedError, first_error
+from lightning_collab.tuning.heartbeat import sign_of_life
 from lightning_collab.tuning.report import TRIALS_FILE, WINNER, write_study_report
-from lightning_collab.tuning.storage import JOURNAL_FILE
+from lightning_collab.tuning.storage import JOURNAL_FILE, StorageURL
 from lightning_collab.tuning.subprocess_run import run_subprocess
 from lightning_collab.tuning.sweep import say
-from lightning_collab.tuning.trials import OVERRIDES, Progress, as_csv, trial_rows
+from lightning_collab.tuning.trials import Attribute, Progress, as_csv, results, trial_rows
 from lightning_collab.tuning.worker import SIGNS_BEFORE_STALE, StudyWorker
 
 BEST_FILE = "best.yaml"
@@ -42,41 +41,34 @@ def finish_study(worker: StudyWorker) -> None:
     Raises:
         StudyFailedError: no trial was completed.
     """
-    coordinator = worker.coordinator()
+    coordinator, settings = worker.coordinator(), worker.settings
     study = coordinator.study
     trials = study.get_trials(deepcopy=False)
-    _write_table(worker, trials)
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if not complete:
+    rows = trial_rows(trials, settings.objectives, settings.directions)
+    write_atomically(worker.sweep_dir / TRIALS_FILE, as_csv(rows))
+    if not any(trial.state == TrialState.COMPLETE for trial in trials):
         raise StudyFailedError(
             f"no trial of {study.study_name} was completed; the first error:\n"
-            f"{coordinator.first_error() or 'there is none: all were pruned'}"
+            f"{first_error(trials) or 'there is none: all were pruned'}"
         )
     if not coordinator.claim_finish():
         say("another process that shares this study trains the winner and writes the report")
         return
+    renew = partial(study.set_user_attr, FINISHER)
     try:
-
-        def renew(sign: dict[str, Any]) -> None:
-            study.set_user_attr(FINISHER, sign)
-
-        with SignOfLife(renew, worker.settings.stale_after / SIGNS_BEFORE_STALE):
-            _finish(worker, coordinator)
+        with sign_of_life(renew, settings.stale_after / SIGNS_BEFORE_STALE):
+            _finish(worker, study)
     finally:
         coordinator.release_finish()
 
 
-def _finish(worker: StudyWorker, coordinator: Coordinator) -> None:
-    study = coordinator.study
-    best = sorted(study.best_trials, key=lambda trial: trial.number)
+def _finish(worker: StudyWorker, study: optuna.Study) -> None:
     single = len(worker.settings.objectives) == 1
-    if single:
-        best = [study.best_trial]
-    for trial in best:
+    best = [study.best_trial] if single else study.best_trials
+    for trial in sorted(best, key=lambda trial: trial.number):
         name = Path(BEST_FILE if single else f"best-{trial.number}.yaml")
-        text = experiment_yaml(
-            worker.composer, trial.user_attrs.get(OVERRIDES, trial.params), _comment(worker, trial)
-        )
+        overrides = trial.user_attrs.get(Attribute.OVERRIDES, trial.params)
+        text = experiment_yaml(worker.composer, overrides, _comment(worker, trial))
         write_atomically(worker.sweep_dir / name, text)
         # Where `--config-dir <sweep>` finds it as experiment=best.
         (worker.sweep_dir / "experiment").mkdir(exist_ok=True)
@@ -90,10 +82,8 @@ def _finish(worker: StudyWorker, coordinator: Coordinator) -> None:
 
 
 def _comment(worker: StudyWorker, trial: FrozenTrial) -> str:
-    values = ", ".join(
-        f"{name} {value:.5f}"
-        for name, value in zip(worker.settings.objectives, trial.values or [], strict=True)
-    )
+    found = results(trial, worker.settings.objectives).items()
+    values = ", ".join(f"{name} {value:.5f}" for name, value in found)
     return f"Trial {trial.number} of the study {worker.study_name}: {values}."
 
 
@@ -128,24 +118,19 @@ def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> di
     return metrics
 
 
-def _write_table(worker: StudyWorker, trials: list[FrozenTrial]) -> None:
-    settings = worker.settings
-    rows = trial_rows(trials, settings.objectives, settings.directions)
-    write_atomically(worker.sweep_dir / TRIALS_FILE, as_csv(rows))
-
-
 def _snapshot(worker: StudyWorker, study: optuna.Study) -> None:
     """Copy a study that is kept elsewhere into the sweep directory, where the report reads it."""
     target = worker.sweep_dir / JOURNAL_FILE
     if worker.address.file == target:
         return
-    partial = target.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(partial)))
+    unfinished = target.with_suffix(".partial")
+    unfinished.unlink(missing_ok=True)
     optuna.copy_study(
-        from_study_name=study.study_name, from_storage=worker.address.open(), to_storage=storage
+        from_study_name=study.study_name,
+        from_storage=worker.address.open(),
+        to_storage=StorageURL(str(unfinished)).open(),
     )
-    partial.replace(target)
+    unfinished.replace(target)
 
 
 def _summarise(

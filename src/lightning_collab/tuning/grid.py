@@ -3,29 +3,24 @@
 import itertools
 import math
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
-from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import module_command
+from lightning_collab.tuning import grid_job
 from lightning_collab.tuning.composition import Composer
-from lightning_collab.tuning.grid_job import (
-    STOP_FILE,
-    GridJob,
-    GridTask,
-    Summary,
-    fingerprint,
-    summarise,
-)
+from lightning_collab.tuning.grid_job import GridJob, GridTask, fingerprint
+from lightning_collab.tuning.search_space import parsed_overrides
 from lightning_collab.tuning.settings import GridSettings, checked_settings
 from lightning_collab.tuning.sweep import Sweep, job_error, say
 
@@ -55,19 +50,18 @@ def run_grid(sweep: Sweep, arguments: Sequence[str]) -> list[Any]:
     prints = [_checked(sweep, composer, each) for each in combinations]
     sweep.pin_directory()
     directory = sweep.directory
-    (directory / STOP_FILE).unlink(missing_ok=True)
+    (directory / grid_job.STOP_FILE).unlink(missing_ok=True)
     jobs = _placed(directory, combinations, prints)
-    to_do = [job for job in jobs if not job.is_done(directory)]
-    say(
-        f"{len(jobs)} jobs in {os.path.relpath(directory)}"
-        + (f", {len(jobs) - len(to_do)} of them done already" if len(to_do) < len(jobs) else "")
-    )
+    to_do = [job for job in jobs if not job.is_done()]
+    done = f", {len(jobs) - len(to_do)} of them done already" if len(to_do) < len(jobs) else ""
+    say(f"{len(jobs)} jobs in {os.path.relpath(directory)}{done}")
     results = _launch(sweep, settings, to_do) if to_do else []
-    summary = summarise(directory, jobs, settings)
-    _show(summary, directory)
-    if summary.failed:
+    summary = grid_job.summarise(directory, jobs, settings)
+    _show(summary, settings.objective, directory)
+    failed = [row for row in summary.rows if row["status"] == "failed"]
+    if failed:
         sys.exit(
-            f"error: {len(summary.failed)} of {len(jobs)} jobs failed; the same command again "
+            f"error: {len(failed)} of {len(jobs)} jobs failed; the same command again "
             "runs these only"
         )
     return results
@@ -77,13 +71,9 @@ def _combinations(
     settings: GridSettings, arguments: Sequence[str], config_loader: Any
 ) -> list[list[str]]:
     """The overrides of each job, in the order of Hydra's own sweeper."""
-    parser = OverridesParser.create(config_loader=config_loader)
     choices: dict[str, list[str]] = {}
-    for text in [*(f"{key}={value}" for key, value in settings.params.items()), *arguments]:
-        try:
-            override = parser.parse_override(text)
-        except HydraException as error:
-            raise ConfigError(f"{text}: {str(error).splitlines()[0]}") from None
+    texts = [*(f"{key}={value}" for key, value in settings.params.items()), *arguments]
+    for text, override in parsed_overrides(texts, config_loader):
         key = override.get_key_element()
         if not override.is_sweep_override():
             choices[key] = [text]
@@ -104,7 +94,7 @@ def _combinations(
 
 def _checked(sweep: Sweep, composer: Composer, overrides: list[str]) -> str:
     """The fingerprint of a job's config, which is checked where it is a training run's."""
-    job = composer.with_fixed(overrides)
+    job = replace(composer, fixed=overrides)
     try:
         if sweep.trains:
             job.run_config({})
@@ -116,11 +106,9 @@ def _checked(sweep: Sweep, composer: Composer, overrides: list[str]) -> str:
 
 def _placed(directory: Path, combinations: list[list[str]], prints: list[str]) -> list[GridJob]:
     """Give each job the directory that it had before, or the next free number."""
-    before = {
-        job.fingerprint: job.subdirectory for job in GridJob.all_in(directory) if job.fingerprint
-    }
-    taken = {path.name for path in directory.iterdir() if path.is_dir()}
-    free = (str(number) for number in itertools.count() if str(number) not in taken)
+    kept = sorted(directory.glob(f"*/{grid_job.JOB_FILE}"))
+    before = {grid_job.read_json(path).get("config"): path.parent for path in kept}
+    free = (path for n in itertools.count() if not (path := directory / str(n)).is_dir())
     return [
         GridJob(before.get(each) or next(free), tuple(overrides), each)
         for overrides, each in zip(combinations, prints, strict=True)
@@ -129,18 +117,19 @@ def _placed(directory: Path, combinations: list[list[str]], prints: list[str]) -
 
 def _launch(sweep: Sweep, settings: GridSettings, jobs: list[GridJob]) -> list[Any]:
     for job in jobs:
-        job.clear(sweep.directory)
+        # What a start that was not whole left of it.
+        if (job.directory / grid_job.JOB_FILE).is_file():
+            shutil.rmtree(job.directory)
     task = GridTask(
         sweep.task_function,
         module_command(sweep.task_function.name, []),
         sweep.directory,
-        {job.subdirectory: job for job in jobs},
+        {job.directory.name: job for job in jobs},
         settings.fail_fast,
     )
-    launcher = sweep.launcher(task)
-    overrides = [[*job.overrides, f"hydra.sweep.subdir={job.subdirectory}"] for job in jobs]
+    overrides = [[*job.overrides, f"hydra.sweep.subdir={job.directory.name}"] for job in jobs]
     try:
-        results: list[Any] = list(launcher.launch(overrides, initial_job_idx=0))
+        results = sweep.launch(task, overrides)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command again runs the jobs that are not done")
     for result in results:
@@ -151,12 +140,9 @@ def _launch(sweep: Sweep, settings: GridSettings, jobs: list[GridJob]) -> list[A
     return results
 
 
-def _show(summary: Summary, directory: Path) -> None:
+def _show(summary: grid_job.Summary, objective: str, directory: Path) -> None:
     console = Console()
-    table = Table(title=f"sorted by {summary.objective}", title_justify="left")
-    table.add_column("job")
-    for name in summary.swept:
-        table.add_column(name)
+    table = Table("job", *summary.swept, title=f"sorted by {objective}", title_justify="left")
     for name in summary.shown_metrics:
         table.add_column(name, justify="right")
     for row in summary.rows:
@@ -167,7 +153,8 @@ def _show(summary: Summary, directory: Path) -> None:
             )
             table.add_row(row["directory"], *(str(row[name]) for name in summary.swept), *numbers)
     console.print(table)
-    for row in [*summary.failed, *summary.not_run]:
+    not_done = [row for row in summary.rows if row["status"] != "done"]
+    for row in sorted(not_done, key=lambda row: row["status"] != "failed"):
         what = (row["error"] or "not run").splitlines()[0]
         line = f"{row['status']}: {row['directory']} ({row['overrides']}): {what}"
         console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -33,64 +33,46 @@ class GridJob:
     """One combination of a grid.
 
     Attributes:
-        subdirectory: of the sweep's directory.
+        directory: of the job, in the sweep's.
         overrides: as typed.
         fingerprint: of its whole config.
     """
 
-    subdirectory: str
+    directory: Path
     overrides: tuple[str, ...]
     fingerprint: str
 
-    @staticmethod
-    def all_in(sweep_dir: Path) -> list["GridJob"]:
-        """The jobs of earlier starts in a sweep's directory."""
-        jobs = []
-        for path in sorted(sweep_dir.glob(f"*/{JOB_FILE}")):
-            kept = _read(path)
-            jobs.append(
-                GridJob(path.parent.name, tuple(kept.get("overrides", ())), kept.get("config", ""))
-            )
-        return jobs
-
-    def kept(self, sweep_dir: Path) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         """What the job's directory says: `status`, `error`, `seconds`; empty before it has run."""
-        return _read(sweep_dir / self.subdirectory / JOB_FILE)
+        return read_json(self.directory / JOB_FILE)
 
-    def metrics(self, sweep_dir: Path) -> dict[str, Any]:
-        """The numbers of the run; empty where there are none."""
-        return _read(sweep_dir / self.subdirectory / METRICS_FILE)
+    def metrics(self) -> dict[str, Any]:
+        """The numbers of the run; empty of one that is not done."""
+        done = self.kept().get("status") == "done"
+        return read_json(self.directory / METRICS_FILE) if done else {}
 
-    def is_done(self, sweep_dir: Path) -> bool:
+    def is_done(self) -> bool:
         """Whether there is a whole result of this very config."""
-        kept = self.kept(sweep_dir)
+        kept = self.kept()
         return kept.get("status") == "done" and kept.get("config") == self.fingerprint
 
-    def clear(self, sweep_dir: Path) -> None:
-        """Remove what a start that was not whole left of this job."""
-        directory = sweep_dir / self.subdirectory
-        if (directory / JOB_FILE).is_file() and not self.is_done(sweep_dir):
-            shutil.rmtree(directory)
-
-    def keep(self, sweep_dir: Path, status: Status, **further: Any) -> None:
+    def keep(self, status: Status, **further: Any) -> None:
         """Write what is known of the job into its directory."""
-        content = {
-            "status": status,
-            "overrides": list(self.overrides),
-            "config": self.fingerprint,
-            **further,
-        }
-        write_atomically(
-            sweep_dir / self.subdirectory / JOB_FILE, json.dumps(content, indent=2) + "\n"
-        )
+        content = {"status": status, "overrides": self.overrides, "config": self.fingerprint}
+        _write_json(self.directory / JOB_FILE, content | further)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """What is in a file; empty where there is none that is whole."""
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
@@ -124,33 +106,27 @@ class GridTask:
     def __call__(self, config: DictConfig) -> Any:
         """Run one job; an error of it is kept, not raised, so that others go on."""
         register_resolvers()
-        directory = Path(HydraConfig.get().runtime.output_dir)
-        job = self.jobs[directory.name]
+        job = self.jobs[Path(HydraConfig.get().runtime.output_dir).name]
         if self.fail_fast and (self.sweep_dir / STOP_FILE).exists():
             return None
-        job.keep(self.sweep_dir, "running")
+        job.keep("running")
         started = time.perf_counter()
+        result, failure = None, dict[str, str]()
         try:
             if _has_ranks(config):
-                _run_apart(self.command, job, directory)
-                result = None
+                _run_apart(self.command, job)
             else:
                 result = self.task(config)
         except LightningCollabError as error:
-            self._failed(job, started, str(error))
+            failure = {"error": str(error)}
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
-            self._failed(job, started, text, traceback=traceback.format_exc())
-        else:
-            job.keep(self.sweep_dir, "done", seconds=round(time.perf_counter() - started, 3))
-            return result
-        return None
-
-    def _failed(self, job: GridJob, started: float, error: str, **further: Any) -> None:
+            failure = {"error": text, "traceback": traceback.format_exc()}
         seconds = round(time.perf_counter() - started, 3)
-        job.keep(self.sweep_dir, "failed", seconds=seconds, error=error, **further)
-        if self.fail_fast:
+        job.keep("failed" if failure else "done", seconds=seconds, **failure)
+        if failure and self.fail_fast:
             (self.sweep_dir / STOP_FILE).touch()
+        return result
 
 
 class JobProcessError(LightningCollabError):
@@ -163,16 +139,16 @@ def _has_ranks(config: DictConfig) -> bool:
     return trainer.get("strategy", "auto") != "auto" or trainer.get("devices", 1) not in (1, "auto")
 
 
-def _run_apart(command: Sequence[str], job: GridJob, directory: Path) -> None:
+def _run_apart(command: Sequence[str], job: GridJob) -> None:
     """Run the command once more, not as a multirun, with all its ranks in this job's directory."""
     typed = [each for each in job.overrides if not each.lstrip("+").startswith("sweep=")]
-    words = [*command, *typed, f"hydra.run.dir={quoted(str(directory))}"]
-    code, stopped = run_subprocess(words, {}, directory / OUTPUT_FILE)
+    words = [*command, *typed, f"hydra.run.dir={quoted(str(job.directory))}"]
+    output = job.directory / OUTPUT_FILE
+    code, stopped = run_subprocess(words, {}, output)
     if stopped:
         raise KeyboardInterrupt
     if code != 0:
-        reason = error_tail(directory / OUTPUT_FILE, code)
-        raise JobProcessError(f"{reason} (see {directory / OUTPUT_FILE})")
+        raise JobProcessError(f"{error_tail(output, code)} (see {output})")
 
 
 CSV_FILE = "sweep.csv"
@@ -181,31 +157,18 @@ JSON_FILE = "sweep.json"
 SHOWN_METRICS = ("val/rmse", "val/mae", "fit_seconds")
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """What came out of a grid.
 
     Attributes:
-        objective: the metric that the rows are sorted by.
         swept: keys that differ between jobs.
         shown_metrics: of the metrics that jobs have, those for a person.
         rows: one a job, the best first; then failed and not run ones.
     """
 
-    objective: str
     swept: list[str]
     shown_metrics: list[str]
     rows: list[dict[str, Any]]
-
-    @property
-    def failed(self) -> list[dict[str, Any]]:
-        """Rows of jobs that failed."""
-        return [row for row in self.rows if row["status"] == "failed"]
-
-    @property
-    def not_run(self) -> list[dict[str, Any]]:
-        """Rows of jobs that did not run to an end, for another reason than an error of theirs."""
-        return [row for row in self.rows if row["status"] not in ("done", "failed")]
 
 
 def summarise(sweep_dir: Path, jobs: Sequence[GridJob], settings: GridSettings) -> Summary:
@@ -217,45 +180,34 @@ def summarise(sweep_dir: Path, jobs: Sequence[GridJob], settings: GridSettings) 
         settings: the objective and its direction.
     """
     typed = [dict(each.lstrip("+").partition("=")[::2] for each in job.overrides) for job in jobs]
-    keys = list(dict.fromkeys(key for values in typed for key in values))
+    keys = dict.fromkeys(chain(*typed))
     swept = [key for key in keys if len({values.get(key) for values in typed}) > 1]
     rows = [
-        _row(sweep_dir, job, {key: values.get(key) for key in swept})
+        _row(job, {key: values.get(key) for key in swept})
         for job, values in zip(jobs, typed, strict=True)
     ]
-    metrics = list(dict.fromkeys(key for row in rows for key in row["metrics"]))
-    flat = [
-        {
-            **{key: value for key, value in row.items() if key != "metrics"},
-            **{key: row["metrics"].get(key) for key in metrics},
-        }
-        for row in rows
-    ]
-    flat.sort(key=lambda row: _rank(row, settings))
-    write_atomically(sweep_dir / CSV_FILE, as_csv(flat))
-    write_atomically(
-        sweep_dir / JSON_FILE,
-        json.dumps(
-            {"objective": settings.objective, "direction": settings.direction, "jobs": flat},
-            indent=2,
-        )
-        + "\n",
-    )
+    found = [job.metrics() for job in jobs]
+    metrics = dict.fromkeys(chain(*found))
+    for row, values in zip(rows, found, strict=True):
+        row.update({key: values.get(key) for key in metrics})
+    rows.sort(key=lambda row: _rank(row, settings))
+    write_atomically(sweep_dir / CSV_FILE, as_csv(rows))
+    about = {"objective": settings.objective, "direction": settings.direction}
+    _write_json(sweep_dir / JSON_FILE, about | {"jobs": rows})
     shown = [key for key in dict.fromkeys((settings.objective, *SHOWN_METRICS)) if key in metrics]
-    return Summary(settings.objective, swept, shown, flat)
+    return Summary(swept, shown, rows)
 
 
-def _row(sweep_dir: Path, job: GridJob, swept: dict[str, Any]) -> dict[str, Any]:
-    kept = job.kept(sweep_dir)
+def _row(job: GridJob, swept: dict[str, Any]) -> dict[str, Any]:
+    kept = job.kept()
     status = kept.get("status", "not run")
     return {
-        "directory": job.subdirectory,
+        "directory": job.directory.name,
         "status": "interrupted" if status == "running" else status,
         **swept,
         "overrides": " ".join(job.overrides),
         "seconds": kept.get("seconds"),
         "error": kept.get("error"),
-        "metrics": job.metrics(sweep_dir) if status == "done" else {},
     }
 
 

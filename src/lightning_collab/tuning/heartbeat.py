@@ -4,7 +4,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -47,37 +48,31 @@ class Worker:
         return started is not None and abs(started - self.started) < SAME_START_SECONDS
 
 
-class SignOfLife:
-    """Renews the heartbeat of a trial from a thread, while a `with` block runs.
+@contextmanager
+def sign_of_life(renew: Callable[[dict[str, Any]], None], every: float) -> Iterator[None]:
+    """Renew the heartbeat of a trial from a thread, while a `with` block runs.
 
     Args:
         renew: called with the new sign.
         every: seconds between two signs.
     """
+    ended = threading.Event()
 
-    def __init__(self, renew: Callable[[dict[str, Any]], None], every: float) -> None:
-        self._renew = renew
-        self._every = every
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sign-of-life", daemon=True)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End, after a sign that may be under way."""
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def run() -> None:
         worker = Worker.this()
-        while not self._ended.wait(self._every):
-            try:
-                self._renew(worker.signed())
-            except Exception:  # noqa: S112 - a storage that is away for a while comes back
-                continue
+        while not ended.wait(every):
+            # A storage that is away for a while comes back.
+            with suppress(Exception):
+                renew(worker.signed())
+
+    thread = threading.Thread(target=run, name="sign-of-life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # A sign may be under way.
+        ended.set()
+        thread.join()
 
 
 class StaleTrialDetector:

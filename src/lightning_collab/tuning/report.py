@@ -4,7 +4,7 @@ import base64
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -15,23 +15,22 @@ import matplotlib as mpl
 import optuna
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import pyplot as plt
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_atomically
-from lightning_collab.tuning.storage import JOURNAL_FILE
+from lightning_collab.tuning.storage import JOURNAL_FILE, StorageURL
 from lightning_collab.tuning.study_identity import read_study_file
 from lightning_collab.tuning.trials import (
-    OVERRIDES,
+    Attribute,
     Progress,
     PruningSaved,
     as_csv,
     best_reported,
     epochs_run,
+    results,
     trial_rows,
 )
 
@@ -54,6 +53,11 @@ class StudyFigure(NamedTuple):
     path: Path
     title: str
     caption: str
+
+    @property
+    def uri(self) -> str:
+        """The picture itself, for a page that loads nothing."""
+        return f"data:image/png;base64,{base64.b64encode(self.path.read_bytes()).decode()}"
 
 
 def draw_study(study: optuna.Study, objectives: list[str], folder: Path) -> list[StudyFigure]:
@@ -84,10 +88,28 @@ def draw_study(study: optuna.Study, objectives: list[str], folder: Path) -> list
     return figures
 
 
+CAPTIONS = {
+    "history": "Each dot is a completed trial; the line is the best so far.",
+    "importance": "How much of the difference between good trials and the others each explains "
+    "(PED-ANOVA, Watanabe et al. 2023).",
+    "parallel": "Each line is a completed trial, through the values of its parameters.",
+    "slices": "The objective over each parameter alone; later trials are darker.",
+    "learning_curves": "The objective after each epoch; a line that ends early was pruned.",
+    "pareto_front": "Trials that no other beats in every objective.",
+}
+
+
 def _wanted(
     study: optuna.Study, objectives: list[str]
 ) -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
+    """Of each picture the name, the title, the caption, and what draws it."""
     visual = optuna.visualization.matplotlib
+    of_each_objective: dict[str, tuple[str, Callable[..., Any]]] = {
+        "history": ("Optimization history", visual.plot_optimization_history),
+        "importance": ("Importance of each parameter", visual.plot_param_importances),
+        "parallel": ("Parallel coordinates", visual.plot_parallel_coordinate),
+        "slices": ("Slices", visual.plot_slice),
+    }
     single = len(objectives) == 1
     for number, objective in enumerate(objectives):
         suffix = "" if single else f" of {objective}"
@@ -98,45 +120,15 @@ def _wanted(
 
         # Optuna's functions want no target where there is one objective.
         named: dict[str, Any] = {"target": None if single else target, "target_name": objective}
-        yield (
-            f"history{ending}",
-            f"Optimization history{suffix}",
-            "Each dot is a completed trial; the line is the best so far.",
-            partial(visual.plot_optimization_history, study, **named),
-        )
-        yield (
-            f"importance{ending}",
-            f"Importance of each parameter{suffix}",
-            "How much of the difference between good trials and the others each explains "
-            "(PED-ANOVA, Watanabe et al. 2023).",
-            partial(visual.plot_param_importances, study, **named),
-        )
-        yield (
-            f"parallel{ending}",
-            f"Parallel coordinates{suffix}",
-            "Each line is a completed trial, through the values of its parameters.",
-            partial(visual.plot_parallel_coordinate, study, **named),
-        )
-        yield (
-            f"slices{ending}",
-            f"Slices{suffix}",
-            "The objective over each parameter alone; later trials are darker.",
-            partial(visual.plot_slice, study, **named),
-        )
+        for name, (title, plot) in of_each_objective.items():
+            draw = partial(plot, study, **named)
+            yield f"{name}{ending}", f"{title}{suffix}", CAPTIONS[name], draw
     if single:
-        yield (
-            "learning_curves",
-            "Learning curves",
-            "The objective after each epoch; a line that ends early was pruned.",
-            partial(visual.plot_intermediate_values, study),
-        )
+        draw = partial(visual.plot_intermediate_values, study)
+        yield "learning_curves", "Learning curves", CAPTIONS["learning_curves"], draw
     elif len(objectives) in (2, 3):
-        yield (
-            "pareto_front",
-            "Pareto front",
-            "Trials that no other beats in every objective.",
-            partial(visual.plot_pareto_front, study, target_names=objectives),
-        )
+        draw = partial(visual.plot_pareto_front, study, target_names=objectives)
+        yield "pareto_front", "Pareto front", CAPTIONS["pareto_front"], draw
 
 
 def _save(drawn: Any, path: Path, parameters: int) -> None:
@@ -193,11 +185,17 @@ def write_study_report(sweep_dir: Path) -> Path:
     rows = trial_rows(trials, objectives, about["directions"])
     write_atomically(sweep_dir / TRIALS_FILE, as_csv(rows))
     figures = draw_study(study, objectives, sweep_dir / FIGURES)
-    write_hparams(trials, objectives, about["directions"], sweep_dir / FOLDER)
+    write_hparams(trials, about, sweep_dir / FOLDER)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     best = study.best_trials if complete else []
-    page = _render(
-        "study.html.j2",
+    environment = Environment(
+        loader=PackageLoader("lightning_collab.tuning"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("study.html.j2").render(
         about=about,
         version=version("lightning-collab"),
         progress=Progress.of(trials),
@@ -207,7 +205,7 @@ def write_study_report(sweep_dir: Path) -> Path:
         winner=study.user_attrs.get(WINNER),
         header=list(rows[0]) if rows else [],
         rows=[[_cell(value) for value in row.values()] for row in rows],
-        figures=[_embedded(figure) for figure in figures],
+        figures=figures,
     )
     write_atomically(sweep_dir / PAGE, page)
     return sweep_dir / PAGE
@@ -220,18 +218,7 @@ def _study_in(sweep_dir: Path, about: dict[str, Any]) -> optuna.Study:
             f"{sweep_dir}: the study is kept in {about['storage']}, and its copy is made when it "
             "has ended; run the same command again to end it"
         )
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = JournalStorage(JournalFileBackend(str(file)))
-    return optuna.load_study(study_name=about["study_name"], storage=storage)
-
-
-def _embedded(figure: StudyFigure) -> dict[str, str]:
-    data = base64.b64encode(figure.path.read_bytes()).decode()
-    return {
-        "uri": f"data:image/png;base64,{data}",
-        "title": figure.title,
-        "caption": figure.caption,
-    }
+    return optuna.load_study(study_name=about["study_name"], storage=StorageURL(str(file)).open())
 
 
 def _cell(value: Any) -> str:
@@ -240,67 +227,39 @@ def _cell(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def _render(template: str, **content: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("lightning_collab.tuning"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**content)
-
-
 FOLDER = "tensorboard"
 
 
-def write_hparams(
-    trials: Sequence[FrozenTrial],
-    objectives: Sequence[str],
-    directions: Sequence[str],
-    folder: Path,
-) -> None:
+def write_hparams(trials: Sequence[FrozenTrial], about: Mapping[str, Any], folder: Path) -> None:
     """Write one small event file a trial: its parameters, its curve and its result.
 
     Files of an earlier call are replaced. A pruned trial has its best epoch as its result.
 
     Args:
         trials: of a study.
-        objectives: the metrics.
-        directions: `minimize` or `maximize`, one for each.
+        about: the study, as in its file.
         folder: where `trial-<number>` go.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    objective = about["objectives"][0]
     for trial in trials:
-        values = _results(trial, objectives, directions)
+        values = results(trial, about["objectives"])
+        best = best_reported(trial, about["directions"][0])
+        if trial.state == TrialState.PRUNED and best is not None:
+            values = {objective: best}
         if values:
-            _write(trial, objectives, values, folder / f"trial-{trial.number:04d}")
+            _write(trial, objective, values, folder / f"trial-{trial.number:04d}")
 
 
-def _results(
-    trial: FrozenTrial, objectives: Sequence[str], directions: Sequence[str]
-) -> dict[str, float]:
-    if trial.state == TrialState.COMPLETE and trial.values is not None:
-        return dict(zip(objectives, trial.values, strict=True))
-    best = best_reported(trial, directions[0])
-    if trial.state == TrialState.PRUNED and best is not None:
-        return {objectives[0]: best}
-    return {}
-
-
-def _write(
-    trial: FrozenTrial, objectives: Sequence[str], values: dict[str, float], folder: Path
-) -> None:
-    parameters: dict[str, Any] = {
-        key: value if value is not None else "null"
-        for key, value in {**trial.user_attrs.get(OVERRIDES, {}), **trial.params}.items()
-    }
+def _write(trial: FrozenTrial, objective: str, values: dict[str, float], folder: Path) -> None:
+    drawn_and_derived = trial.user_attrs.get(Attribute.OVERRIDES, {}) | trial.params
+    parameters = {key: "null" if each is None else each for key, each in drawn_and_derived.items()}
     parameters["state"] = trial.state.name.lower()
-    results = {f"study/{name.replace('/', '_')}": value for name, value in values.items()}
+    named = {f"study/{name.replace('/', '_')}": value for name, value in values.items()}
     with SummaryWriter(str(folder)) as writer:
-        for summary in hparams(parameters, results):  # type: ignore[no-untyped-call]
+        for summary in hparams(parameters, named):  # type: ignore[no-untyped-call]
             writer.file_writer.add_summary(summary)
-        for name, value in results.items():
+        for name, value in named.items():
             writer.add_scalar(name, value, epochs_run(trial))
         for epoch, value in trial.intermediate_values.items():
-            writer.add_scalar(objectives[0], value, epoch)
+            writer.add_scalar(objective, value, epoch)

@@ -2,7 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,23 +80,37 @@ def search_space(
     Raises:
         ConfigError: a sweep that is not in Hydra's grammar or makes no sense.
     """
-    parser = OverridesParser.create(config_loader=config_loader)
-    overrides: dict[str, Override] = {}
-    for text in [*(f"{key}={_as_text(value)}" for key, value in params.items()), *typed]:
-        try:
-            override = parser.parse_override(text)
-        except HydraException as error:
-            raise ConfigError(f"{text}: {str(error).splitlines()[0]}") from None
-        overrides[override.get_key_element().lstrip("+")] = override
+    texts = [*(f"{key}={_as_text(value)}" for key, value in params.items()), *typed]
+    overrides = {
+        override.get_key_element().lstrip("+"): (text, override)
+        for text, override in parsed_overrides(texts, config_loader)
+    }
     distributions: dict[str, BaseDistribution] = {}
     fixed: list[str] = []
-    for key, override in overrides.items():
+    for key, (text, override) in overrides.items():
         if override.is_sweep_override():
             distributions[key] = _distribution(key, override)
         else:
-            assert override.input_line is not None
-            fixed.append(override.input_line)
+            fixed.append(text)
     return SearchSpace(distributions, tuple(fixed))
+
+
+def parsed_overrides(texts: Iterable[str], config_loader: Any) -> Iterator[tuple[str, Override]]:
+    """Overrides, each with what Hydra's grammar makes of it.
+
+    Args:
+        texts: as typed.
+        config_loader: Hydra's, for `glob(...)`.
+
+    Raises:
+        ConfigError: an override that is not in Hydra's grammar.
+    """
+    parser = OverridesParser.create(config_loader=config_loader)
+    for text in texts:
+        try:
+            yield text, parser.parse_override(text)
+        except HydraException as error:
+            raise ConfigError(f"{text}: {str(error).splitlines()[0]}") from None
 
 
 def _as_text(value: Any) -> str:

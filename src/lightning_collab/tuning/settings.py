@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field, model_validator
 
@@ -144,9 +145,7 @@ def is_grid(node: dict[str, Any]) -> bool:
     return str(node.get("_target_", "")).endswith("GridSampler")
 
 
-def build_sampler(
-    node: dict[str, Any], space: SearchSpace, *, seed: int, number: int
-) -> BaseSampler:
+def build_sampler(node: dict[str, Any], space: SearchSpace, seed: int, number: int) -> BaseSampler:
     """The sampler that proposes the parameters of one trial.
 
     Its random numbers follow from the seed and the trial's number: a study that is resumed, or
@@ -166,9 +165,11 @@ def build_sampler(
             "hydra/sweeper/sampler=cmaes needs: pip install 'lightning-collab[tuning]'"
         )
     # A grid is shuffled by its seed, so that all trials must have the same.
-    draws = seed if is_grid(node) else _mixed(seed, number)
-    further: dict[str, Any] = {"search_space": space.grid()} if is_grid(node) else {}
-    sampler: BaseSampler = _built(node, BaseSampler, "hydra.sweeper.sampler", seed=draws, **further)
+    if is_grid(node):
+        further = {"seed": seed, "search_space": space.grid()}
+    else:
+        further = {"seed": int(np.random.SeedSequence([seed, number]).generate_state(1)[0])}
+    sampler: BaseSampler = _built(node, BaseSampler, "hydra.sweeper.sampler", **further)
     return sampler
 
 
@@ -183,6 +184,20 @@ def build_pruner(node: dict[str, Any]) -> BasePruner:
     """
     pruner: BasePruner = _built(node, BasePruner, "hydra.sweeper.pruner")
     return pruner
+
+
+def load_study(storage: BaseStorage, name: str, pruner: dict[str, Any]) -> optuna.Study:
+    """A study that exists, for whoever takes its trials; the sampler is another for each trial.
+
+    Args:
+        storage: of the study.
+        name: in the storage.
+        pruner: its node.
+    """
+    drawing = optuna.samplers.RandomSampler()
+    return optuna.load_study(
+        study_name=name, storage=storage, sampler=drawing, pruner=build_pruner(pruner)
+    )
 
 
 def _built(node: dict[str, Any], kind: type[Any], key: str, **further: Any) -> Any:
@@ -200,7 +215,3 @@ def _built(node: dict[str, Any], kind: type[Any], key: str, **further: Any) -> A
     if not isinstance(built, kind):
         raise ConfigError(f"{key}: {node.get('_target_')} is not a {kind.__name__} of Optuna")
     return built
-
-
-def _mixed(seed: int, number: int) -> int:
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -107,7 +107,7 @@ class StorageURL:
                 return RDBStorage(self.url, engine_kwargs=self._engine_settings())
         except StudyStorageError:
             raise
-        except (ImportError, ModuleNotFoundError) as error:
+        except ImportError as error:
             raise StudyStorageError(
                 f"{self}: the driver is not installed ({error}); pip install "
                 "'lightning-collab[postgresql]'"
@@ -115,14 +115,14 @@ class StorageURL:
         except Exception as error:
             raise self._unusable(error) from None
 
-    def claim_lock(self, study_name: str) -> AbstractContextManager[None]:
+    def claim_lock(self, study_name: str) -> AbstractContextManager[object]:
         """Exclusive among all workers of a study, on all machines; let go by a process that dies.
 
         Args:
             study_name: of the study; empty: of the storage itself.
         """
         if self.file is not None:
-            return _file_lock(self.file.with_name(self.file.name + ".claim"))
+            return FileLock(self.file.with_name(self.file.name + ".claim"))
         return self._advisory_lock(study_name)
 
     @contextmanager
@@ -131,12 +131,8 @@ class StorageURL:
             hashlib.sha256(f"lightning-collab/{study_name}".encode()).digest()[:8], signed=True
         )
         # A connection of its own: the server lets go of the lock when it ends, however it ends.
-        engine = sqlalchemy.create_engine(
-            self.url,
-            poolclass=sqlalchemy.NullPool,
-            isolation_level="AUTOCOMMIT",
-            **self._engine_settings(),
-        )
+        settings = self._engine_settings() | {"isolation_level": "AUTOCOMMIT"}
+        engine = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool, **settings)
         try:
             with engine.connect() as connection:
                 connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": key})
@@ -152,24 +148,14 @@ class StorageURL:
         return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_SECONDS}}
 
     def _unusable(self, error: Exception) -> StudyStorageError:
+        text = " ".join(str(getattr(error, "orig", None) or error).split())
+        password = None if self.is_journal else sqlalchemy.make_url(self.url).password
+        if password:
+            text = text.replace(str(password), "***")
         return StudyStorageError(
-            f"the study's storage {self} cannot be used: {self._reason(error)}\n"
+            f"the study's storage {self} cannot be used: {text[:300] or type(error).__name__}\n"
             "Check hydra.sweeper.storage, and that the server runs."
         )
-
-    def _reason(self, error: Exception) -> str:
-        text = " ".join(str(getattr(error, "orig", None) or error).split())
-        if not self.is_journal:
-            password = sqlalchemy.make_url(self.url).password
-            if password:
-                text = text.replace(str(password), "***")
-        return text[:300] or type(error).__name__
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    with FileLock(path):
-        yield
 
 
 def hidden(url: str) -> str:

@@ -1,6 +1,10 @@
 """`hydra/sweeper=optuna_study`: from a composed multirun to a finished study."""
 
+import functools
+import math
+import operator
 import os
+import re
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,7 +15,7 @@ import optuna
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.composition import Composer, CornerTrial, key_value
+from lightning_collab.tuning.composition import Composer, CornerTrial
 from lightning_collab.tuning.coordinator import StudyFailedError
 from lightning_collab.tuning.finish import finish_study
 from lightning_collab.tuning.search_space import SearchSpace, load_hook, search_space
@@ -59,10 +63,7 @@ def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
     name = settings.study_name or sweep.directory.name
     n_trials = settings.n_trials
     if is_grid(settings.sampler):
-        points = 1
-        for values in space.grid().values():
-            points *= len(values)
-        n_trials = min(n_trials, points)
+        n_trials = min(n_trials, math.prod(len(values) for values in space.grid().values()))
     worker = StudyWorker(
         settings=settings,
         space=space,
@@ -75,7 +76,7 @@ def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
         sweeper_pid=os.getpid(),
     )
     with address.claim_lock(name):
-        study = _open_study(storage, name, settings, space, composer, base)
+        study = _open_study(storage, worker, base)
     write_study_file(sweep.directory, _about(worker, arguments))
     progress = Progress.of(study.get_trials(deepcopy=False))
     say(_greeting(worker, progress))
@@ -108,7 +109,7 @@ def check_space(composer: Composer, space: SearchSpace, settings: StudySettings)
             "'optimizer.lr=tag(log,interval(1e-3,1e-1))', or sweep=dot_bias"
         )
     build_pruner(settings.pruner)
-    build_sampler(settings.sampler, space, seed=settings.seed, number=0)
+    build_sampler(settings.sampler, space, settings.seed, number=0)
     for number, corner in enumerate(space.corners() if space.distributions else [{}, {}]):
         trial = CornerTrial(corner, last=number == 1)
         try:
@@ -132,25 +133,19 @@ def _hint(message: str, space: SearchSpace) -> str:
 
 
 def _open_study(
-    storage: optuna.storages.BaseStorage,
-    name: str,
-    settings: StudySettings,
-    space: SearchSpace,
-    composer: Composer,
-    base: RunConfig,
+    storage: optuna.storages.BaseStorage, worker: StudyWorker, base: RunConfig
 ) -> optuna.Study:
-    names = {each.study_name for each in storage.get_all_studies()}
-    if name in names:
+    name, settings, space = worker.study_name, worker.settings, worker.space
+    if name in {each.study_name for each in storage.get_all_studies()}:
         study = optuna.load_study(study_name=name, storage=storage)
         check_same(study, settings, space, base)
         return study
-    study = optuna.create_study(
-        study_name=name, storage=storage, directions=list(settings.directions)
-    )
+    directions = list(settings.directions)
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions)
     study.set_metric_names(settings.objectives)
     set_identity(study, settings, space, base)
     if not is_grid(settings.sampler):
-        for values in first_trials(settings, space, plain(composer.compose({}))):
+        for values in first_trials(settings, space, plain(worker.composer.compose({}))):
             study.enqueue_trial(values)
     return study
 
@@ -182,14 +177,14 @@ def first_trials(
                 say(f"note: {name}={value} is outside the space, so no trial has it")
             else:
                 values[name] = value
-        others = {name: value for name, value in given.items() if name not in values}
-        trials.append(values | {k: v for k, v in others.items() if k not in space.distributions})
+        others = {name: given[name] for name in given if name not in space.distributions}
+        trials.append(values | others)
     return trials
 
 
 def _own_value(config: Mapping[str, Any], name: str) -> Any:
     """The config's value of a key; of a group its name."""
-    value = key_value(config, name.replace("/", "."))
+    value: Any = functools.reduce(operator.getitem, re.split("[./]", name), config)
     return value.get("name") if isinstance(value, Mapping) else value
 
 
@@ -197,9 +192,8 @@ def _launch(sweep: Sweep, worker: StudyWorker) -> None:
     """Run the workers to their end."""
     jobs = [[*worker.space.fixed, "hydra.sweep.subdir=."]] * worker.settings.n_jobs
     sweep.let_launcher_run(len(jobs))
-    launcher = sweep.launcher(worker)
     try:
-        results = launcher.launch(jobs, initial_job_idx=0)
+        results = sweep.launch(worker, jobs)
     except KeyboardInterrupt:
         raise StoppedSweepError("stopped; the same command again goes on where it stands") from None
     errors = [error for result in results if (error := job_error(result)) is not None]
@@ -227,7 +221,9 @@ def _about(worker: StudyWorker, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _greeting(worker: StudyWorker, progress: Progress) -> str:
-    where = f"study {worker.study_name} in {_short(worker.address)}"
+    address = worker.address
+    place = os.path.relpath(address.url) if address.is_journal else str(address)
+    where = f"study {worker.study_name} in {place}"
     if progress.ended >= worker.n_trials:
         return (
             f"{where} has its {worker.n_trials} trials already; for more raise "
@@ -236,7 +232,3 @@ def _greeting(worker: StudyWorker, progress: Progress) -> str:
     done = f", {progress.ended} of them done" if progress.ended else ""
     jobs = worker.settings.n_jobs
     return f"{where}: {worker.n_trials} trials{done}, {jobs} at a time"
-
-
-def _short(address: StorageURL) -> str:
-    return str(os.path.relpath(address.url)) if address.is_journal else str(address)

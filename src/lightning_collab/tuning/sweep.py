@@ -3,6 +3,7 @@
 import hashlib
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -129,17 +130,19 @@ class Sweep:
                 "hydra.sweep.dir to one that can be written"
             ) from None
 
-    def launcher(self, task_function: Any) -> Any:
-        """The launcher that the config names, for a task of ours.
+    def launch(self, task_function: Any, overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
+        """Let the launcher that the config names run jobs of a task of ours.
 
         Args:
             task_function: takes a job's config.
+            overrides: of each job.
         """
         from hydra.core.plugins import Plugins
 
-        return Plugins.instance().instantiate_launcher(
+        launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra_context, task_function=task_function, config=self.config
         )
+        return list(launcher.launch(overrides, initial_job_idx=0))
 
     @property
     def launcher_is_basic(self) -> bool:

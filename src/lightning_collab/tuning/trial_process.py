@@ -12,50 +12,36 @@ import optuna
 
 from lightning_collab.config import validated
 from lightning_collab.runs.launch import is_first_rank
-from lightning_collab.tuning.settings import build_pruner
+from lightning_collab.tuning import trial_run
+from lightning_collab.tuning.settings import load_study
 from lightning_collab.tuning.storage import StorageURL, trial_id_of
-from lightning_collab.tuning.trial_run import (
-    REQUEST_FILE,
-    STORAGE_VARIABLE,
-    PruneTrial,
-    Report,
-    Request,
-    report_to,
-    run_in_process,
-    write_outcome,
-)
 
 
 def main() -> None:
     """Run the trial whose request is in the directory of the first argument."""
     directory = Path(sys.argv[1])
-    request = Request(**json.loads((directory / REQUEST_FILE).read_text()))
+    request = trial_run.Request(**json.loads((directory / trial_run.REQUEST_FILE).read_text()))
     config = validated(request.config)
     # Lightning sets this in the ranks that it starts, not in the first.
     first = is_first_rank()
-    callback = PruneTrial(
+    callback = trial_run.PruneTrial(
         _report(request) if first else None,
         request.objective,
         config.trainer.max_epochs,
         parent=request.parent if first else os.getppid(),
     )
-    outcome = run_in_process(config, directory, callback, data=None)
+    outcome = trial_run.run_in_process(config, directory, callback, data=None)
     if first:
-        write_outcome(outcome, directory)
+        trial_run.write_outcome(outcome, directory)
 
 
-def _report(request: Request) -> Report | None:
+def _report(request: trial_run.Request) -> trial_run.Report | None:
     if request.objective is None:
         return None
-    storage = StorageURL(os.environ[STORAGE_VARIABLE]).open()
-    study = optuna.load_study(
-        study_name=request.study_name,
-        storage=storage,
-        sampler=optuna.samplers.RandomSampler(),
-        pruner=build_pruner(request.pruner),
-    )
+    storage = StorageURL(os.environ[trial_run.STORAGE_VARIABLE]).open()
+    study = load_study(storage, request.study_name, request.pruner)
     trial_id = trial_id_of(storage, request.study_name, request.number)
-    return report_to(optuna.Trial(study, trial_id))
+    return trial_run.report_to(optuna.Trial(study, trial_id))
 
 
 if __name__ == "__main__":

@@ -220,14 +220,11 @@ def run_in_process(
             outcome = Outcome("pruned", callback.metrics)
         except (InterruptedRunError, OrphanedTrialError, KeyboardInterrupt) as error:
             outcome = Outcome("interrupted", callback.metrics, error=str(error))
-        except LightningCollabError as error:
-            outcome = Outcome("failed", callback.metrics, error=str(error))
-            log.debug("the trial failed", exc_info=error)
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            outcome = Outcome(
-                "failed", callback.metrics, error=text, traceback=traceback.format_exc()
-            )
+            outcome = Outcome("failed", callback.metrics, error=str(error))
+            if not isinstance(error, LightningCollabError):
+                outcome.error = f"{type(error).__name__}: {error}"
+                outcome.traceback = traceback.format_exc()
             log.debug("the trial failed", exc_info=error)
     outcome.epochs = callback.epochs
     outcome.seconds = round(time.perf_counter() - started, 3)

@@ -2,43 +2,55 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-# Attribute: the last heartbeat of the worker (see `liveness`).
-HEARTBEAT = "worker"
-# Attribute: which start of the sweep took the trial.
-RUN = "run"
-# Attribute: the worker went away before the trial had ended.
-INTERRUPTED = "interrupted"
-# Attribute: the trial that tries the parameters of an interrupted one again.
-RETRIED_BY = "retried_by"
-# Attribute: the interrupted trial whose parameters are tried again.
-RETRY_OF = "retry_of"
-# Attribute: why a trial failed.
-ERROR = "error"
-# Attribute: config key -> value, the derived ones too.
-OVERRIDES = "overrides"
-# Attribute: of the trial's run.
-DIRECTORY = "directory"
-# Attribute: the numbers of metrics.json, or the last ones before a trial was pruned.
-METRICS = "metrics"
-# Attribute: wall clock of the trial.
-SECONDS = "seconds"
-# Attribute: epochs that the trial would have had.
-MAX_EPOCHS = "max_epochs"
+
+class Attribute:
+    """What is written in a trial, beside what Optuna writes."""
+
+    # The last heartbeat of the worker (see `heartbeat`).
+    HEARTBEAT = "worker"
+    # Which start of the sweep took the trial.
+    RUN = "run"
+    # The worker went away before the trial had ended.
+    INTERRUPTED = "interrupted"
+    # The trial that tries the parameters of an interrupted one again.
+    RETRIED_BY = "retried_by"
+    # The interrupted trial whose parameters are tried again.
+    RETRY_OF = "retry_of"
+    # Why a trial failed.
+    ERROR = "error"
+    # Config key -> value, the derived ones too.
+    OVERRIDES = "overrides"
+    # Of the trial's run.
+    DIRECTORY = "directory"
+    # The numbers of metrics.json, or the last ones before a trial was pruned.
+    METRICS = "metrics"
+    # Wall clock of the trial.
+    SECONDS = "seconds"
+    # Epochs that the trial would have had.
+    MAX_EPOCHS = "max_epochs"
+    # Those that are columns of the table.
+    COLUMNS = (MAX_EPOCHS, SECONDS, DIRECTORY, RETRY_OF, RETRIED_BY, ERROR)
+
 
 ENDED_WELL = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
+def failed_by_itself(trial: FrozenTrial) -> bool:
+    """Whether a trial failed on its own."""
+    return trial.state == TrialState.FAIL and Attribute.INTERRUPTED not in trial.user_attrs
+
+
 def ended_by_itself(trial: FrozenTrial) -> bool:
     """Whether a trial counts: COMPLETE, PRUNED, or failed on its own."""
-    return trial.state in ENDED_WELL or (
-        trial.state == TrialState.FAIL and INTERRUPTED not in trial.user_attrs
-    )
+    return trial.state in ENDED_WELL or failed_by_itself(trial)
 
 
 @dataclass(frozen=True)
@@ -64,20 +76,15 @@ class Progress:
     @classmethod
     def of(cls, trials: Sequence[FrozenTrial]) -> "Progress":
         """Count."""
-
-        def count(state: TrialState) -> int:
-            return sum(trial.state == state for trial in trials)
-
-        interrupted = sum(
-            trial.state == TrialState.FAIL and INTERRUPTED in trial.user_attrs for trial in trials
-        )
+        states = Counter(trial.state for trial in trials)
+        failed = sum(failed_by_itself(trial) for trial in trials)
         return cls(
-            ended=sum(ended_by_itself(trial) for trial in trials),
-            running=count(TrialState.RUNNING),
-            complete=count(TrialState.COMPLETE),
-            pruned=count(TrialState.PRUNED),
-            failed=count(TrialState.FAIL) - interrupted,
-            interrupted=interrupted,
+            ended=states[TrialState.COMPLETE] + states[TrialState.PRUNED] + failed,
+            running=states[TrialState.RUNNING],
+            complete=states[TrialState.COMPLETE],
+            pruned=states[TrialState.PRUNED],
+            failed=failed,
+            interrupted=states[TrialState.FAIL] - failed,
         )
 
 
@@ -97,6 +104,13 @@ def best_reported(trial: FrozenTrial, direction: str) -> float | None:
     if not values:
         return None
     return max(values) if direction == "maximize" else min(values)
+
+
+def results(trial: FrozenTrial, objectives: Sequence[str]) -> dict[str, float]:
+    """The value of each objective; empty of a trial that did not run to its end."""
+    if trial.state != TrialState.COMPLETE or trial.values is None:
+        return {}
+    return dict(zip(objectives, trial.values, strict=True))
 
 
 def shown_parameters(parameters: dict[str, Any]) -> str:
@@ -119,50 +133,27 @@ def trial_rows(
         objectives: the metrics.
         directions: `minimize` or `maximize`, one for each.
     """
-    parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    derived = list(
-        dict.fromkeys(
-            name
-            for trial in trials
-            for name in trial.user_attrs.get(OVERRIDES, {})
-            if name not in parameters
-        )
-    )
+    overrides = [trial.user_attrs.get(Attribute.OVERRIDES, {}) for trial in trials]
+    parameters = dict.fromkeys(name for trial in trials for name in trial.params)
+    derived = [name for name in dict.fromkeys(chain(*overrides)) if name not in parameters]
     return [
         {
-            **_row(trial, objectives, best_reported(trial, directions[0])),
+            "trial": trial.number,
+            "state": _state(trial),
+            **(dict.fromkeys(objectives) | results(trial, objectives)),
+            "best_epoch_value": best_reported(trial, directions[0]),
             **{name: trial.params.get(name) for name in parameters},
-            **{name: trial.user_attrs.get(OVERRIDES, {}).get(name) for name in derived},
-            **_history(trial),
+            **{name: values.get(name) for name in derived},
+            "epochs": epochs_run(trial) or None,
+            **{name: trial.user_attrs.get(name) for name in Attribute.COLUMNS},
         }
-        for trial in trials
+        for trial, values in zip(trials, overrides, strict=True)
     ]
 
 
-def _row(trial: FrozenTrial, objectives: Sequence[str], best: float | None) -> dict[str, Any]:
-    state = trial.state.name
-    if trial.state == TrialState.FAIL and INTERRUPTED in trial.user_attrs:
-        state = "INTERRUPTED"
-    values = trial.values if trial.state == TrialState.COMPLETE and trial.values else []
-    return {
-        "trial": trial.number,
-        "state": state,
-        **dict(zip(objectives, [*values, *[None] * len(objectives)], strict=False)),
-        "best_epoch_value": best,
-    }
-
-
-def _history(trial: FrozenTrial) -> dict[str, Any]:
-    attributes = trial.user_attrs
-    return {
-        "epochs": epochs_run(trial) or None,
-        "max_epochs": attributes.get(MAX_EPOCHS),
-        "seconds": attributes.get(SECONDS),
-        "directory": attributes.get(DIRECTORY),
-        "retry_of": attributes.get(RETRY_OF),
-        "retried_by": attributes.get(RETRIED_BY),
-        "error": attributes.get(ERROR),
-    }
+def _state(trial: FrozenTrial) -> str:
+    interrupted = trial.state == TrialState.FAIL and not failed_by_itself(trial)
+    return "INTERRUPTED" if interrupted else trial.state.name
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -204,21 +195,21 @@ class PruningSaved:
     @classmethod
     def of(cls, trials: Sequence[FrozenTrial]) -> "PruningSaved":
         """Add up the trials of a study."""
-        counted = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        counted = [trial for trial in trials if trial.state in ENDED_WELL]
         pruned = [trial for trial in counted if trial.state == TrialState.PRUNED]
         saved = 0.0
         missing = 0
         for trial in pruned:
-            left = trial.user_attrs.get(MAX_EPOCHS, 0) - epochs_run(trial)
+            left = trial.user_attrs.get(Attribute.MAX_EPOCHS, 0) - epochs_run(trial)
             missing += left
-            saved += trial.user_attrs.get(SECONDS, 0.0) / max(1, epochs_run(trial)) * left
+            saved += trial.user_attrs.get(Attribute.SECONDS, 0.0) / max(1, epochs_run(trial)) * left
         epochs = sum(_epochs(trial) for trial in counted)
         return cls(
             trials=len(counted),
             pruned=len(pruned),
             epochs=epochs,
             epochs_whole=epochs + missing,
-            seconds=sum(trial.user_attrs.get(SECONDS, 0.0) for trial in counted),
+            seconds=sum(trial.user_attrs.get(Attribute.SECONDS, 0.0) for trial in counted),
             seconds_saved=saved,
         )
 
@@ -235,4 +226,4 @@ class PruningSaved:
 
 def _epochs(trial: FrozenTrial) -> int:
     """Epochs of a trial; those of a study of several objectives report none, but end whole."""
-    return epochs_run(trial) or int(trial.user_attrs.get(MAX_EPOCHS, 0))
+    return epochs_run(trial) or int(trial.user_attrs.get(Attribute.MAX_EPOCHS, 0))

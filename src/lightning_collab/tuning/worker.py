@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,39 +16,20 @@ from optuna.trial import TrialState
 
 from lightning_collab.config import RunConfig
 from lightning_collab.errors import ConfigError, LightningCollabError
+from lightning_collab.tuning import trial_run
 from lightning_collab.tuning.composition import Composer
 from lightning_collab.tuning.coordinator import Coordinator, Wait
-from lightning_collab.tuning.heartbeat import SignOfLife, StaleTrialDetector
+from lightning_collab.tuning.heartbeat import StaleTrialDetector, sign_of_life
 from lightning_collab.tuning.search_space import SearchSpace, load_hook
-from lightning_collab.tuning.settings import StudySettings, build_pruner, build_sampler
+from lightning_collab.tuning.settings import StudySettings, build_sampler, load_study
 from lightning_collab.tuning.storage import StorageURL
 from lightning_collab.tuning.sweep import register_resolvers
-from lightning_collab.tuning.trial_run import (
-    Outcome,
-    PreparedData,
-    PruneTrial,
-    Request,
-    needs_subprocess,
-    report_to,
-    run_in_process,
-    run_in_subprocess,
-    trial_config,
-    write_outcome,
-)
-from lightning_collab.tuning.trials import (
-    DIRECTORY,
-    ERROR,
-    HEARTBEAT,
-    MAX_EPOCHS,
-    METRICS,
-    OVERRIDES,
-    SECONDS,
-    Progress,
-    shown_parameters,
-)
+from lightning_collab.tuning.trial_run import Outcome, PreparedData
+from lightning_collab.tuning.trials import Attribute, Progress, shown_parameters
 
 POLL_SECONDS = 0.5
 SIGNS_BEFORE_STALE = 6
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 class StoppedSweepError(LightningCollabError):
@@ -117,58 +98,40 @@ class StudyWorker:
     def coordinator(self) -> Coordinator:
         """The study, opened."""
         storage = self.address.open()
-        study = optuna.load_study(
-            study_name=self.study_name,
-            storage=storage,
-            pruner=build_pruner(self.settings.pruner),
-            sampler=optuna.samplers.RandomSampler(),
-        )
         return Coordinator(
-            study,
+            load_study(storage, self.study_name, self.settings.pruner),
             storage,
             partial(self.address.claim_lock, self.study_name),
             distributions=self.space.distributions,
-            sampler=self._sampler,
+            sampler=partial(build_sampler, self.settings.sampler, self.space, self.settings.seed),
             n_trials=self.n_trials,
             max_failures=self.settings.max_failures,
             run=self.run,
             detector=StaleTrialDetector(self.settings.stale_after),
         )
 
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        return build_sampler(
-            self.settings.sampler, self.space, seed=self.settings.seed, number=number
-        )
 
-
+@dataclass(frozen=True)
 class _Slot:
     """One trial in a worker's hands."""
 
-    def __init__(
-        self,
-        worker: StudyWorker,
-        coordinator: Coordinator,
-        trial: optuna.Trial,
-        data: PreparedData,
-        threads: int,
-        parent: int | None,
-    ) -> None:
-        self.parent = parent
-        self.worker = worker
-        self.coordinator = coordinator
-        self.trial = trial
-        self.data = data
-        self.threads = threads
-        self.directory = worker.sweep_dir / str(trial.number)
+    worker: StudyWorker
+    coordinator: Coordinator
+    trial: optuna.Trial
+    data: PreparedData
+    threads: int
+    parent: int | None
+
+    @property
+    def directory(self) -> Path:
+        """Of the trial."""
+        return self.worker.sweep_dir / str(self.trial.number)
 
     def work(self) -> None:
         """Run the trial and tell how it ended."""
-        settings = self.worker.settings
-        sign = SignOfLife(
-            partial(self.trial.set_user_attr, HEARTBEAT), settings.stale_after / SIGNS_BEFORE_STALE
-        )
+        renew = partial(self.trial.set_user_attr, Attribute.HEARTBEAT)
         try:
-            with sign:
+            with sign_of_life(renew, self.worker.settings.stale_after / SIGNS_BEFORE_STALE):
                 outcome = self._run()
         except KeyboardInterrupt:
             outcome = Outcome("interrupted")
@@ -184,63 +147,57 @@ class _Slot:
             config = run_parameters(worker.composer, worker.settings.hook, trial, overrides)
         except Exception as error:
             return Outcome("failed", error=str(error))
-        config = trial_config(config)
+        config = trial_run.trial_config(config)
         self.directory.mkdir(parents=True, exist_ok=True)
-        trial.set_user_attr(OVERRIDES, overrides)
-        trial.set_user_attr(DIRECTORY, str(self.directory))
-        trial.set_user_attr(MAX_EPOCHS, config.trainer.max_epochs)
+        trial.set_user_attr(Attribute.OVERRIDES, overrides)
+        trial.set_user_attr(Attribute.DIRECTORY, str(self.directory))
+        trial.set_user_attr(Attribute.MAX_EPOCHS, config.trainer.max_epochs)
         settings = worker.settings
         objective = settings.objectives[0] if len(settings.objectives) == 1 else None
         objective = objective if objective and objective.startswith("val/") else None
-        if needs_subprocess(config):
-            request = Request(
-                config.model_dump(mode="json"),
-                worker.study_name,
-                trial.number,
-                objective,
-                settings.pruner,
-                os.getpid(),
-            )
-            return run_in_subprocess(
-                request, self.directory, worker.address.url, self._threads(config)
-            )
-        callback = PruneTrial(report_to(trial), objective, config.trainer.max_epochs, self.parent)
-        return run_in_process(config, self.directory, callback, self.data)
-
-    def _threads(self, config: RunConfig) -> int:
+        if not trial_run.needs_subprocess(config):
+            report, epochs = trial_run.report_to(trial), config.trainer.max_epochs
+            callback = trial_run.PruneTrial(report, objective, epochs, self.parent)
+            return trial_run.run_in_process(config, self.directory, callback, self.data)
+        request = trial_run.Request(
+            config.model_dump(mode="json"),
+            worker.study_name,
+            trial.number,
+            objective,
+            settings.pruner,
+            os.getpid(),
+        )
         ranks = config.trainer.devices
-        return max(1, self.threads // (ranks if isinstance(ranks, int) else 1))
+        threads = max(1, self.threads // (ranks if isinstance(ranks, int) else 1))
+        return trial_run.run_in_subprocess(request, self.directory, worker.address.url, threads)
 
     def _tell(self, outcome: Outcome) -> None:
         trial, study = self.trial, self.coordinator.study
-        values: Sequence[float] | None = None
-        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(
-            outcome.state, TrialState.FAIL
-        )
-        if state == TrialState.COMPLETE:
+        values: list[float] | None = None
+        if outcome.state == "complete":
+            objectives = self.worker.settings.objectives
             try:
-                values = [
-                    _metric(outcome.metrics, each) for each in self.worker.settings.objectives
-                ]
+                values = [_metric(outcome.metrics, each) for each in objectives]
             except ConfigError as error:
-                state, outcome.state, outcome.error = TrialState.FAIL, "failed", str(error)
-        trial.set_user_attr(SECONDS, outcome.seconds)
-        trial.set_user_attr(METRICS, outcome.metrics)
+                outcome.state, outcome.error = "failed", str(error)
+        trial.set_user_attr(Attribute.SECONDS, outcome.seconds)
+        trial.set_user_attr(Attribute.METRICS, outcome.metrics)
         if outcome.error is not None:
-            trial.set_user_attr(ERROR, outcome.error)
+            trial.set_user_attr(Attribute.ERROR, outcome.error)
         # Where we were taken for dead, the trial is another's now.
-        told = study.tell(trial.number, values, state=state, skip_if_finished=True)
+        told = study.tell(trial.number, values, state=STATES[outcome.state], skip_if_finished=True)
         if self.directory.is_dir():
-            write_outcome(outcome, self.directory, number=trial.number, parameters=trial.params)
+            about = {"number": trial.number, "parameters": trial.params}
+            trial_run.write_outcome(outcome, self.directory, **about)
         self._say(told, outcome)
 
     def _say(self, told: optuna.trial.FrozenTrial, outcome: Outcome) -> None:
         study = self.coordinator.study
         progress = Progress.of(study.get_trials(deepcopy=False))
         shown = {
-            "complete": _shown_values(told.values),
+            "complete": ", ".join(f"{value:.4f}" for value in told.values or []),
             "pruned": f"pruned at epoch {outcome.epochs}",
-            "failed": f"failed: {(outcome.error or '').splitlines()[0] if outcome.error else ''}",
+            "failed": f"failed: {outcome.error.splitlines()[0] if outcome.error else ''}",
         }[outcome.state]
         best = ""
         if len(study.directions) == 1 and progress.complete:
@@ -288,16 +245,6 @@ def threads_each(n_jobs: int) -> int:
 
 def _metric(metrics: Mapping[str, Any], name: str) -> float:
     if not isinstance(metrics.get(name), int | float):
-        known = [
-            key
-            for key, value in metrics.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        ]
-        raise ConfigError(
-            f"hydra.sweeper.objective: a trial has no number {name}; known: {', '.join(known)}"
-        )
+        known = ", ".join(key for key, value in metrics.items() if type(value) in (int, float))
+        raise ConfigError(f"hydra.sweeper.objective: a trial has no number {name}; known: {known}")
     return float(metrics[name])
-
-
-def _shown_values(values: Sequence[float] | None) -> str:
-    return ", ".join(f"{value:.4f}" for value in values or [])
