@@ -89,6 +89,14 @@ class Overlap(NamedTuple):
         """How many times chance."""
         return self.nearest / self.chance
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """By the names of metrics.json and of the curves."""
+        return {
+            "embeddings/genre_overlap": self.nearest,
+            "embeddings/genre_overlap_chance": self.chance,
+        }
+
 
 class GenreOverlap:
     """Mean Jaccard overlap |A & B| / |A | B| of the genres of a film and of its neighbours.

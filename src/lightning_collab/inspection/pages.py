@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.extremes import Ends
+from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.templates import filled_in
 
 EXTREMES_NOTE = (
     "The bias is what is left of a rating when the taste of those who gave it is accounted for. "
@@ -23,10 +26,9 @@ class PageTable(NamedTuple):
     rows: list[tuple[Any, ...]]
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, columns: Iterable[str] | None = None) -> "PageTable":
+    def of(cls, frame: pl.DataFrame) -> "PageTable":
         """The rows of a frame, underscores in the names of its columns shown as spaces."""
-        shown = frame.select(columns) if columns is not None else frame
-        return cls([name.replace("_", " ") for name in shown.columns], shown.rows())
+        return cls([name.replace("_", " ") for name in frame.columns], frame.rows())
 
 
 class PageEnds(NamedTuple):
@@ -51,14 +53,29 @@ def render(template: str, **content: Any) -> str:
         template: its file name.
         content: by the names that it uses; one that is missing is an error.
     """
-    environment = Environment(
-        loader=PackageLoader("lightning_collab.inspection"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(version=version("lightning-collab"), **content)
+    content["version"] = version("lightning-collab")
+    return filled_in("lightning_collab.inspection", template, **content)
+
+
+def write_report(page: str, path: Path) -> Path:
+    """Write a report, whole or not at all.
+
+    Args:
+        page: the content.
+        path: of the file; its folder is made.
+
+    Returns:
+        The file.
+
+    Raises:
+        InspectionError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, page)
+    except OSError as error:
+        raise InspectionError(f"cannot write the report {path}: {error}") from error
+    return path
 
 
 def page_ends(ends: Iterable[Ends]) -> list[PageEnds]:
@@ -73,10 +90,7 @@ def page_ends(ends: Iterable[Ends]) -> list[PageEnds]:
 def _short(frame: pl.DataFrame) -> PageTable:
     name = frame.columns[0]
     columns = [c for c in (name, "genres", "occupation", "ratings", "value") if c in frame.columns]
-    return PageTable.of(
-        frame.select(columns).with_columns(
-            pl.col("genres").str.replace_all("|", ", ", literal=True)
-        )
-        if "genres" in columns
-        else frame.select(columns)
-    )
+    shown = frame.select(columns)
+    if "genres" in columns:
+        shown = shown.with_columns(pl.col("genres").str.replace_all("|", ", ", literal=True))
+    return PageTable.of(shown)

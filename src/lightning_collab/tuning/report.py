@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import optuna
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import pyplot as plt
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -23,6 +22,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.templates import filled_in
 from lightning_collab.tuning.storage import JOURNAL_FILE
 from lightning_collab.tuning.study_identity import read_study_file
 from lightning_collab.tuning.trials import (
@@ -196,7 +196,8 @@ def write_study_report(sweep_dir: Path) -> Path:
     write_hparams(trials, objectives, about["directions"], sweep_dir / FOLDER)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     best = study.best_trials if complete else []
-    page = _render(
+    page = filled_in(
+        "lightning_collab.tuning",
         "study.html.j2",
         about=about,
         version=version("lightning-collab"),
@@ -238,17 +239,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _render(template: str, **content: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("lightning_collab.tuning"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**content)
 
 
 FOLDER = "tensorboard"
