@@ -19,7 +19,7 @@ from lightning_collab.inspection.extremes import Ends, extremes
 from lightning_collab.inspection.figures import save_png
 from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import GenreOverlap
-from lightning_collab.inspection.pages import EXTREMES_NOTE, page_ends, render
+from lightning_collab.inspection.pages import page_ends, render
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.plain_text import terminal_text
 
@@ -83,7 +83,6 @@ def _page(run: TrainedRun, drawn: EmbeddingMap, ends: list[Ends]) -> str:
         f"{len(drawn.names):,} points; larger ones have more ratings",
         map=drawn.page_data(),
         extremes=page_ends(ends),
-        extremes_note=EXTREMES_NOTE,
     )
 
 

@@ -180,28 +180,20 @@ def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
         axes = figure.add_subplot()
         groups = np.array(drawn.groups)
         ratings = drawn.points["ratings"].to_numpy()
-        for name, colour in drawn.colours.items():
+        for number, (name, colour) in enumerate(drawn.colours.items()):
             mine = groups == name
             axes.scatter(
-                drawn.positions[mine, 0],
-                drawn.positions[mine, 1],
+                *drawn.positions[mine].T,
                 s=6 + 30 * np.sqrt(ratings[mine] / max(1, ratings.max())),
                 c=colour,
                 alpha=0.75,
                 linewidths=0,
-                label=f"{name} ({mine.sum()})",
+                label=f"{name} ({mine.sum()})" if number < LEGEND_ENTRIES else None,
             )
         axes.set_title(drawn.title, loc="left")
         axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)
-        handles, names = axes.get_legend_handles_labels()
-        figure.legend(
-            handles[:LEGEND_ENTRIES],
-            names[:LEGEND_ENTRIES],
-            loc="outside right upper",
-            frameon=False,
-            fontsize=8,
-        )
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
         figure.draw_without_rendering()  # lays out the axes, so that labels can be measured
         figure.set_layout_engine("none")
         order = np.argsort(-ratings, kind="stable")[: TRIED_FOR_ONE * labels]

@@ -12,12 +12,8 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import Scheduler, WarmRestartsConfig
 from lightning_collab.data.metadata import metadata_table
 from lightning_collab.data.vocabulary import Side
-from lightning_collab.inspection.embeddings import (
-    SideEmbeddings,
-    described,
-    most_rated,
-    side_embeddings,
-)
+from lightning_collab.inspection import embeddings
+from lightning_collab.inspection.embeddings import SideEmbeddings
 from lightning_collab.inspection.neighbours import GenreOverlap
 from lightning_collab.inspection.projector_files import MAX_ROWS, bookmarks, write_embedding
 from lightning_collab.models import RatingModel
@@ -81,7 +77,7 @@ class LogEmbeddings(lightning.Callback):
         for side in self._sides:
             if side not in tables:
                 continue
-            learned = side_embeddings(model, side)
+            learned = embeddings.side_embeddings(model, side)
             tag = f"{side}/epoch_{epoch:03}"
             write_snapshot(Path(logger.log_dir), tag, side, self._known[side], learned)
             self._histograms(logger, side, learned, trainer.global_step)
@@ -104,11 +100,8 @@ class LogEmbeddings(lightning.Callback):
 
     @staticmethod
     def _logger(trainer: lightning.Trainer) -> TensorBoardLogger | None:
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    return logger
-        return None
+        loggers = trainer.loggers if trainer.is_global_zero else []
+        return next((each for each in loggers if isinstance(each, TensorBoardLogger)), None)
 
 
 def write_snapshot(
@@ -123,8 +116,8 @@ def write_snapshot(
         known: a row for each embedding.
         learned: the embeddings.
     """
-    rows = most_rated(known)
-    metadata = described(known, side)
+    rows = embeddings.most_rated(known)
+    metadata = embeddings.described(known, side)
     if learned.biases is not None:
         metadata = metadata.with_columns(bias=pl.Series(learned.biases.numpy()))
     write_embedding(

@@ -12,12 +12,6 @@ from lightning_collab.inspection.extremes import Ends
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.templates import filled_in
 
-EXTREMES_NOTE = (
-    "The bias is what is left of a rating when the taste of those who gave it is accounted for. "
-    "The principal components are the directions in which the embeddings differ most; their two "
-    "ends show what the model tells apart first. Which end is called high is arbitrary."
-)
-
 
 class PageTable(NamedTuple):
     """A table as the templates show it."""
@@ -29,14 +23,6 @@ class PageTable(NamedTuple):
     def of(cls, frame: pl.DataFrame) -> "PageTable":
         """The rows of a frame, underscores in the names of its columns shown as spaces."""
         return cls([name.replace("_", " ") for name in frame.columns], frame.rows())
-
-
-class PageEnds(NamedTuple):
-    """Both ends of a scale as the templates show them."""
-
-    name: str
-    top: PageTable
-    bottom: PageTable
 
 
 class Picture(NamedTuple):
@@ -78,13 +64,13 @@ def write_report(page: str, path: Path) -> Path:
     return path
 
 
-def page_ends(ends: Iterable[Ends]) -> list[PageEnds]:
+def page_ends(ends: Iterable[Ends]) -> list[dict[str, Any]]:
     """Extremes as the templates show them.
 
     Args:
         ends: from `extremes`.
     """
-    return [PageEnds(e.name, _short(e.top), _short(e.bottom)) for e in ends]
+    return [{"name": e.name, "top": _short(e.top), "bottom": _short(e.bottom)} for e in ends]
 
 
 def _short(frame: pl.DataFrame) -> PageTable:

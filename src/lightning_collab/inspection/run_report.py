@@ -31,6 +31,7 @@ OVERLAP = {
     "embeddings/genre_overlap": "10 nearest films",
     "embeddings/genre_overlap_chance": "chance",
 }
+HEADS = {f"{p}/{n}": f"{p} {n.upper()}" for p in ("val", "test") for n in ("rmse", "mae")}
 PART_NAMES = {"val": "validation", "test": "test"}
 BASELINES = {"baseline/bias_rmse": "user and item biases", "baseline/mean_rmse": "mean rating"}
 IN_TABLE = ("val/", "test/", "baseline/")
@@ -73,6 +74,8 @@ def run_report(
     metrics = run.metrics
     drawn = _map(run, map_method)
     ends = [] if drawn is None else extremes(drawn.points, drawn.vectors, drawn.biases, count=10)
+    # Coverage of its intervals is that of a model that says how sure it is.
+    sure = predictions if predictions is not None and predictions.deviations is not None else None
     facts = [(key, value) for key, value in metrics.items() if not key.startswith(IN_TABLE)]
     return pages.render(
         "report.html.j2",
@@ -84,12 +87,11 @@ def run_report(
         curves=curve_pictures(figures.read_curves(run.directory.tensorboard)),
         part=None if predictions is None else PART_NAMES[predictions.part],
         errors=[] if predictions is None else _error_pictures(predictions),
-        coverage=_coverage(predictions),
+        coverage=None if sure is None else PageTable.of(sure.coverage()),
         by_rating=None if predictions is None else PageTable.of(predictions.by_rating()),
         map=None if drawn is None else drawn.page_data(),
         map_title="" if drawn is None else drawn.title,
         extremes=pages.page_ends(ends),
-        extremes_note=pages.EXTREMES_NOTE,
         config=yaml.safe_dump(run.config, sort_keys=False),
     )
 
@@ -101,20 +103,15 @@ def metrics_rows(metrics: Mapping[str, Any], model: str) -> PageTable:
         metrics: the content of metrics.json.
         model: its name.
     """
-    columns = [
-        (part, name)
-        for part in ("val", "test")
-        for name in ("rmse", "mae")
-        if f"{part}/{name}" in metrics
-    ]
+    columns = [key for key in HEADS if key in metrics]
     if not columns:
         return PageTable([], [])
-    measured = (columns[-1][0], "rmse")
-    rows: list[tuple[Any, ...]] = [(model, *(metrics[f"{p}/{n}"] for p, n in columns))]
-    for key, label in BASELINES.items():
-        if key in metrics:
-            rows.append((label, *(metrics[key] if c == measured else "" for c in columns)))
-    return PageTable(["", *(f"{p} {n.upper()}" for p, n in columns)], rows)
+    measured = "test/rmse" if columns[-1].startswith("test") else "val/rmse"
+    rows: list[tuple[Any, ...]] = [(model, *(metrics[key] for key in columns))]
+    for baseline, label in BASELINES.items():
+        if baseline in metrics:
+            rows.append((label, *(metrics[baseline] if c == measured else "" for c in columns)))
+    return PageTable(["", *(HEADS[key] for key in columns)], rows)
 
 
 def curve_pictures(curves: Mapping[str, Curve]) -> list[Picture]:
@@ -165,13 +162,6 @@ def _error_pictures(predictions: Predictions) -> list[Picture]:
         picture(figures.calibration_figure(one), calibration),
         picture(figures.residuals_figure(predictions), residuals),
     ]
-
-
-def _coverage(predictions: Predictions | None) -> PageTable | None:
-    """Coverage of the intervals of a model that says how sure it is."""
-    if predictions is None or predictions.deviations is None:
-        return None
-    return PageTable.of(predictions.coverage())
 
 
 def _map(run: TrainedModel, method: MapChoice | None) -> EmbeddingMap | None:

@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 import yaml
 
-from lightning_collab.inference.export.loading_code import onnx_code, safetensors_code
 from lightning_collab.runs.plain_text import printable
 from lightning_collab.runs.templates import filled_in
 from lightning_collab.training.trained_model import TrainedModel
@@ -70,7 +69,6 @@ def data_terms(data: dict[str, Any]) -> str:
     return f"{_MOVIELENS}{further}\n\nCite: {CITATION}"
 
 
-MEASURES = ("rmse", "mae")
 BASELINES = {"baseline/bias_rmse": "user and item biases", "baseline/mean_rmse": "the mean rating"}
 
 
@@ -88,10 +86,6 @@ def model_card(run: TrainedModel, kind: str) -> str:
     metrics = run.metrics
     data = config.get("data") or {}
     example = f"{_examples(run.user_vocabulary.ids)}, {_examples(run.item_vocabulary.ids)}"
-    if kind == "onnx":
-        code: str | None = onnx_code(example)
-    else:
-        code = safetensors_code(run.model, run.rating_range, example)
     of_gradient = ("optimizer", "scheduler") if run.model.trained_by == "gradient" else ()
     trained_by = ("model", "features", *of_gradient)
     return filled_in(
@@ -120,7 +114,8 @@ def model_card(run: TrainedModel, kind: str) -> str:
         config=yaml.safe_dump(
             {key: config[key] for key in trained_by if key in config}, sort_keys=False
         ),
-        code=code,
+        example=example,
+        formula=run.model.numpy_formula(),
         time=list((config.get("features") or {}).get("time") or {}),
         versions={package: version(package) for package in PACKAGES[kind]},
     )
