@@ -1,7 +1,6 @@
 """The command cross_validate: experiments on the same folds."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from lightning_collab.config import RunConfig
-from lightning_collab.config.cross_validation import (
-    chosen_folds,
-    cross_validation_config,
-    experiments,
-    folds_of,
-)
+from lightning_collab.commands.terminal import say, say_file
+from lightning_collab.config import RunConfig, cross_validation
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.training import cross_validation_summary as summaries
 from lightning_collab.training.console import run_log
 from lightning_collab.training.cross_validation import FoldRun, plan, run_fold
-from lightning_collab.training.cross_validation_summary import (
-    comparison_tables,
-    fold_table,
-    summarised,
-)
 
 RESULT = "cross_validation.json"
 
@@ -42,8 +32,8 @@ def cross_validate_command(config: DictConfig) -> None:
     """
     hydra = HydraConfig.get()
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    own = cross_validation_config(plain)
-    named = experiments(own, list(hydra.overrides.task), hydra.runtime.choices)
+    own = cross_validation.cross_validation_config(plain)
+    named = cross_validation.experiments(own, list(hydra.overrides.task), hydra.runtime.choices)
     for name, each in named.items():
         if each.trainer.strategy == "ddp":
             raise ConfigError(
@@ -58,20 +48,16 @@ def cross_validate_command(config: DictConfig) -> None:
                 f"compare: {name} is not on the same data and split as {next(iter(named))}; set "
                 "data=... or split=... for both"
             )
-    there = folds_of(first)
+    there = cross_validation.folds_of(first)
     directory = Path(hydra.runtime.output_dir)
     runs = plan(named, there, own.repeats, directory)
-    chosen = chosen_folds(own, there)
-    _run(runs, chosen)
+    _run(runs, cross_validation.chosen_folds(own, there))
     with FileLock(directory / ".summary.lock"):
         if all(run.done for run in runs):
             _sum_up(runs, directory, list(hydra.overrides.task))
         else:
             left = sum(not run.done for run in runs)
-            Console().print(
-                f"{left} of {len(runs)} trainings are still to be done; the last one sums up",
-                highlight=False,
-            )
+            say(f"{left} of {len(runs)} trainings are still to be done; the last one sums up")
 
 
 def _ratings(config: RunConfig) -> dict[str, Any]:
@@ -81,26 +67,25 @@ def _ratings(config: RunConfig) -> dict[str, Any]:
 
 def _run(runs: list[FoldRun], chosen: list[int | str]) -> None:
     mine = [run for run in runs if run.fold in chosen]
-    console = Console()
     table = None
     for number, run in enumerate(mine, 1):
         label = f"{number}/{len(mine)}  {run.experiment}, repeat {run.repeat}, fold {run.fold}"
         if run.done:
-            console.print(f"{label}: done before", highlight=False)
+            say(f"{label}: done before")
             continue
         run.run.path.mkdir(parents=True, exist_ok=True)
         with run_log(run.run.log_file, quiet=True):
             table = table or load_ratings(run.config.data)
             run_fold(run, table)
         rmse = run.run.read_metrics()["test/rmse"]
-        console.print(f"{label}: test RMSE {rmse:.4f}", highlight=False)
+        say(f"{label}: test RMSE {rmse:.4f}")
 
 
 def _sum_up(runs: list[FoldRun], directory: Path, typed: list[str]) -> None:
-    summary = {"overrides": typed, **summarised(runs)}
+    summary = {"overrides": typed, **summaries.summarised(runs)}
     write_atomically(directory / RESULT, json.dumps(summary, indent=2) + "\n")
     console = Console()
-    console.print(fold_table(summary))
-    for table in comparison_tables(summary):
+    console.print(summaries.fold_table(summary))
+    for table in summaries.comparison_tables(summary):
         console.print(table)
-    console.print(f"result  {os.path.relpath(directory / RESULT)}", highlight=False, soft_wrap=True)
+    say_file("result", directory / RESULT)

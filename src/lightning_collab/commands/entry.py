@@ -38,24 +38,20 @@ class Composing:
     _variable = "HYDRA_FULL_ERROR"
 
     def __init__(self) -> None:
-        self._raises = False
+        # Whether an error that is raised now is for us to answer.
+        self.answered = False
 
     def begin(self) -> None:
         """Have errors raised; whoever has asked for that gets them as they are."""
         if os.environ.get(self._variable) != "1":
             os.environ[self._variable] = "1"
-            self._raises = True
-
-    @property
-    def answered(self) -> bool:
-        """Whether an error that is raised now is for us to answer."""
-        return self._raises
+            self.answered = True
 
     def end(self) -> None:
         """Leave errors to Hydra again, here and in processes that are started."""
-        if self._raises:
+        if self.answered:
             del os.environ[self._variable]
-        self._raises = False
+        self.answered = False
 
 
 COMPOSING = Composing()

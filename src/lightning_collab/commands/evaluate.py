@@ -46,11 +46,11 @@ def evaluate_command(config: DictConfig) -> None:
         metrics = evaluate_checkpoint(trainer, module, data, checkpoint)
         tables.append(metrics_table(metrics, trained.model.name))
         if asked.ranking:
-            parts = [part for part in ("val", "test") if len(getattr(data.rows, part))]
             model = module.model.cpu().eval()
             ranked = {
                 part: ranking_of_part(model, data, part, liked=asked.liked, top_k=asked.top_k)
-                for part in parts
+                for part in ("val", "test")
+                if len(getattr(data.rows, part))
             }
             tables.append(_ranking_table(ranked, asked))
         if asked.ensemble:
@@ -60,38 +60,27 @@ def evaluate_command(config: DictConfig) -> None:
 
 
 def _ranking_table(ranked: dict[str, RankingMetrics], asked: EvaluateConfig) -> Table:
-    table = Table(
-        title=f"ranking of the whole catalogue, seen items left out; liked: {asked.liked:g} or "
-        "more; higher is better",
-        title_justify="left",
+    title = (
+        f"ranking of the whole catalogue, seen items left out; liked: {asked.liked:g} or more; "
+        "higher is better"
     )
-    for head in ("part", f"NDCG@{asked.top_k}", f"recall@{asked.top_k}", "coverage", "users"):
-        table.add_column(head, justify="left" if head == "part" else "right")
+    table = Table("part", title=title, title_justify="left")
+    for head in (f"NDCG@{asked.top_k}", f"recall@{asked.top_k}", "coverage", "users"):
+        table.add_column(head, justify="right")
     for part, each in ranked.items():
-        cells = (
-            f"{each.ndcg:.4f}",
-            f"{each.recall:.4f}",
-            f"{each.coverage:.1%}",
-            f"{each.users:,}",
-        )
-        table.add_row(part, *cells)
+        accuracy = f"{each.ndcg:.4f}", f"{each.recall:.4f}"
+        table.add_row(part, *accuracy, f"{each.coverage:.1%}", f"{each.users:,}")
     return table
 
 
 def _ensemble_table(snapshots: list[Snapshot]) -> Table:
-    table = Table(
-        title="RMSE of each cycle alone, and of the mean with all later cycles",
-        title_justify="left",
-    )
+    title = "RMSE of each cycle alone, and of the mean with all later cycles"
+    table = Table(title=title, title_justify="left")
     table.add_column("cycle", justify="right")
     for part in snapshots[0].single:
         table.add_column(f"{part} single", justify="right")
         table.add_column(f"{part} averaged", justify="right")
     for each in snapshots:
-        cells = (
-            f"{value:.4f}"
-            for part in each.single
-            for value in (each.single[part], each.averaged[part])
-        )
-        table.add_row(str(each.cycle), *cells)
+        both = ((each.single[part], each.averaged[part]) for part in each.single)
+        table.add_row(str(each.cycle), *(f"{value:.4f}" for values in both for value in values))
     return table

@@ -1,11 +1,11 @@
 """The command export: a trained model for use elsewhere."""
 
-import os
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
+from lightning_collab.commands.terminal import say_file
 from lightning_collab.config.commands import ExportConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.inference.export.export_run import export_run
@@ -34,10 +34,5 @@ def export_command(config: DictConfig) -> list[Path]:
     with Console(stderr=True).status(f"exporting {run.model_name} as {asked.format}"):
         files = export_run(run, asked.format, folder, overwrite=asked.overwrite)
     for label, path in zip(("model", "ids", "card"), files, strict=True):
-        Console().print(
-            f"{label:<8}{os.path.relpath(path)}  ({path.stat().st_size / 1e6:.2f} MB)",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        say_file(label, path, f"  ({path.stat().st_size / 1e6:.2f} MB)")
     return files

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.commands.entry import run_config
+from lightning_collab.commands.terminal import say
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log
@@ -34,12 +35,11 @@ def find_lr_command(config: DictConfig) -> None:
 
 @rank_zero_only
 def _print(found: LRRangeTest, override: str, run: Path) -> None:
-    console = Console()
     table = Table(title=f"suggestions after {len(found.rates)} steps", title_justify="left")
     table.add_column("rule")
     table.add_column("optimizer.lr", justify="right")
     for name, rate in found.suggestions.items():
         table.add_row(name, f"{rate:.3g}")
-    console.print(table)
-    console.print(f"curve   {run}/figures/lr_range_test.png", highlight=False, soft_wrap=True)
-    console.print(f"paste   {override}", highlight=False)
+    Console().print(table)
+    say(f"curve   {run}/figures/lr_range_test.png")
+    say(f"paste   {override}")

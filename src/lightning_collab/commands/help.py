@@ -13,14 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_collab.commands import COMMANDS
-from lightning_collab.runs.invocation import (
-    called_as,
-    conf_folder,
-    config_path,
-    hydra_value,
-    split_flags,
-    working_conf_folder,
-)
+from lightning_collab.runs import invocation
+from lightning_collab.runs.invocation import called_as
 
 
 def overview() -> str:
@@ -42,13 +36,15 @@ def help_text(name: str, words: Sequence[str]) -> str:
         name: of the command.
         words: typed after it; overrides among them are in the keys that are shown.
     """
-    flags, others = split_flags(words)
+    flags, others = invocation.split_flags(words)
     overrides = [word for word in others if not word.startswith("-")]
     folders = [Path(each) for each in _values(flags, "--config-dir", "-cd")]
     config = _composed(name, overrides, folders)
     keys = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     text = Template(config.hydra.help.template).substitute(
-        APP_CONFIG_GROUPS=config_groups([conf_folder(), working_conf_folder(), *folders]),
+        APP_CONFIG_GROUPS=config_groups(
+            [invocation.conf_folder(), invocation.working_conf_folder(), *folders]
+        ),
         CONFIG=OmegaConf.to_yaml(keys, resolve="--resolve" in words).rstrip(),
     )
     return _as_called(text).rstrip() + "\n"
@@ -61,22 +57,22 @@ def config_groups(folders: Iterable[Path | None]) -> str:
         folders: with a folder a group; None: none.
     """
     groups: dict[str, set[str]] = {}
-    for folder in folders:
-        for path in folder.rglob("*.yaml") if folder is not None else ():
-            group = path.parent.relative_to(folder).as_posix() if folder is not None else ""
+    for folder in filter(None, folders):
+        for path in folder.rglob("*.yaml"):
+            group = path.parent.relative_to(folder).as_posix()
             if group != "." and group.split("/")[0] != "hydra":
                 groups.setdefault(group, set()).add(path.stem)
     return "\n".join(f"{group}: {', '.join(sorted(groups[group]))}" for group in sorted(groups))
 
 
 def _composed(name: str, overrides: list[str], folders: list[Path]) -> DictConfig:
-    path = config_path(name)
+    path = invocation.config_path(name)
     where = (
         initialize(config_path=None, version_base="1.3")
         if path is None
         else initialize_config_dir(path, version_base="1.3")
     )
-    further = [hydra_value(folder.absolute().as_uri()) for folder in folders]
+    further = [invocation.hydra_value(folder.absolute().as_uri()) for folder in folders]
     if further:
         overrides = [*overrides, f"hydra.searchpath=[{','.join(further)}]"]
     try:
@@ -87,14 +83,14 @@ def _composed(name: str, overrides: list[str], folders: list[Path]) -> DictConfi
 
 
 def _help_file(name: str) -> Path:
-    return conf_folder() / "hydra" / "help" / f"{name}.yaml"
+    return invocation.conf_folder() / "hydra" / "help" / f"{name}.yaml"
 
 
 def _values(flags: Sequence[str], *names: str) -> list[str]:
     """What is typed for a flag, as `--flag value` or `--flag=value`."""
     apart = [value for flag, value in pairwise(flags) if flag in names]
-    joined = [each.split("=", 1)[1] for each in flags if each.split("=", 1)[0] in names]
-    return [*apart, *(each for each in joined if each)]
+    joined = [each.partition("=") for each in flags]
+    return [*apart, *(value for flag, _, value in joined if flag in names and value)]
 
 
 def _as_called(text: str) -> str:

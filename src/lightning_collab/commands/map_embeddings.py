@@ -1,6 +1,5 @@
 """The command map_embeddings: the embeddings of a run as a picture and as a page."""
 
-import os
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lightning_collab.commands.terminal import say, say_file
 from lightning_collab.config.commands import MapConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import InspectionError
@@ -19,7 +19,7 @@ from lightning_collab.inspection.extremes import Ends, extremes
 from lightning_collab.inspection.figures import save_png
 from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import GenreOverlap
-from lightning_collab.inspection.pages import EXTREMES_NOTE, page_ends, render
+from lightning_collab.inspection.pages import page_ends, render
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.plain_text import terminal_text
 
@@ -65,15 +65,13 @@ def map_embeddings_command(config: DictConfig) -> tuple[Path, Path]:
     overlap = GenreOverlap(run.items)
     if asked.side == "items" and overlap.possible:
         measured = overlap.of(side_embeddings(run.model, "items").vectors)
-        console.print(
+        say(
             f"genre overlap with the 10 nearest: {measured.nearest:.3f}, chance "
             f"{measured.chance:.3f}, {measured.ratio:.2f} times chance ({measured.films} films "
-            "with 20 ratings or more)",
-            highlight=False,
+            "with 20 ratings or more)"
         )
-    for label, path in (("picture", picture), ("page", page)):
-        shown = os.path.relpath(path)
-        console.print(f"{label:<8}{shown}", highlight=False, soft_wrap=True, markup=False)
+    say_file("picture", picture)
+    say_file("page", page)
     return picture, page
 
 
@@ -85,7 +83,6 @@ def _page(run: TrainedRun, drawn: EmbeddingMap, ends: list[Ends]) -> str:
         f"{len(drawn.names):,} points; larger ones have more ratings",
         map=drawn.page_data(),
         extremes=page_ends(ends),
-        extremes_note=EXTREMES_NOTE,
     )
 
 

@@ -5,24 +5,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lightning_collab.commands.terminal import say
 from lightning_collab.config.commands import PredictConfig
 from lightning_collab.config.section import job_config
+from lightning_collab.inference import prediction
 from lightning_collab.inference.pairs_file import PairsFile
-from lightning_collab.inference.prediction import (
-    Predicted,
-    has_time_effects,
-    predict_file,
-    predicted_schema,
-)
+from lightning_collab.inference.prediction import Predicted
 from lightning_collab.inference.table_stream import check_output
-from lightning_collab.inference.trained_run import TrainedRun, load
+from lightning_collab.inference.trained_run import load
 
 
 @contextmanager
@@ -37,13 +33,8 @@ def row_progress(what: str, total: int, rows: str) -> Iterator[Callable[[int], N
     Yields:
         A function to be told how many further rows are done.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(rows),
-        TimeRemainingColumn(),
-    )
+    before = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = *before, TextColumn(rows), TimeRemainingColumn()
     # On the error stream, as all that is said on the way: the output may be piped.
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
@@ -68,36 +59,27 @@ def predict_command(config: DictConfig) -> Predicted:
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
     columns: dict[str, str | None] = {"user": asked.columns.user, "item": asked.columns.item}
-    if has_time_effects(run) or asked.columns.timestamp is not None:
+    if prediction.has_time_effects(run) or asked.columns.timestamp is not None:
         columns["timestamp"] = asked.columns.timestamp
+    # What the run's own file calls its columns.
+    names = (run.config.get("data") or {}).get("columns") or {}
     pairs = PairsFile.open(
         source,
         columns,
         delimiter=asked.delimiter,
         as_text=output.suffix.lower() == ".csv",
-        further_names=_names_of_the_data(run),
+        further_names={ours: name for ours, name in names.items() if isinstance(name, str)},
     )
-    predicted_schema(run, pairs)  # what is wrong is said before the bar is there
+    prediction.predicted_schema(run, pairs)  # what is wrong is said before the bar is there
     began = time.perf_counter()
     with row_progress("predicting", pairs.rows, "pairs") as progress:
-        done = predict_file(run, pairs, output, progress)
+        done = prediction.predict_file(run, pairs, output, progress)
     seconds = time.perf_counter() - began
     unknown = [
         f"{count:,} of unknown {side}"
         for side, count in (("users", done.unknown_users), ("items", done.unknown_items))
         if count
     ]
-    Console().print(
-        f"{done.pairs:,} predictions{' (' + ', '.join(unknown) + ')' if unknown else ''} "
-        f"in {seconds:.1f} s: {os.path.relpath(output)}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    among = f" ({', '.join(unknown)})" if unknown else ""
+    say(f"{done.pairs:,} predictions{among} in {seconds:.1f} s: {os.path.relpath(output)}")
     return done
-
-
-def _names_of_the_data(run: TrainedRun) -> dict[str, str]:
-    """What the run's own file calls its columns."""
-    columns: Any = (run.config.get("data") or {}).get("columns") or {}
-    return {ours: theirs for ours, theirs in columns.items() if isinstance(theirs, str)}

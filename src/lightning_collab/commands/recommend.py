@@ -12,14 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.commands.predict import row_progress
+from lightning_collab.commands.terminal import say
 from lightning_collab.config.commands import RecommendConfig
 from lightning_collab.config.section import job_config
+from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import read_own_ratings
-from lightning_collab.inference.recommendation import (
-    all_recommendations,
-    check_top_k,
-    recommendation_schema,
-)
 from lightning_collab.inference.table_stream import check_output, write_stream
 from lightning_collab.inference.trained_run import TrainedRun, load
 from lightning_collab.runs.plain_text import terminal_text
@@ -59,7 +56,7 @@ def recommend_command(config: DictConfig) -> pl.DataFrame | None:
         name_of = pl.element().struct.field("title" if "title" in found.columns else "item")
         flat = found.with_columns(pl.col("because_of").list.eval(name_of.cast(pl.String)))
         write_stream(output, iter([flat]), flat.schema)
-        _say(f"{len(found)} recommendations for {name}: {os.path.relpath(output)}")
+        say(f"{len(found)} recommendations for {name}: {os.path.relpath(output)}")
     return found
 
 
@@ -71,25 +68,24 @@ def _of_one(run: TrainedRun, asked: RecommendConfig) -> tuple[pl.DataFrame, str]
         ratings = read_own_ratings(run, Path(asked.ratings))
     else:
         ratings = dict(asked.ratings)
-    return run.recommend(
-        ratings=ratings, top_k=asked.top_k
-    ), f"somebody with {len(ratings)} ratings"
+    found = run.recommend(ratings=ratings, top_k=asked.top_k)
+    return found, f"somebody with {len(ratings)} ratings"
 
 
 def _write_all(run: TrainedRun, asked: RecommendConfig, output: Path) -> None:
-    check_top_k(run, asked.top_k)
+    recommendation.check_top_k(run, asked.top_k)
     users = len(run.users)
     began = time.perf_counter()
     with row_progress("recommending", users, "users") as progress:
 
         def blocks() -> Iterator[pl.DataFrame]:
-            for block in all_recommendations(run, asked.top_k, asked.seen):
+            for block in recommendation.all_recommendations(run, asked.top_k, asked.seen):
                 progress(block["user"].n_unique())
                 yield block
 
-        write_stream(output, blocks(), recommendation_schema(run))
+        write_stream(output, blocks(), recommendation.recommendation_schema(run))
     seconds = time.perf_counter() - began
-    _say(f"{users:,} users in {seconds:.1f} s: {os.path.relpath(output)}")
+    say(f"{users:,} users in {seconds:.1f} s: {os.path.relpath(output)}")
 
 
 def _table(name: str, found: pl.DataFrame) -> Table:
@@ -115,7 +111,3 @@ def _table(name: str, found: pl.DataFrame) -> Table:
         cells.append(terminal_text("; ".join(reasons)))
         table.add_row(*cells)
     return table
-
-
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, soft_wrap=True, markup=False)

@@ -1,19 +1,19 @@
 """The command report: the page of a run, of several side by side, or of a study."""
 
-import os
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
+from lightning_collab.commands.terminal import say_file
 from lightning_collab.config.commands import ReportConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import InspectionError
 from lightning_collab.inference.trained_run import load
 from lightning_collab.inspection.comparison import compare
+from lightning_collab.inspection.pages import write_report
 from lightning_collab.inspection.predictions import reload_data
 from lightning_collab.inspection.run_report import write_run_report
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.training.console import run_log
 
 COMPARISON = Path("comparison.html")
@@ -35,22 +35,16 @@ def report_command(config: DictConfig) -> Path:
     """
     asked = job_config(ReportConfig, config)
     output = Path(asked.output) if asked.output else None
-    console = Console()
-    with run_log(None, quiet=True), console.status("drawing"):
+    with run_log(None, quiet=True), Console().status("drawing"):
         if asked.sweep is not None:
             path = _study(Path(asked.sweep), output)
         elif len(asked.runs) == 1:
             run = load(asked.runs[0])
             path = write_run_report(run, reload_data(run.directory), asked.map, output)
         else:
-            path = output or COMPARISON
             page = compare([load(run) for run in asked.runs])
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(path, page)
-            except OSError as error:
-                raise InspectionError(f"cannot write the report {path}: {error}") from error
-    console.print(f"report  {os.path.relpath(path)}", highlight=False, soft_wrap=True, markup=False)
+            path = write_report(page, output or COMPARISON)
+    say_file("report", path)
     return path
 
 

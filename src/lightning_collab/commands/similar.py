@@ -1,5 +1,7 @@
 """The command similar: nearest neighbours of a film or of a user."""
 
+from typing import Any
+
 import polars as pl
 import torch
 from omegaconf import DictConfig
@@ -8,9 +10,9 @@ from rich.table import Table
 
 from lightning_collab.config.commands import SimilarConfig
 from lightning_collab.config.section import job_config
-from lightning_collab.data.vocabulary import Side
+from lightning_collab.data.vocabulary import ID_COLUMN, Side
 from lightning_collab.inference.lookup import row_of_id, row_of_title
-from lightning_collab.inference.trained_run import TrainedRun, load
+from lightning_collab.inference.trained_run import load
 from lightning_collab.inspection.embeddings import side_embeddings
 from lightning_collab.inspection.neighbours import nearest
 from lightning_collab.runs.plain_text import terminal_text
@@ -39,20 +41,6 @@ def similar_command(config: DictConfig) -> pl.DataFrame:
         row = row_of_id(run, "items", asked.movie_id)
     else:
         row = row_of_title(run, str(asked.movie))
-    found = similar(run, side, row, asked)
-    _print(run, side, row, asked, found)
-    return found
-
-
-def similar(run: TrainedRun, side: Side, row: int, asked: SimilarConfig) -> pl.DataFrame:
-    """The neighbours of one row of the model.
-
-    Args:
-        run: the trained run.
-        side: `users` or `items`.
-        row: of the model's tables.
-        asked: how many, by which measure, with how many ratings.
-    """
     known = run.users if side == "users" else run.items
     near = nearest(
         side_embeddings(run.model, side).vectors,
@@ -62,15 +50,13 @@ def similar(run: TrainedRun, side: Side, row: int, asked: SimilarConfig) -> pl.D
         among=torch.from_numpy((known["ratings"] >= asked.min_ratings).to_numpy().copy()),
     )
     similarity = pl.Series("similarity", near.similarities[0].numpy())
-    return known[near.rows[0].numpy()].with_columns(similarity)
+    found = known[near.rows[0].numpy()].with_columns(similarity)
+    Console().print(_table(side, known.row(row - 1, named=True), asked, found))
+    return found
 
 
-def _print(
-    run: TrainedRun, side: Side, row: int, asked: SimilarConfig, found: pl.DataFrame
-) -> None:
-    known = run.users if side == "users" else run.items
-    query = known.row(row - 1, named=True)
-    name = query["title"] if "title" in query else f"{side[:-1]} {query[known.columns[0]]}"
+def _table(side: Side, query: dict[str, Any], asked: SimilarConfig, found: pl.DataFrame) -> Table:
+    name = query["title"] if "title" in query else f"{side[:-1]} {query[ID_COLUMN[side]]}"
     table = Table(
         title=terminal_text(
             f"nearest to {name} by {asked.measure} "
@@ -89,7 +75,7 @@ def _print(
         )
     for values in shown.iter_rows():
         table.add_row(*(terminal_text(_cell(value)) for value in values))
-    Console().print(table)
+    return table
 
 
 def _cell(value: object) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
-from rich.console import Console
 
 from lightning_collab.commands.entry import run_config
+from lightning_collab.commands.terminal import say_file
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.runs.directory import RunDirectory
@@ -49,9 +49,7 @@ def train_command(config: DictConfig) -> dict[str, Any]:
     if first:
         print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
         if run.report_file.is_file():
-            Console().print(
-                f"{'report':<8}{os.path.relpath(run.report_file)}", highlight=False, soft_wrap=True
-            )
+            say_file("report", run.report_file)
     return metrics
 
 

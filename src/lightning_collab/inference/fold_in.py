@@ -71,15 +71,9 @@ def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
             f"are like {', '.join(map(str, run.item_vocabulary.ids.head(3).to_list()))}"
         )
     if unknown and not by_title:
-        more = ", ..." if len(unknown) > NAMED else ""
-        log.warning(
-            "%s: %d of %d items are not known to the run and left out: %s%s",
-            path,
-            len(unknown),
-            len(table),
-            ", ".join(unknown[:NAMED]),
-            more,
-        )
+        some = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
+        warning = "%s: %d of %d items are not known to the run and left out: %s"
+        log.warning(warning, path, len(unknown), len(table), some)
     return found
 
 

@@ -166,12 +166,10 @@ def _matching(items: pl.DataFrame, title: str) -> pl.DataFrame:
     bare = pl.col("title").map_elements(normalised, return_dtype=pl.String)
     ways = [pl.col("title").str.to_lowercase() == plain]
     if typed_year is None:
-        ways += [bare == wanted]
-        ways += [bare.str.contains(wanted, literal=True)]
+        ways += [bare == wanted, bare.str.contains(wanted, literal=True)]
     else:
-        ways += [
-            (bare == wanted) & pl.col("title").str.contains(typed_year[0].strip(), literal=True)
-        ]
+        same_year = pl.col("title").str.contains(typed_year[0].strip(), literal=True)
+        ways.append((bare == wanted) & same_year)
     for way in ways:
         found = items.filter(way)
         if not found.is_empty():

@@ -77,9 +77,9 @@ def _of_rows(
     found = run.item_scores.of_pairs(users, items) if days is None else None
     if found is not None:
         return found, None
-    day = (
-        None if days is None else days.fill_null(UNKNOWN_DAY).cast(pl.Int32).to_numpy(writable=True)
-    )
+    day = None
+    if days is not None:
+        day = torch.tensor(days.fill_null(UNKNOWN_DAY).cast(pl.Int32).to_numpy())
     ratings = torch.empty(len(users))
     deviations = None
     for start in range(0, len(users), PAIRS_AT_A_TIME):
@@ -88,7 +88,7 @@ def _of_rows(
             torch.from_numpy(users[part]),
             torch.from_numpy(items[part]),
             ratings[part],
-            None if day is None else torch.from_numpy(day[part]),
+            None if day is None else day[part],
         )
         ratings[part], deviation = run.model.predict_with_deviation(batch)
         if deviation is not None:
@@ -139,13 +139,11 @@ def predict_file(
 
     def blocks() -> Iterator[pl.DataFrame]:
         for block in pairs.blocks():
-            times = pairs.columns.get("timestamp")
-            found = predict(
-                run,
-                block[pairs.columns["user"]],
-                block[pairs.columns["item"]],
-                None if times is None else block[times].cast(pl.Float64, strict=False),
-            )
+            ids = block[pairs.columns["user"]], block[pairs.columns["item"]]
+            times = None
+            if "timestamp" in pairs.columns:
+                times = block[pairs.columns["timestamp"]].cast(pl.Float64, strict=False)
+            found = predict(run, *ids, times)
             done.pairs += len(found)
             done.unknown_users += len(found) - int(found["known_user"].sum())
             done.unknown_items += len(found) - int(found["known_item"].sum())

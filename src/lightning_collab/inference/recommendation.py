@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from lightning_collab.data.history import History
 from lightning_collab.errors import ConfigError
 from lightning_collab.inference.lookup import row_of_id
-from lightning_collab.models.item_scores import UserRows
 from lightning_collab.training.trained_model import TrainedModel
 
 Seen = Literal["all", "train", "none"]
@@ -52,14 +51,17 @@ def recommend_to_user(run: TrainedModel, user: Any, top_k: int, seen: Seen) -> p
         CheckpointError: the run does not know what its users have rated.
     """
     row = row_of_id(run, "users", user)
-    items, ratings = _rated(run, row, seen)
+    items, ratings = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
+    # Where nothing is to be left out, a run that has no history can do without it.
+    if seen != "none" or run.directory.history_file.exists():
+        items, ratings = run.history.of(row)
     left_out = items
     if seen == "train":
         left_out, _ = run.history.trained().of(row)
     elif seen == "none":
         left_out = items[:0]
     scores = run.item_scores.of_users(slice(row, row + 1))
-    return _recommended(run, Recipient(scores, items, ratings, left_out), top_k)
+    return best_of_scores(run, Recipient(scores, items, ratings, left_out), top_k)
 
 
 def rated_items(
@@ -87,29 +89,6 @@ def rated_items(
     return items, np.array(list(ratings.values()), dtype=np.float32)
 
 
-def recommend_to_fold_in_user(
-    run: TrainedModel,
-    rows: UserRows,
-    items: NDArray[np.int32],
-    ratings: NDArray[np.float32],
-    top_k: int,
-) -> pl.DataFrame:
-    """The items with the highest predictions for somebody new; see `TrainedRun.recommend`.
-
-    Args:
-        run: the trained run.
-        rows: table rows of the person, from `TrainedUsers.rows_of_user`.
-        items: int32 [n], what is rated, as rows of the model; these items are left out.
-        ratings: float32 [n], of these items.
-        top_k: how many.
-
-    Raises:
-        ConfigError: `top_k` is below 1 or more than there are items.
-    """
-    scores = run.item_scores.of_rows(rows)
-    return _recommended(run, Recipient(scores, items, ratings, items), top_k)
-
-
 def check_top_k(run: TrainedModel, top_k: int) -> None:
     """Refuse a number of recommendations that there cannot be.
 
@@ -127,16 +106,17 @@ def check_top_k(run: TrainedModel, top_k: int) -> None:
         )
 
 
-def _rated(
-    run: TrainedModel, row: int, seen: Seen
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """What a user has rated; nothing where nothing is to be left out and it is not known."""
-    if seen == "none" and not run.directory.history_file.exists():
-        return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
-    return run.history.of(row)
+def best_of_scores(run: TrainedModel, recipient: Recipient, top_k: int) -> pl.DataFrame:
+    """The items with the highest scores; see `TrainedRun.recommend`.
 
+    Args:
+        run: the trained run.
+        recipient: somebody to recommend to.
+        top_k: how many.
 
-def _recommended(run: TrainedModel, recipient: Recipient, top_k: int) -> pl.DataFrame:
+    Raises:
+        ConfigError: `top_k` is below 1 or more than there are items.
+    """
     check_top_k(run, top_k)
     starts = np.array([0, len(recipient.left_out)])
     columns, scores = _best(recipient.scores, starts, recipient.left_out, top_k)
@@ -144,8 +124,7 @@ def _recommended(run: TrainedModel, recipient: Recipient, top_k: int) -> pl.Data
     rows = columns[0, chosen] + 1
     ratings = run.item_scores.ratings(torch.from_numpy(scores[0, chosen]))
     shown = [name for name in ("item", "title", "genres") if name in run.items.columns]
-    table: pl.DataFrame = run.items[(rows - 1).tolist()].select(shown)
-    return table.with_columns(
+    return run.items.select(shown)[(rows - 1).tolist()].with_columns(
         pl.Series("prediction", ratings.clamp(*run.rating_range).numpy()),
         _reasons(run, rows, recipient),
         run.items["ratings"].gather(rows - 1),
@@ -167,11 +146,8 @@ def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -
     shown = [name for name in ("item", "title") if name in run.items.columns]
     kinds: dict[str, Any] = {name: run.items.schema[name] for name in shown}
     kind = pl.List(pl.Struct({**kinds, "rating": pl.Float32(), "similarity": pl.Float32()}))
-    liked = (
-        recipient.ratings >= recipient.ratings.mean()
-        if len(recipient.ratings)
-        else recipient.ratings > 0
-    )
+    mean = recipient.ratings.mean() if len(recipient.ratings) else 0
+    liked = recipient.ratings >= mean
     items, ratings = recipient.items[liked], recipient.ratings[liked]
     if not len(items) or not len(rows):
         return pl.Series("because_of", [[] for _ in rows], dtype=kind)
@@ -182,10 +158,10 @@ def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -
     ]
     nearest = (directions[0] @ directions[1].T).topk(min(REASONS, len(items)), dim=1)
     places = nearest.indices.flatten().numpy()
-    columns = [run.items[name].gather(items[places] - 1).to_list() for name in shown]
-    columns += [ratings[places].tolist(), nearest.values.flatten().tolist()]
-    names = [*shown, "rating", "similarity"]
-    reasons = [dict(zip(names, each, strict=True)) for each in zip(*columns, strict=True)]
+    named = run.items.select(shown)[(items[places] - 1).tolist()].with_columns(
+        rating=pl.Series(ratings[places]), similarity=pl.Series(nearest.values.flatten().numpy())
+    )
+    reasons = named.to_dicts()
     count = nearest.indices.shape[1]
     # What points the other way is no reason.
     alike = [
@@ -216,9 +192,9 @@ def all_recommendations(run: TrainedModel, top_k: int, seen: Seen) -> Iterator[p
         CheckpointError: the run does not know what its users have rated.
     """
     check_top_k(run, top_k)
-    history: History | None = None
-    if seen != "none":
-        history = run.history if seen == "all" else run.history.trained()
+    history = None if seen == "none" else run.history
+    if history is not None and seen == "train":
+        history = history.trained()
     step = max(1, SCORES_AT_A_TIME // run.item_scores.items)
     block = torch.empty(min(step, len(run.users)), run.item_scores.items)
     for first in range(1, len(run.user_vocabulary), step):

@@ -4,21 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import torch
 
 from lightning_collab.errors import ConfigError
+from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import TrainedUsers, error_variance
 from lightning_collab.inference.lookup import RawIds
 from lightning_collab.inference.prediction import predict
-from lightning_collab.inference.recommendation import (
-    all_recommendations,
-    rated_items,
-    recommend_to_fold_in_user,
-    recommend_to_user,
-)
+from lightning_collab.inference.recommendation import Recipient, Seen
 from lightning_collab.training.trained_model import TrainedModel
 
 
@@ -73,7 +69,7 @@ class TrainedRun(TrainedModel):
         *,
         ratings: Mapping[Any, float] | None = None,
         top_k: int = 10,
-        seen: Literal["all", "train", "none"] = "all",
+        seen: Seen = "all",
     ) -> pl.DataFrame:
         """The items with the highest predictions for a user, or for somebody new.
 
@@ -104,19 +100,18 @@ class TrainedRun(TrainedModel):
         if (user is None) == (ratings is None):
             raise ConfigError("give one of user and ratings")
         if ratings is None:
-            return recommend_to_user(self, user, top_k, seen)
-        items, given = rated_items(self, ratings)
+            return recommendation.recommend_to_user(self, user, top_k, seen)
+        items, given = recommendation.rated_items(self, ratings)
         rows = self.trained_users.rows_of_user(
             self.item_scores,
             torch.from_numpy(items).long(),
             torch.from_numpy(given),
             self.error_variance,
         )
-        return recommend_to_fold_in_user(self, rows, items, given, top_k)
+        somebody = Recipient(self.item_scores.of_rows(rows), items, given, left_out=items)
+        return recommendation.best_of_scores(self, somebody, top_k)
 
-    def recommend_all(
-        self, *, top_k: int = 10, seen: Literal["all", "train", "none"] = "all"
-    ) -> pl.DataFrame:
+    def recommend_all(self, *, top_k: int = 10, seen: Seen = "all") -> pl.DataFrame:
         """The items with the highest predictions for every user that the model knows.
 
         Args:
@@ -131,7 +126,7 @@ class TrainedRun(TrainedModel):
             ConfigError: `top_k` is out of range.
             CheckpointError: the run does not know what its users have rated.
         """
-        return pl.concat(all_recommendations(self, top_k, seen))
+        return pl.concat(recommendation.all_recommendations(self, top_k, seen))
 
     @cached_property
     def trained_users(self) -> TrainedUsers:

@@ -10,12 +10,8 @@ from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import LightningCollabError
+from lightning_collab.inspection import figures
 from lightning_collab.inspection.embeddings import side_embeddings
-from lightning_collab.inspection.figures import (
-    by_count_figure,
-    calibration_figure,
-    residuals_figure,
-)
 from lightning_collab.inspection.log_embeddings import write_snapshot
 from lightning_collab.inspection.neighbours import GenreOverlap
 from lightning_collab.inspection.predictions import Predictions, predict_part
@@ -70,11 +66,7 @@ def overlap_metrics(trained: TrainedModel) -> dict[str, float]:
     overlap = GenreOverlap(trained.items)
     if not overlap.possible or not _has_embeddings(trained, "items"):
         return {}
-    measured = overlap.of(side_embeddings(trained.model, "items").vectors)
-    return {
-        "embeddings/genre_overlap": measured.nearest,
-        "embeddings/genre_overlap_chance": measured.chance,
-    }
+    return overlap.of(side_embeddings(trained.model, "items").vectors).metrics
 
 
 def _to_tensorboard(
@@ -91,15 +83,15 @@ def _to_tensorboard(
             if name in metrics:
                 writer.add_scalar(name, metrics[name], step)
         if predictions is not None:
-            one: dict[str, Predictions] = {config.model.name: predictions}
-            for name, figure in (
-                ("calibration", calibration_figure(one)),
-                ("rmse_by_ratings_of_user", by_count_figure(one, "user")),
-                ("rmse_by_ratings_of_item", by_count_figure(one, "item")),
-                ("residuals_by_rating", residuals_figure(predictions)),
-            ):
-                tag = f"{predictions.part}/{name}"
-                writer.add_figure(tag, figure, step)
+            one = {config.model.name: predictions}
+            drawn = {
+                "calibration": figures.calibration_figure(one),
+                "rmse_by_ratings_of_user": figures.by_count_figure(one, "user"),
+                "rmse_by_ratings_of_item": figures.by_count_figure(one, "item"),
+                "residuals_by_rating": figures.residuals_figure(predictions),
+            }
+            for name, figure in drawn.items():
+                writer.add_figure(f"{predictions.part}/{name}", figure, step)
     if config.callbacks.projector is None:
         return
     sides: tuple[Side, ...] = ("items", "users") if config.callbacks.projector.users else ("items",)

@@ -9,14 +9,8 @@ from typing import Any, NamedTuple
 from lightning_collab.config.section import flat
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.inspection.figures import (
-    Curve,
-    by_count_figure,
-    calibration_figure,
-    curves_figure,
-    data_uri,
-    read_curves,
-)
+from lightning_collab.inspection import figures
+from lightning_collab.inspection.figures import Curve, picture
 from lightning_collab.inspection.pages import PageTable, Picture, render
 from lightning_collab.inspection.predictions import Predictions, predict_part, reload_data
 from lightning_collab.training.trained_model import TrainedModel
@@ -48,14 +42,12 @@ class Compared(NamedTuple):
 
     Attributes:
         name: short, and told apart from the others.
-        run: the trained run.
         curves: its scalars.
         predictions: of its validation or test part; None where there is none, or where its
             ratings cannot be had any more.
     """
 
     name: str
-    run: TrainedModel
     curves: dict[str, Curve]
     predictions: Predictions | None
 
@@ -69,7 +61,7 @@ def compare(runs: Sequence[TrainedModel]) -> str:
     names = short_names([run.directory.path for run in runs])
     ratings: dict[str, RatingDataModule] = {}
     compared = [
-        Compared(name, run, read_curves(run.directory.tensorboard), _predictions(run, ratings))
+        Compared(name, figures.read_curves(run.directory.tensorboard), _predictions(run, ratings))
         for name, run in zip(names, runs, strict=True)
     ]
     numbers = [run.metrics for run in runs]
@@ -130,18 +122,19 @@ def _best(numbers: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def _differences_table(names: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> PageTable:
-    flat = [dict(flat(config)) for config in configs]
-    keys = list(dict.fromkeys(key for each in flat for key in each))
-    differing = [
-        key for key in keys if any(each.get(key, ...) != flat[0].get(key, ...) for each in flat[1:])
-    ]
-    rows = [
-        (key, *(_shown(each[key]) if key in each else "" for each in flat)) for key in differing
-    ]
+    settings = [dict(flat(config)) for config in configs]
+    rows = []
+    for key in dict.fromkeys(key for each in settings for key in each):
+        values = [each.get(key, ...) for each in settings]
+        if any(value != values[0] for value in values[1:]):
+            rows.append((key, *map(_shown, values)))
     return PageTable(["key", *names], rows)
 
 
 def _shown(value: Any) -> str:
+    """A value as the config file has it; `...` where a config has no such key."""
+    if value is ...:
+        return ""
     return "null" if value is None else str(value)
 
 
@@ -149,7 +142,7 @@ def _curve_pictures(compared: Sequence[Compared]) -> Iterator[Picture]:
     for tag, label in CURVES.items():
         found = {each.name: each.curves[tag] for each in compared if tag in each.curves}
         if found:
-            yield Picture(data_uri(curves_figure(found, label)), label[0].upper() + label[1:])
+            yield picture(figures.curves_figure(found, label), label[0].upper() + label[1:])
 
 
 def _error_pictures(compared: Sequence[Compared]) -> Iterator[Picture]:
@@ -158,5 +151,5 @@ def _error_pictures(compared: Sequence[Compared]) -> Iterator[Picture]:
         return
     for side in ("user", "item"):
         caption = f"RMSE by the number of training ratings of the {side}"
-        yield Picture(data_uri(by_count_figure(found, side)), caption)
-    yield Picture(data_uri(calibration_figure(found)), "Calibration, with 95% intervals")
+        yield picture(figures.by_count_figure(found, side), caption)
+    yield picture(figures.calibration_figure(found), "Calibration, with 95% intervals")

@@ -1,5 +1,6 @@
 """A map: positions in the plane, what is known of each point, and the picture of it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,13 +67,9 @@ class EmbeddingMap:
     @property
     def colours(self) -> dict[str, str]:
         """The colour of each group, the largest group first; the smallest share one grey."""
-        counts = pl.Series(self.groups).value_counts(sort=True, name="count")
-        ordered = counts.sort(["count", counts.columns[0]], descending=[True, False])
-        names = ordered.to_series(0).to_list()
-        return {
-            str(name): PALETTE[number] if number < len(PALETTE) else REST
-            for number, name in enumerate(names)
-        }
+        counts = Counter(self.groups)
+        ordered = sorted(counts, key=lambda name: (-counts[name], name))
+        return dict.fromkeys(ordered, REST) | dict(zip(ordered, PALETTE, strict=False))
 
     def page_data(self) -> dict[str, Any]:
         """The map as the page's script wants it: positions in 0 to 1, and what hovering shows."""
@@ -168,9 +165,7 @@ LEGEND_ENTRIES = 18
 TRIED_FOR_ONE = 12
 
 
-def map_picture(
-    drawn: EmbeddingMap, *, labels: int = 80, width: float = 12.0, height: float = 9.0
-) -> Figure:
+def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
     """Draw a map.
 
     Labels go to the most rated points first; one that would cover another label, or leave the
@@ -179,37 +174,26 @@ def map_picture(
     Args:
         drawn: the map.
         labels: how many at most.
-        width: in inches.
-        height: in inches.
     """
     with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(12.0, 9.0), layout="constrained")
         axes = figure.add_subplot()
         groups = np.array(drawn.groups)
         ratings = drawn.points["ratings"].to_numpy()
-        for name, colour in list(drawn.colours.items()):
+        for number, (name, colour) in enumerate(drawn.colours.items()):
             mine = groups == name
             axes.scatter(
-                drawn.positions[mine, 0],
-                drawn.positions[mine, 1],
+                *drawn.positions[mine].T,
                 s=6 + 30 * np.sqrt(ratings[mine] / max(1, ratings.max())),
                 c=colour,
                 alpha=0.75,
                 linewidths=0,
-                label=f"{name} ({mine.sum()})",
+                label=f"{name} ({mine.sum()})" if number < LEGEND_ENTRIES else None,
             )
         axes.set_title(drawn.title, loc="left")
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)
-        handles, names = axes.get_legend_handles_labels()
-        figure.legend(
-            handles[:LEGEND_ENTRIES],
-            names[:LEGEND_ENTRIES],
-            loc="outside right upper",
-            frameon=False,
-            fontsize=8,
-        )
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
         figure.draw_without_rendering()  # lays out the axes, so that labels can be measured
         figure.set_layout_engine("none")
         order = np.argsort(-ratings, kind="stable")[: TRIED_FOR_ONE * labels]

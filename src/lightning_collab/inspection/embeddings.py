@@ -1,6 +1,6 @@
 """The embeddings of one side of a model, as inspection shows them: which, and with what labels."""
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -46,16 +46,6 @@ def described(known: pl.DataFrame, side: Side) -> pl.DataFrame:
         elif not known[feature].dtype.is_nested():
             columns.append(pl.col(feature))
     return known.select(columns)
-
-
-def names(known: pl.DataFrame, side: Side) -> list[str]:
-    """One name for each row.
-
-    Args:
-        known: users or items, as `TrainedModel` has them.
-        side: `users` or `items`.
-    """
-    return cast(list[str], described(known, side).to_series(0).to_list())
 
 
 def most_rated(known: pl.DataFrame, limit: int = MAX_ROWS) -> np.ndarray[Any, Any]:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_collab.inspection.pages import Picture
 from lightning_collab.runs.atomic_write import write_atomically
 
 if TYPE_CHECKING:
@@ -36,28 +37,19 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def new_figure(width: float = 6.4, height: float = 3.4) -> Figure:
-    """An empty figure; made without pyplot, so that nothing is kept or shown.
-
-    Args:
-        width: in inches.
-        height: in inches.
-    """
-    with rc_context(STYLE):
-        return Figure(figsize=(width, height), layout="constrained")
-
-
-def data_uri(figure: Figure) -> str:
+def picture(figure: Figure, caption: str) -> Picture:
     """The figure as an SVG image inside an address, for `<img src=...>`.
 
     Args:
         figure: what is shown.
+        caption: what that is in words.
     """
     buffer = io.BytesIO()
     with rc_context(STYLE):
         # Without a date, the same figure gives the same bytes.
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return Picture(f"data:image/svg+xml;base64,{encoded}", caption)
 
 
 def save_png(figure: Figure, path: Path, dpi: int = 150) -> None:
@@ -109,7 +101,7 @@ def read_curves(logdir: Path) -> dict[str, Curve]:
     return curves
 
 
-def rates(curves: dict[str, Curve]) -> dict[str, Curve]:
+def rates(curves: Mapping[str, Curve]) -> dict[str, Curve]:
     """The learning rate of each parameter group, by the group's name.
 
     Args:
@@ -197,8 +189,9 @@ def residuals_figure(predictions: Predictions) -> Figure:
 
 
 def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = new_figure()
+    # Made without pyplot, so that nothing is kept or shown.
     with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         axes = figure.add_subplot()
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)

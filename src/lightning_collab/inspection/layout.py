@@ -102,10 +102,7 @@ def _tsne(
     try:
         from openTSNE import TSNE
     except ImportError as error:
-        raise InspectionError(
-            "method=tsne needs the package openTSNE: pip install 'lightning-collab[tsne]', or take "
-            "method=pca"
-        ) from error
+        raise _missing("tsne", "openTSNE") from error
     tsne = TSNE(
         perplexity=min(perplexity, (len(vectors) - 1) / 3),
         metric="cosine",
@@ -124,16 +121,20 @@ def _umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
     try:
         from umap import UMAP
     except ImportError as error:
-        raise InspectionError(
-            "method=umap needs the package umap-learn: pip install 'lightning-collab[umap]', or "
-            "take method=pca"
-        ) from error
+        raise _missing("umap", "umap-learn") from error
     with warnings.catch_warnings():
         # A seed means one thread, which is what we want and UMAP warns of.
         warnings.filterwarnings("ignore", message="n_jobs value")
         umap = UMAP(metric="cosine", random_state=seed, n_neighbors=min(15, len(vectors) - 1))
         positions: NDArray[np.float64] = umap.fit_transform(_directed(vectors))
     return positions
+
+
+def _missing(method: MapMethod, package: str) -> InspectionError:
+    return InspectionError(
+        f"method={method} needs the package {package}: pip install 'lightning-collab[{method}]', "
+        "or take method=pca"
+    )
 
 
 def _directed(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytorch_lightning as lightning
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -13,14 +12,10 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import Scheduler, WarmRestartsConfig
 from lightning_collab.data.metadata import metadata_table
 from lightning_collab.data.vocabulary import Side
-from lightning_collab.inspection.embeddings import (
-    SideEmbeddings,
-    described,
-    most_rated,
-    side_embeddings,
-)
+from lightning_collab.inspection import embeddings
+from lightning_collab.inspection.embeddings import SideEmbeddings
 from lightning_collab.inspection.neighbours import GenreOverlap
-from lightning_collab.inspection.projector_files import bookmarks, write_embedding
+from lightning_collab.inspection.projector_files import MAX_ROWS, bookmarks, write_embedding
 from lightning_collab.models import RatingModel
 
 log = logging.getLogger(__name__)
@@ -43,7 +38,6 @@ class LogEmbeddings(lightning.Callback):
         self._sides: tuple[Side, ...] = ("items", "users") if self._settings.users else ("items",)
         self._logged: int | None = None
         self._known: dict[Side, pl.DataFrame] = {}
-        self._rows: dict[Side, np.ndarray[Any, Any]] = {}
         self._overlap: GenreOverlap | None = None
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -53,18 +47,12 @@ class LogEmbeddings(lightning.Callback):
         for side in self._sides:
             table: Any = getattr(trainer, "datamodule")  # noqa: B009 (not in Lightning's types)
             known = metadata_table(table, side)
-            known = known.head(
-                len(table.item_vocabulary if side == "items" else table.user_vocabulary) - 1
-            )
-            self._known[side] = known
-            self._rows[side] = most_rated(known)
-            if len(self._rows[side]) < len(known):
-                log.warning(
-                    "the projector shows the %d most rated of %d %s",
-                    len(self._rows[side]),
-                    len(known),
-                    side,
-                )
+            vocabulary = table.item_vocabulary if side == "items" else table.user_vocabulary
+            self._known[side] = known.head(len(vocabulary) - 1)
+            points = len(self._known[side])
+            if points > MAX_ROWS:
+                shown = "the projector shows the %d most rated of %d %s"
+                log.warning(shown, MAX_ROWS, points, side)
         self._overlap = GenreOverlap(self._known["items"])
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -89,25 +77,13 @@ class LogEmbeddings(lightning.Callback):
         for side in self._sides:
             if side not in tables:
                 continue
-            learned = side_embeddings(model, side)
-            write_snapshot(
-                Path(logger.log_dir),
-                f"{side}/epoch_{epoch:03}",
-                side,
-                self._known[side],
-                learned,
-                self._rows[side],
-            )
+            learned = embeddings.side_embeddings(model, side)
+            tag = f"{side}/epoch_{epoch:03}"
+            write_snapshot(Path(logger.log_dir), tag, side, self._known[side], learned)
             self._histograms(logger, side, learned, trainer.global_step)
             if side == "items" and self._overlap is not None and self._overlap.possible:
                 overlap = self._overlap.of(learned.vectors)
-                logger.log_metrics(
-                    {
-                        "embeddings/genre_overlap": overlap.nearest,
-                        "embeddings/genre_overlap_chance": overlap.chance,
-                    },
-                    trainer.global_step,
-                )
+                logger.log_metrics(overlap.metrics, trainer.global_step)
 
     @staticmethod
     def _histograms(
@@ -124,22 +100,14 @@ class LogEmbeddings(lightning.Callback):
 
     @staticmethod
     def _logger(trainer: lightning.Trainer) -> TensorBoardLogger | None:
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    return logger
-        return None
+        loggers = trainer.loggers if trainer.is_global_zero else []
+        return next((each for each in loggers if isinstance(each, TensorBoardLogger)), None)
 
 
 def write_snapshot(
-    logdir: Path,
-    tag: str,
-    side: Side,
-    known: pl.DataFrame,
-    learned: SideEmbeddings,
-    rows: np.ndarray[Any, Any] | None = None,
+    logdir: Path, tag: str, side: Side, known: pl.DataFrame, learned: SideEmbeddings
 ) -> None:
-    """Put the embeddings of one side on the projector page of a run.
+    """Put the embeddings of one side on the projector page of a run: the most rated it can hold.
 
     Args:
         logdir: where the run's event files are.
@@ -147,11 +115,9 @@ def write_snapshot(
         side: `users` or `items`.
         known: a row for each embedding.
         learned: the embeddings.
-        rows: int [m], those that are shown; None: the most rated that the page can hold.
     """
-    if rows is None:
-        rows = most_rated(known)
-    metadata = described(known, side)
+    rows = embeddings.most_rated(known)
+    metadata = embeddings.described(known, side)
     if learned.biases is not None:
         metadata = metadata.with_columns(bias=pl.Series(learned.biases.numpy()))
     write_embedding(

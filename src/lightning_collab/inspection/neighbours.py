@@ -89,6 +89,14 @@ class Overlap(NamedTuple):
         """How many times chance."""
         return self.nearest / self.chance
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """By the names of metrics.json and of the curves."""
+        return {
+            "embeddings/genre_overlap": self.nearest,
+            "embeddings/genre_overlap_chance": self.chance,
+        }
+
 
 class GenreOverlap:
     """Mean Jaccard overlap |A & B| / |A | B| of the genres of a film and of its neighbours.
@@ -106,10 +114,10 @@ class GenreOverlap:
         self, items: pl.DataFrame, *, min_ratings: int = MIN_RATINGS, neighbours: int = NEIGHBOURS
     ) -> None:
         self.neighbours = neighbours
-        lists = items["genres"].fill_null([]) if "genres" in items.columns else None
-        if lists is None:
-            self._rows = torch.empty(0, dtype=torch.int64)
+        self._rows = torch.empty(0, dtype=torch.int64)
+        if "genres" not in items.columns:
             return
+        lists = items["genres"].fill_null([])
         enough = (items["ratings"] >= min_ratings) & (lists.list.len() > 0)
         self._rows = torch.from_numpy(np.flatnonzero(enough.to_numpy()))
         if self.possible:

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.extremes import Ends
-
-EXTREMES_NOTE = (
-    "The bias is what is left of a rating when the taste of those who gave it is accounted for. "
-    "The principal components are the directions in which the embeddings differ most; their two "
-    "ends show what the model tells apart first. Which end is called high is arbitrary."
-)
+from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.templates import filled_in
 
 
 class PageTable(NamedTuple):
@@ -23,18 +20,9 @@ class PageTable(NamedTuple):
     rows: list[tuple[Any, ...]]
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, columns: Iterable[str] | None = None) -> "PageTable":
+    def of(cls, frame: pl.DataFrame) -> "PageTable":
         """The rows of a frame, underscores in the names of its columns shown as spaces."""
-        shown = frame.select(columns) if columns is not None else frame
-        return cls([name.replace("_", " ") for name in shown.columns], shown.rows())
-
-
-class PageEnds(NamedTuple):
-    """Both ends of a scale as the templates show them."""
-
-    name: str
-    top: PageTable
-    bottom: PageTable
+        return cls([name.replace("_", " ") for name in frame.columns], frame.rows())
 
 
 class Picture(NamedTuple):
@@ -51,32 +39,44 @@ def render(template: str, **content: Any) -> str:
         template: its file name.
         content: by the names that it uses; one that is missing is an error.
     """
-    environment = Environment(
-        loader=PackageLoader("lightning_collab.inspection"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(version=version("lightning-collab"), **content)
+    content["version"] = version("lightning-collab")
+    return filled_in("lightning_collab.inspection", template, **content)
 
 
-def page_ends(ends: Iterable[Ends]) -> list[PageEnds]:
+def write_report(page: str, path: Path) -> Path:
+    """Write a report, whole or not at all.
+
+    Args:
+        page: the content.
+        path: of the file; its folder is made.
+
+    Returns:
+        The file.
+
+    Raises:
+        InspectionError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, page)
+    except OSError as error:
+        raise InspectionError(f"cannot write the report {path}: {error}") from error
+    return path
+
+
+def page_ends(ends: Iterable[Ends]) -> list[dict[str, Any]]:
     """Extremes as the templates show them.
 
     Args:
         ends: from `extremes`.
     """
-    return [PageEnds(e.name, _short(e.top), _short(e.bottom)) for e in ends]
+    return [{"name": e.name, "top": _short(e.top), "bottom": _short(e.bottom)} for e in ends]
 
 
 def _short(frame: pl.DataFrame) -> PageTable:
     name = frame.columns[0]
     columns = [c for c in (name, "genres", "occupation", "ratings", "value") if c in frame.columns]
-    return PageTable.of(
-        frame.select(columns).with_columns(
-            pl.col("genres").str.replace_all("|", ", ", literal=True)
-        )
-        if "genres" in columns
-        else frame.select(columns)
-    )
+    shown = frame.select(columns)
+    if "genres" in columns:
+        shown = shown.with_columns(pl.col("genres").str.replace_all("|", ", ", literal=True))
+    return PageTable.of(shown)

@@ -57,10 +57,9 @@ class Predictions:
         counts = self.user_ratings if side == "user" else self.item_ratings
         classes = np.searchsorted(COUNT_EDGES, counts, side="right")
         frame = pl.DataFrame({"class": classes, "error": self.errors})
+        error = pl.col("error")
         grouped = frame.group_by("class").agg(
-            rows=pl.len(),
-            rmse=pl.col("error").pow(2).mean().sqrt(),
-            mae=pl.col("error").abs().mean(),
+            rows=pl.len(), rmse=error.pow(2).mean().sqrt(), mae=error.abs().mean()
         )
         names = pl.Series("training ratings", [_class_name(c) for c in range(len(COUNT_EDGES) + 1)])
         ordered = grouped.sort("class")
@@ -82,15 +81,10 @@ class Predictions:
         grouped = frame.group_by("class").agg(
             predicted=pl.col("predicted").cast(pl.Float64).mean(),
             actual=pl.col("actual").cast(pl.Float64).mean(),
-            error=pl.col("actual").cast(pl.Float64).std() / pl.len().sqrt(),
+            error=(pl.col("actual").cast(pl.Float64).std() / pl.len().sqrt()).fill_null(0.0),
             rows=pl.len(),
         )
-        return (
-            grouped.sort("class")
-            .drop("class")
-            .rename({"error": "standard error"})
-            .with_columns(pl.col("standard error").fill_null(0.0))
-        )
+        return grouped.sort("class").drop("class").rename({"error": "standard error"})
 
     def coverage(self) -> pl.DataFrame:
         """How often ratings lie where the model says that they are likely to lie.
@@ -120,16 +114,11 @@ class Predictions:
             For each rating that occurs: `rating`, `rows`, `mean residual`, `rmse`.
         """
         frame = pl.DataFrame({"rating": self.actual, "error": self.errors})
-        return (
-            frame.group_by("rating")
-            .agg(
-                rows=pl.len(),
-                mean=pl.col("error").mean(),
-                rmse=pl.col("error").pow(2).mean().sqrt(),
-            )
-            .sort("rating")
-            .rename({"mean": "mean residual"})
+        error = pl.col("error")
+        grouped = frame.group_by("rating").agg(
+            rows=pl.len(), mean=error.mean(), rmse=error.pow(2).mean().sqrt()
         )
+        return grouped.sort("rating").rename({"mean": "mean residual"})
 
 
 def predict_part(run: TrainedModel, data: RatingDataModule) -> Predictions | None:

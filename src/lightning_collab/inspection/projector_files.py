@@ -46,8 +46,7 @@ def write_embedding(
     config = read_projector_config(config_file)
     folder = logdir / FOLDER / tag
     folder.mkdir(parents=True, exist_ok=True)
-    tensor = _tensor_bytes(vectors)
-    write_atomically(folder / "tensor", tensor)
+    write_atomically(folder / "tensor", _tensor_bytes(vectors))
     write_atomically(folder / "metadata.tsv", _tsv(metadata))
     # Paths relative to the list, so that a run directory can be moved, and with forward slashes.
     relative = f"{FOLDER}/{tag}"

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import optuna
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import pyplot as plt
 from optuna.trial import FrozenTrial, TrialState
 from torch.utils.tensorboard.summary import hparams
@@ -21,6 +20,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.templates import filled_in
 from lightning_collab.tuning.storage import JOURNAL_FILE, StorageURL
 from lightning_collab.tuning.study_identity import read_study_file
 from lightning_collab.tuning.trials import (
@@ -188,14 +188,9 @@ def write_study_report(sweep_dir: Path) -> Path:
     write_hparams(trials, about, sweep_dir / FOLDER)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     best = study.best_trials if complete else []
-    environment = Environment(
-        loader=PackageLoader("lightning_collab.tuning"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("study.html.j2").render(
+    page = filled_in(
+        "lightning_collab.tuning",
+        "study.html.j2",
         about=about,
         version=version("lightning-collab"),
         progress=Progress.of(trials),

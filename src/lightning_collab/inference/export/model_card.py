@@ -6,10 +6,9 @@ from typing import Any
 
 import polars as pl
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lightning_collab.inference.export.loading_code import onnx_code, safetensors_code
 from lightning_collab.runs.plain_text import printable
+from lightning_collab.runs.templates import filled_in
 from lightning_collab.training.trained_model import TrainedModel
 
 CITATION = (
@@ -70,7 +69,6 @@ def data_terms(data: dict[str, Any]) -> str:
     return f"{_MOVIELENS}{further}\n\nCite: {CITATION}"
 
 
-MEASURES = ("rmse", "mae")
 BASELINES = {"baseline/bias_rmse": "user and item biases", "baseline/mean_rmse": "the mean rating"}
 
 
@@ -86,27 +84,19 @@ def model_card(run: TrainedModel, kind: str) -> str:
     """
     config = run.config
     metrics = run.metrics
-    example = (
-        repr(_examples(run.user_vocabulary.ids)) + ", " + repr(_examples(run.item_vocabulary.ids))
-    )
-    code = (
-        onnx_code(example)
-        if kind == "onnx"
-        else safetensors_code(run.model, run.rating_range, example)
-    )
-    environment = Environment(  # Markdown, and nothing in it comes from a data file but ids
-        loader=PackageLoader("lightning_collab.inference"),
-        autoescape=False,  # noqa: S701
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("model_card.md.j2").render(
+    data = config.get("data") or {}
+    example = f"{_examples(run.user_vocabulary.ids)}, {_examples(run.item_vocabulary.ids)}"
+    of_gradient = ("optimizer", "scheduler") if run.model.trained_by == "gradient" else ()
+    trained_by = ("model", "features", *of_gradient)
+    return filled_in(
+        "lightning_collab.inference",
+        "model_card.md.j2",
+        escaped=False,  # Markdown, and nothing in it comes from a data file but ids
         name=run.model_name,
         description=run.model.description,
         kind=kind,
-        data=data_name(config.get("data") or {}),
-        terms=data_terms(config.get("data") or {}),
+        data=data_name(data),
+        terms=data_terms(data),
         users=len(run.users),
         items=len(run.items),
         ratings=metrics.get("train_ratings", int(run.users["ratings"].sum())),
@@ -122,11 +112,12 @@ def model_card(run: TrainedModel, kind: str) -> str:
         checkpoint=run.checkpoint.name,
         commit=metrics.get("git_commit"),
         config=yaml.safe_dump(
-            {key: config[key] for key in _trained_by(run) if key in config}, sort_keys=False
+            {key: config[key] for key in trained_by if key in config}, sort_keys=False
         ),
-        code=code,
+        example=example,
+        formula=run.model.numpy_formula(),
         time=list((config.get("features") or {}).get("time") or {}),
-        versions={package: _version(package) for package in PACKAGES[kind]},
+        versions={package: version(package) for package in PACKAGES[kind]},
     )
 
 
@@ -147,16 +138,5 @@ def _split(config: dict[str, Any], metrics: dict[str, Any]) -> str:
         for part, name in (("train", "training"), ("val", "validation"), ("test", "test"))
         if metrics.get(f"{part}_ratings")
     ]
-    return (
-        f"`{split.get('name')}` ({keys}){': ' + ', '.join(counts) + ' ratings' if counts else ''}"
-    )
-
-
-def _trained_by(run: TrainedModel) -> tuple[str, ...]:
-    """The sections of the config that decide how the model came to be."""
-    of_gradient = ("optimizer", "scheduler") if run.model.trained_by == "gradient" else ()
-    return ("model", "features", *of_gradient)
-
-
-def _version(package: str) -> str:
-    return version(package)
+    sizes = f": {', '.join(counts)} ratings" if counts else ""
+    return f"`{split.get('name')}` ({keys}){sizes}"

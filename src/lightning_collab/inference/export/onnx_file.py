@@ -55,11 +55,7 @@ def onnx_bytes(run: TrainedModel) -> bytes:
             f"format=onnx needs {error.name}: pip install 'lightning-collab[export]'"
         ) from error
     model = ExportedModel(run).eval()
-    size = sum(
-        table.numel() * table.element_size()
-        for sides in model.tables.values()
-        for table in sides.values()
-    )
+    size = sum(table.nbytes for sides in model.tables.values() for table in sides.values())
     if size > MOST_BYTES:
         raise ExportError(
             f"the tables take {size / 2**30:.1f} GiB, and an ONNX file holds less than 2 GiB; set "
@@ -118,8 +114,7 @@ def _quiet() -> Iterator[None]:
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logger.setLevel(before)

@@ -117,7 +117,7 @@ function showMap(root) {
     tip.hidden = point < 0;
     if (point >= 0) {
       tip.replaceChildren(Object.assign(document.createElement("strong"), { textContent: map.names[point] }));
-      tip.append(document.createElement("br"), map.facts[point]);
+      tip.append(document.createElement("br"), map.statistics[point]);
       const [x, y] = place(point);
       const [width] = size();
       tip.style.left = x > width * 0.6 ? "" : `${x + 14}px`;
