@@ -19,7 +19,8 @@ from lightning_collab.config.split import (
     UserStratifiedConfig,
 )
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.sources import ml_latest_small
+from lightning_collab.data.sources.ml_latest_small import EDITIONS
+from lightning_collab.data.sources.movielens import load_release
 from lightning_collab.data.splits import split_rows
 from lightning_collab.data.splits.split_rows import permutation
 from lightning_collab.errors import ConfigError, DataError
@@ -33,7 +34,7 @@ def test_the_random_order_is_that_of_numpys_permutation(rows):
 
 
 def test_the_lectures_rows_are_the_lectures(shared_data, run_config):
-    table = ml_latest_small.load(shared_data, 2016)
+    table = load_release(EDITIONS[2016], shared_data)
     rows = split_rows(table, run_config("data=ml_latest_small", "split=lecture").split)
     # fastai 0.7, get_cv_idxs: np.random.seed(42); np.random.permutation(n)[:int(0.2 * n)]
     np.random.seed(42)

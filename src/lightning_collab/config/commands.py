@@ -1,33 +1,30 @@
 """Configs of the commands that use a trained run, from `conf/evaluate.yaml` on."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import Section, needed
 
-
-def _named(run: object) -> object:
-    if run is None:
-        raise ValueError("set run=<run directory>")
-    return run
-
-
-RunPath = Annotated[str, BeforeValidator(_named)]
 RawId = int | str
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 MapMethod = Literal["tsne", "umap", "pca"]
-MapChoice = Literal["auto", "tsne", "umap", "pca"]
+MapChoice = Literal["auto", MapMethod]
 
 
-class SimilarConfig(Section):
-    """Which neighbours to show."""
+class OfARunConfig(Section):
+    """Keys that each command has that uses a trained run."""
 
     # The run directory.
-    run: RunPath
+    run: Annotated[str, needed("set run=<run directory>")]
     # `best`, `last` or the path of a file; null: best, or last where there is no best.
     checkpoint: str | None
+
+
+class SimilarConfig(OfARunConfig):
+    """Which neighbours to show."""
+
     # A title.
     movie: RawId | None
     # An item by its id.
@@ -53,13 +50,9 @@ class SimilarConfig(Section):
         return self
 
 
-class MapConfig(Section):
+class MapConfig(OfARunConfig):
     """How to draw the embeddings in the plane."""
 
-    # The run directory.
-    run: RunPath
-    # `best`, `last` or the path of a file; null: best, or last where there is no best.
-    checkpoint: str | None
     # Whose embeddings.
     side: Literal["items", "users"]
     # From many dimensions to two; `auto`: t-SNE where openTSNE is installed, else PCA.
@@ -99,13 +92,9 @@ class ReportConfig(Section):
         return self
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(OfARunConfig):
     """What to measure of a trained run."""
 
-    # The run directory.
-    run: RunPath
-    # `best`, `last` or the path of a file; null: best, or last where there is no best.
-    checkpoint: str | None
     # Also the mean of the predictions of the cycles.
     ensemble: bool
     # Also how well the best of the whole catalogue are what people liked.
@@ -114,18 +103,6 @@ class EvaluateConfig(Section):
     top_k: Positive
     # The lowest held-out rating of an item that somebody liked.
     liked: float
-
-
-def _input_named(value: object) -> object:
-    if value is None:
-        raise ValueError("set input=<CSV or Parquet file with a user and an item a row>")
-    return value
-
-
-def _output_named(value: object) -> object:
-    if value is None:
-        raise ValueError("set output=<file>.parquet or <file>.csv")
-    return value
 
 
 class PairColumnsConfig(Section):
@@ -139,17 +116,13 @@ class PairColumnsConfig(Section):
     timestamp: str | None
 
 
-class PredictConfig(Section):
+class PredictConfig(OfARunConfig):
     """Which pairs to predict."""
 
-    # The run directory.
-    run: RunPath
-    # `best`, `last` or the path of a file; null: best, or last where there is no best.
-    checkpoint: str | None
     # The pairs.
-    input: Annotated[str, BeforeValidator(_input_named)]
+    input: Annotated[str, needed("set input=<CSV or Parquet file with a user and an item a row>")]
     # The predictions.
-    output: Annotated[str, BeforeValidator(_output_named)]
+    output: Annotated[str, needed("set output=<file>.parquet or <file>.csv")]
     columns: PairColumnsConfig
     # One character between two values of text.
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
@@ -159,13 +132,9 @@ class PredictConfig(Section):
     threads: Positive | None
 
 
-class RecommendConfig(Section):
+class RecommendConfig(OfARunConfig):
     """Whom to recommend to."""
 
-    # The run directory.
-    run: RunPath
-    # `best`, `last` or the path of a file; null: best, or last where there is no best.
-    checkpoint: str | None
     # A user by its id; `all`: every user.
     user: RawId | None
     # Of a fold-in user.
@@ -200,23 +169,14 @@ class RecommendConfig(Section):
         return self
 
 
-class ExportConfig(Section):
+class ExportConfig(OfARunConfig):
     """Which run to export, and how."""
 
-    # The run directory.
-    run: RunPath
-    # `best`, `last` or the path of a file; null: best, or last where there is no best.
-    checkpoint: str | None
     # Of the model.
-    format: Literal["onnx", "safetensors"]
+    format: Annotated[
+        Literal["onnx", "safetensors"], needed("set format=onnx or format=safetensors")
+    ]
     # Folder of the export; null: <run>/export_<format>.
     output: str | None
     # Replace files of an earlier export.
     overwrite: bool
-
-    @field_validator("format", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("set format=onnx or format=safetensors")
-        return value

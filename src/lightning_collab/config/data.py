@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import Section, needed
 
 BatchSize = Annotated[int, Field(ge=1)] | Literal["full"]
 Column = str | Annotated[int, Field(ge=1)]
@@ -93,7 +93,7 @@ class CustomFileConfig(DataConfig):
 
     name: Literal["csv"]
     # File of the ratings: delimited text (also compressed by gzip) or Parquet.
-    path: AbsolutePath
+    path: Annotated[AbsolutePath, needed("set data.path=<file of the ratings>")]
     # File of the validation part (for split=predefined); null: there is none.
     val_path: AbsolutePath | None
     # File of the test part (for split=predefined); null: there is none.
@@ -119,13 +119,6 @@ class CustomFileConfig(DataConfig):
     timestamp_unit: Literal["s", "ms", "us"]
     # What to do with several ratings of one item by one user; last: in time, else in the file.
     duplicates: Literal["error", "last", "mean"]
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("set data.path=<file of the ratings>")
-        return value
 
     @field_validator("rating_range", mode="before")
     @classmethod

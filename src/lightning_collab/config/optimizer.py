@@ -6,9 +6,6 @@ from pydantic import Field, model_validator
 
 from lightning_collab.config.section import Section
 
-# The names that a model's parameter groups can have.
-GROUP_NAMES = ("embeddings", "biases", "hidden", "output")
-
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -34,7 +31,7 @@ class GroupsConfig(Section):
         """The entry of one group.
 
         Args:
-            name: one of `GROUP_NAMES`.
+            name: of the group.
         """
         group: GroupConfig = getattr(self, name)
         return group

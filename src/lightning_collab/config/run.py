@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from lightning_collab.config.data import BatchSize, DataSource, FeaturesConfig
 from lightning_collab.config.model import Model
 from lightning_collab.config.optimizer import (
-    GROUP_NAMES,
     Averaging,
     GroupConfig,
     LRRangeTestConfig,
@@ -69,12 +68,22 @@ class RunConfig(Section):
         return None
 
     @model_validator(mode="after")
-    def _split_fits_the_source(self) -> Self:
+    def _sections_fit_each_other(self) -> Self:
         self.split.check_source(self.data)
+        self._no_watching_without_validation()
+        self._cycle_fits_the_run()
+        self._every_rank_has_work()
+        self._sparse_gradients_fit()
+        self._sharding_fits()
+        self._solver_fits()
+        self.model.check_run(self.trainer.max_epochs)
+        self._averaging_fits()
+        self._features_fit()
+        self._groups_exist_in_the_model()
+        check_engine(self)
         return self
 
-    @model_validator(mode="after")
-    def _no_watching_without_validation(self) -> Self:
+    def _no_watching_without_validation(self) -> None:
         if not self.split.has_val:
             for key in ("monitor", "early_stopping"):
                 if getattr(self.callbacks, key) is not None:
@@ -82,10 +91,8 @@ class RunConfig(Section):
                         f"callbacks.{key} needs a validation part, but split.val is 0: "
                         f"set callbacks.{key}=null or a split.val above 0"
                     )
-        return self
 
-    @model_validator(mode="after")
-    def _cycle_fits_the_run(self) -> Self:
+    def _cycle_fits_the_run(self) -> None:
         scheduler = self.scheduler
         if (
             isinstance(scheduler, WarmRestartsConfig)
@@ -95,22 +102,18 @@ class RunConfig(Section):
                 f"scheduler.cycle_len: a cycle of {scheduler.cycle_len:g} epochs is longer than "
                 f"the run of trainer.max_epochs={self.trainer.max_epochs}"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _every_rank_has_work(self) -> Self:
+    def _every_rank_has_work(self) -> None:
         ranks, size = self.trainer.ranks, self.batch_size
         if ranks is not None and size != "full" and size < ranks:
             raise ValueError(
                 f"data.batch_size={size} is less than one rating for each of {ranks} ranks; raise "
                 "it, or lower trainer.devices"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _sparse_gradients_fit(self) -> Self:
+    def _sparse_gradients_fit(self) -> None:
         if not self.optimizer.sparse_gradients:
-            return self
+            return
         trainer = self.trainer
         if trainer.process_group_backend == "nccl":
             raise ValueError(
@@ -124,12 +127,10 @@ class RunConfig(Section):
         ):
             if given:
                 raise ValueError(f"optimizer.sparse: cannot be combined with {key}; remove one")
-        return self
 
-    @model_validator(mode="after")
-    def _sharding_fits(self) -> Self:
+    def _sharding_fits(self) -> None:
         if not self.model.sharded:
-            return self
+            return
         trainer = self.trainer
         if trainer.strategy != "ddp":
             raise ValueError(
@@ -151,10 +152,8 @@ class RunConfig(Section):
                 f"averaging={self.averaging.name}: no rank has whole tables to average while they "
                 "are split; set averaging=none"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _solver_fits(self) -> Self:
+    def _solver_fits(self) -> None:
         if not self.model.by_gradient:
             if self.trainer.strategy == "ddp":
                 raise ValueError(
@@ -163,26 +162,17 @@ class RunConfig(Section):
                 )
             if self.find_lr:
                 raise ValueError(f"find_lr: model={self.model.name} has no learning rate")
-        return self
 
-    @model_validator(mode="after")
-    def _run_makes_something_of_the_model(self) -> Self:
-        self.model.check_run(self.trainer.max_epochs)
-        return self
-
-    @model_validator(mode="after")
-    def _averaging_fits(self) -> Self:
+    def _averaging_fits(self) -> None:
         averaging = self.averaging
         if isinstance(averaging, NoAveragingConfig):
-            return self
+            return
         name = f"averaging={averaging.name}"
         if not self.model.by_gradient:
             raise ValueError(
                 f"{name} is of gradient descent, and model={self.model.name} is trained without; "
                 "set averaging=none"
             )
-        if self.model.sharded:
-            raise ValueError(f"{name} cannot average tables that are split: model.sharding=none")
         if averaging.from_epoch >= self.trainer.max_epochs:
             raise ValueError(
                 f"averaging.from_epoch={averaging.from_epoch} leaves nothing to average of the "
@@ -194,10 +184,8 @@ class RunConfig(Section):
                 f"averaging.every=cycle: scheduler={self.scheduler.name} has no cycles; set "
                 "scheduler=warm_restarts, or averaging.every=epoch"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _features_fit(self) -> Self:
+    def _features_fit(self) -> None:
         if self.features and not self.model.takes_features:
             raise ValueError(
                 f"features: model={self.model.name} knows users and items by their ids alone; set "
@@ -210,24 +198,15 @@ class RunConfig(Section):
                 f"told of; leave it out (~features.time.{name}) or, with data=csv, set "
                 "data.columns.timestamp, with data=synthetic data.timestamps=true"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _groups_exist_in_the_model(self) -> Self:
-        for group in GROUP_NAMES:
-            changed = self.optimizer.groups.named(group) != GroupConfig()
+    def _groups_exist_in_the_model(self) -> None:
+        for group, config in self.optimizer.groups:
             of_time = group == "biases" and self.features.time
-            if changed and group not in self.model.group_names and not of_time:
+            if config != GroupConfig() and group not in self.model.group_names and not of_time:
                 raise ValueError(
                     f"optimizer.groups.{group}: model={self.model.name} has no such group; "
                     f"it has {', '.join(self.model.group_names)}"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _engine_can(self) -> Self:
-        check_engine(self)
-        return self
 
 
 def validated(config: Mapping[str, Any]) -> RunConfig:

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from lightning_collab.config.renamed import new_form
 from lightning_collab.errors import ConfigError
@@ -20,6 +20,21 @@ class Section(BaseModel):
     def class_of(cls, values: Mapping[str, Any]) -> type["Section"]:
         """The class that some values of this section are of: itself, or a subclass they name."""
         return cls
+
+
+def needed(message: str) -> BeforeValidator:
+    """Of a key that is null until it is set.
+
+    Args:
+        message: what to set.
+    """
+
+    def given(value: Any) -> Any:
+        if value is None:
+            raise ValueError(message)
+        return value
+
+    return BeforeValidator(given)
 
 
 AnySection = TypeVar("AnySection", bound=BaseModel)

@@ -96,11 +96,7 @@ class OfficialFoldConfig(SplitConfig):
 
     @model_validator(mode="after")
     def _one_validation_part(self) -> Self:
-        if self.val_fold is not None and self.val > 0:
-            raise ValueError(
-                f"split.val={self.val} and split.val_fold={self.val_fold} are two validation "
-                "parts; set split.val=0 or split.val_fold=null"
-            )
+        _check_one_validation_part(self.val, "val_fold", self.val_fold)
         if self.val_fold == self.fold:
             raise ValueError("split.val_fold and split.fold are the same fold")
         return self
@@ -190,11 +186,7 @@ class PredefinedSplitConfig(SplitConfig):
 
     @model_validator(mode="after")
     def _one_validation_part(self) -> Self:
-        if self.val_part is not None and self.val > 0:
-            raise ValueError(
-                f"split.val={self.val} and split.val_part={self.val_part} are two validation "
-                "parts; set split.val=0 or split.val_part=null"
-            )
+        _check_one_validation_part(self.val, "val_part", self.val_part)
         if self.val_part is not None and self.val_part == self.test_part:
             raise ValueError("split.val_part and split.test_part are the same part")
         return self
@@ -206,6 +198,14 @@ class PredefinedSplitConfig(SplitConfig):
                 f"split=predefined: data={data.name} does not say which rows are for what; with "
                 "data=csv, name a column (data.columns.part) or files (data.test_path)"
             )
+
+
+def _check_one_validation_part(val: float, key: str, named: str | None) -> None:
+    if named is not None and val > 0:
+        raise ValueError(
+            f"split.val={val} and split.{key}={named} are two validation parts; set split.val=0 or "
+            f"split.{key}=null"
+        )
 
 
 def _need_timestamps(data: DataConfig, what: str) -> None:

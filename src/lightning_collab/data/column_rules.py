@@ -1,6 +1,6 @@
 """What must hold of each value in a column, and how to say where it does not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -45,11 +45,8 @@ class Rule:
     @classmethod
     def whole_id(cls, column: str) -> Self:
         """An integer id counts up from 0 or 1."""
-        return cls(
-            column,
-            pl.col(column) >= 0,
-            f"is not a valid {column}: an id that is a number is never negative",
-        )
+        complaint = f"is not a valid {column}: an id that is a number is never negative"
+        return cls(column, pl.col(column) >= 0, complaint)
 
     @classmethod
     def text_id(cls, column: str) -> Self:
@@ -59,11 +56,17 @@ class Rule:
     @classmethod
     def seconds(cls, column: str) -> Self:
         """Seconds since 1970, not something finer."""
-        return cls(
-            column,
-            pl.col(column).abs() < LATEST_SECONDS,
-            "is not a time in seconds since 1970; it looks like milliseconds",
-        )
+        complaint = "is not a time in seconds since 1970; it looks like milliseconds"
+        return cls(column, pl.col(column).abs() < LATEST_SECONDS, complaint)
+
+
+def number_rules(schema: Mapping[str, pl.DataType]) -> list[Rule]:
+    """That numbers are there in each row.
+
+    Args:
+        schema: the types of columns; text may be missing.
+    """
+    return [Rule.number(name) for name, kind in schema.items() if kind != pl.String]
 
 
 def all_hold(typed: pl.DataFrame, rules: Sequence[Rule]) -> bool:

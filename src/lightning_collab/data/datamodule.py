@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lightning_collab.config.data import DataSource, FeaturesConfig, ratings_in_batch
 from lightning_collab.config.split import Split
 from lightning_collab.data.batches import BlockEnd, RatingBatch, RatingBatches
-from lightning_collab.data.features.build import FeatureSet, TrainingRows, build_features
+from lightning_collab.data.features.build import FeatureSet, SideRows, TrainingRows, build_features
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, split_rows
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
@@ -129,15 +129,10 @@ class RatingDataModule(pl.LightningDataModule):
         # `take` with `out` needs no second copy of the column.
         np.take(self._user_row, users, out=users, mode="clip")
         np.take(self._item_row, items, out=items, mode="clip")
-        return RatingColumns(
-            users, items, self.table.ratings[rows], self._day(rows) if self._wants_day else None
-        )
-
-    def _day(self, rows: Rows) -> NDArray[np.int32] | None:
-        """Days since 1970 of some rows."""
-        if self.table.timestamps is None:
-            return None
-        return (self.table.timestamps[rows] // SECONDS_A_DAY).astype(np.int32)
+        day = None
+        if self._wants_day and self.table.timestamps is not None:
+            day = (self.table.timestamps[rows] // SECONDS_A_DAY).astype(np.int32)
+        return RatingColumns(users, items, self.table.ratings[rows], day)
 
     def _features(self, config: FeaturesConfig) -> FeatureSet:
         """Blocks and effects of the training part."""
@@ -145,13 +140,9 @@ class RatingDataModule(pl.LightningDataModule):
         return build_features(
             config,
             TrainingRows(
-                users=train.users,
-                items=train.items,
-                day=train.day,
-                user_vocabulary=self.user_vocabulary,
-                item_vocabulary=self.item_vocabulary,
-                user_features=self.table.user_features,
-                item_features=self.table.item_features,
+                SideRows(train.users, self.user_vocabulary, self.table.user_features),
+                SideRows(train.items, self.item_vocabulary, self.table.item_features),
+                train.day,
             ),
         )
 
@@ -163,9 +154,8 @@ class RatingDataModule(pl.LightningDataModule):
             shuffle: True: in training order and training batches.
         """
         trainer = self.trainer
-        columns = self.columns(rows)
         return RatingBatches(
-            *columns.tensors(),
+            *self.columns(rows).tensors(),
             batch_size=self._batch_size if shuffle else EVALUATION_BATCH,
             shuffle=shuffle,
             seed=self._seed,

@@ -10,11 +10,10 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
-from typing import Protocol
+from typing import ClassVar
 
 import pooch
 import requests
@@ -38,29 +37,6 @@ class WrongChecksumError(DataError):
 
 class UnreachableError(Exception):
     """A place that could not be reached; the next one may."""
-
-
-class Place(Protocol):
-    """Somewhere an archive can be had."""
-
-    @property
-    def description(self) -> str:
-        """For error messages."""
-        ...
-
-    @property
-    def members(self) -> Mapping[str, str]:
-        """Path in the archive -> name to store it under."""
-        ...
-
-    @property
-    def pinned(self) -> bool:
-        """Whether it is known which file it should be; else its sum is recorded."""
-        ...
-
-    def fetch(self, folder: Path) -> Path:
-        """Put the archive into `folder`, checked, and return its path."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -105,10 +81,8 @@ class Server:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise  # no other place would fit either
             raise UnreachableError(str(error)) from error
-        if self.sha256 is not None:
-            _check(Path(path), self.sha256, self.url)
-        elif self.md5 is not None:
-            _check(Path(path), self.md5, self.url, "md5")
+        if expected := self.sha256 or self.md5:
+            _check(Path(path), expected, self.url, "sha256" if self.sha256 else "md5")
         return Path(path)
 
 
@@ -122,14 +96,11 @@ class PackageIndex:
         members: path in the wheel -> name to store it under.
     """
 
+    pinned: ClassVar[bool] = True
+
     requirement: str
     sha256: str
     members: Mapping[str, str]
-
-    @property
-    def pinned(self) -> bool:
-        """Always."""
-        return True
 
     @property
     def description(self) -> str:
@@ -152,6 +123,10 @@ class PackageIndex:
             raise UnreachableError(reasons[-1] if reasons else "pip found no such wheel")
         _check(wheels[0], self.sha256, self.description)
         return wheels[0]
+
+
+# Somewhere an archive can be had.
+Place = Server | PackageIndex
 
 
 def obtain(folder: Path, places: list[Place], *, by_hand: str) -> None:
@@ -181,7 +156,9 @@ def obtain(folder: Path, places: list[Place], *, by_hand: str) -> None:
 def _obtain_locked(folder: Path, places: list[Place], by_hand: str) -> None:
     failures = [f"{folder}: not there"]
     for place in places:
-        with _temporary_folder(folder.parent) as temporary:
+        # On the same file system, so that a rename is atomic.
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as name:
+            temporary = Path(name)
             log.info("%s is not there; trying %s", folder, place.description)
             try:
                 archive = place.fetch(temporary)
@@ -189,9 +166,8 @@ def _obtain_locked(folder: Path, places: list[Place], by_hand: str) -> None:
                 failures.append(f"{place.description}: {_shortened(str(error))}")
                 continue
             if not place.pinned:
-                _check_recorded(
-                    archive, folder.parent / f".{folder.name}.sha256", place.description
-                )
+                record = folder.parent / f".{folder.name}.sha256"
+                _check_recorded(archive, record, place.description)
             unpacked = temporary / "unpacked"
             unpacked.mkdir()
             _extract(archive, place.members, unpacked, place.description)
@@ -246,22 +222,18 @@ def _refuse_tricks(
         )
 
 
-@contextmanager
-def _temporary_folder(beside: Path) -> Iterator[Path]:
-    """A folder on the same file system, so that a rename is atomic."""
-    with tempfile.TemporaryDirectory(dir=beside, prefix=".download-") as name:
-        yield Path(name)
-
-
 def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
+    return _sum_of(path, "sha256")
+
+
+def _sum_of(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _check(path: Path, expected: str, description: str, algorithm: str = "sha256") -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
+    found = _sum_of(path, algorithm)
     if found != expected:
         raise WrongChecksumError(
             f"refused a download that is not the expected file: {description}\n"

@@ -5,7 +5,7 @@ import polars as pl
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.history import SCHEMA
-from lightning_collab.data.vocabulary import ID_COLUMN, UNKNOWN_ROW, Side, Vocabulary
+from lightning_collab.data.vocabulary import ID_COLUMN, UNKNOWN_ROW, Side
 
 
 def metadata_table(data: RatingDataModule, side: Side) -> pl.DataFrame:
@@ -32,20 +32,14 @@ def metadata_table(data: RatingDataModule, side: Side) -> pl.DataFrame:
     counts = np.bincount(rows, minlength=len(known))[1:]
     sums = np.bincount(rows, train.ratings, minlength=len(known))[1:]
     seen = pl.DataFrame({column: known.ids, "ratings": counts, "mean_rating": sums / counts})
-    others = _others(known, everyone, features, column)
+    ids = everyone.ids if features is None else pl.concat([everyone.ids, features[column]])
+    ids = ids.unique().sort()
+    others = pl.DataFrame({column: ids.filter(~ids.is_in(known.ids.implode()))})
     table = pl.concat([seen, others], how="diagonal").with_columns(pl.col("ratings").fill_null(0))
     if features is None:
         return table
     described = table.join(features, on=column, how="left", maintain_order="left")
     return described.select(*features.columns, "ratings", "mean_rating")
-
-
-def _others(
-    known: Vocabulary, everyone: Vocabulary, features: pl.DataFrame | None, column: str
-) -> pl.DataFrame:
-    ids = everyone.ids if features is None else pl.concat([everyone.ids, features[column]])
-    unseen = ids.unique().sort()
-    return pl.DataFrame({column: unseen.filter(~unseen.is_in(known.ids.implode()))})
 
 
 def history_table(data: RatingDataModule) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lightning_collab.data.column_rules import Rule, check_columns
+from lightning_collab.data.column_rules import Rule, check_columns, number_rules
 from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import DataError
 
@@ -56,8 +56,7 @@ def read_parquet_columns(
         if not (kind.is_numeric() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
             raise DataError(f"{path}: a column is of a type that makes no sense: {name} is {kind}")
     typed = raw.with_columns(_converted(name, raw.schema[name], types[name]) for name in chosen)
-    numbers = [Rule.number(name) for name, kind in types.items() if kind != pl.String]
-    check_columns(typed, raw, [*numbers, *rules], lambda row: f"{path}, row {row + 1}")
+    check_columns(typed, raw, [*number_rules(types), *rules], lambda row: f"{path}, row {row + 1}")
     return typed
 
 

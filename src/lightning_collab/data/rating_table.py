@@ -130,11 +130,6 @@ def with_one_rating_each(table: RatingTable, policy: Policy, key: str | None) ->
         means = np.bincount(which, ratings[by_pair]) / np.bincount(which)
         ratings = ratings.copy()
         ratings[by_pair[last]] = means
-    return _rows_of(replace(table, ratings=ratings), kept)
-
-
-def _rows_of(table: RatingTable, kept: NDArray[np.int64]) -> RatingTable:
-    """Only some rows, in ascending order."""
     new_row = np.full(len(table), -1, dtype=np.int32)
     new_row[kept] = np.arange(len(kept), dtype=np.int32)
     parts = {name: new_row[rows] for name, rows in table.parts.items()}
@@ -142,7 +137,7 @@ def _rows_of(table: RatingTable, kept: NDArray[np.int64]) -> RatingTable:
         table,
         users=table.users[kept],
         items=table.items[kept],
-        ratings=table.ratings[kept],
+        ratings=ratings[kept],
         timestamps=None if table.timestamps is None else table.timestamps[kept],
         parts={name: rows[rows >= 0] for name, rows in parts.items()},
     )

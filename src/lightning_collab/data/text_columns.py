@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lightning_collab.data.column_rules import Rule, all_hold, check_columns
+from lightning_collab.data.column_rules import Rule, all_hold, check_columns, number_rules
 from lightning_collab.errors import DataError
 
 # What polars raises on bytes that are not the text it was told of; a panic is no Exception.
@@ -90,7 +90,7 @@ def read_text_columns(
         typed = None
     if typed is not None and len(typed):
         typed = typed.select(pl.col(name).alias(ours) for name, ours in chosen.items())
-        if all_hold(typed, [*_numbers(schema), *rules]):
+        if all_hold(typed, [*number_rules(schema), *rules]):
             return typed
     return _explained(path, schema, text, chosen, rules)
 
@@ -117,20 +117,14 @@ def _explained(
         raise DataError(f"{path}: no rows, only blank lines")
     typed = raw.with_columns(
         pl.col(name).str.strip_chars().cast(kind, strict=False)
-        if _is_number(kind)
+        if kind != pl.String
         else pl.col(name)
         for name, kind in schema.items()
     )
-    check_columns(typed, raw, [*_numbers(schema), *rules], lambda row: f"{path}, line {lines[row]}")
+    check_columns(
+        typed, raw, [*number_rules(schema), *rules], lambda row: f"{path}, line {lines[row]}"
+    )
     return typed
-
-
-def _numbers(schema: Mapping[str, pl.DataType]) -> list[Rule]:
-    return [Rule.number(name) for name, kind in schema.items() if _is_number(kind)]
-
-
-def _is_number(kind: pl.DataType) -> bool:
-    return kind != pl.String
 
 
 def _read(path: Path, text: TextFormat, **options: Any) -> pl.DataFrame:

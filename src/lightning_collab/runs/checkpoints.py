@@ -33,6 +33,7 @@ def read_checkpoint(
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint")
+    not_whole = f"{path}: not a whole checkpoint of lightning-collab ({path.stat().st_size} bytes)"
     _refuse_packed(path)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
@@ -41,8 +42,7 @@ def read_checkpoint(
         found = re.search(r"GLOBAL (\S+)", str(error))
         if found is None:
             raise CheckpointError(
-                f"{path}: not a whole checkpoint of lightning-collab ({path.stat().st_size} bytes)"
-                ": it is not of tensors and plain values alone. Nothing of it was run"
+                f"{not_whole}: it is not of tensors and plain values alone. Nothing of it was run"
             ) from error
         raise CheckpointError(
             f"{path}: refused: beside tensors and plain values it holds {found[1]}, which could "
@@ -51,10 +51,7 @@ def read_checkpoint(
         ) from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: not a whole checkpoint of lightning-collab ({path.stat().st_size} bytes): "
-            f"{reason}"
-        ) from error
+        raise CheckpointError(f"{not_whole}: {reason}") from error
     missing = NEEDED if not isinstance(content, dict) else [k for k in NEEDED if k not in content]
     if missing:
         raise CheckpointError(

@@ -1,7 +1,6 @@
 """What a run leaves behind, and where in it."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,75 +12,39 @@ from lightning_collab.errors import CheckpointError
 from lightning_collab.runs.atomic_write import write_atomically
 
 
-@dataclass(frozen=True)
 class RunDirectory:
     """The places in a run directory.
 
-    Attributes:
+    Args:
         path: of the directory.
     """
 
-    path: Path
-
-    @property
-    def config_file(self) -> Path:
-        """The resolved config: the run's truth."""
-        return self.path / "config.yaml"
-
-    @property
-    def metrics_file(self) -> Path:
-        """The final numbers, flat."""
-        return self.path / "metrics.json"
-
-    @property
-    def log_file(self) -> Path:
-        """What was said."""
-        return self.path / "train.log"
-
-    @property
-    def checkpoints(self) -> Path:
-        """best.ckpt, last.ckpt, cycle-<n>.ckpt."""
-        return self.path / "checkpoints"
-
-    @property
-    def best_checkpoint(self) -> Path:
-        """The checkpoint of the epoch with the best validation metric."""
-        return self.checkpoints / "best.ckpt"
-
-    @property
-    def last_checkpoint(self) -> Path:
-        """The checkpoint to go on from."""
-        return self.checkpoints / "last.ckpt"
-
-    @property
-    def tensorboard(self) -> Path:
-        """TensorBoard's event files."""
-        return self.path / "tensorboard"
-
-    @property
-    def items_file(self) -> Path:
-        """What is known of each item: features, number and mean of its training ratings."""
-        return self.path / "items.parquet"
-
-    @property
-    def users_file(self) -> Path:
-        """What is known of each user: features, number and mean of the training ratings."""
-        return self.path / "users.parquet"
-
-    @property
-    def history_file(self) -> Path:
-        """Who rated what, held-out ratings too."""
-        return self.path / "history.parquet"
-
-    @property
-    def figures(self) -> Path:
-        """Pictures."""
-        return self.path / "figures"
-
-    @property
-    def report_file(self) -> Path:
-        """The page that shows the run."""
-        return self.path / "report.html"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # The resolved config: the run's truth.
+        self.config_file = path / "config.yaml"
+        # The final numbers, flat.
+        self.metrics_file = path / "metrics.json"
+        # What was said.
+        self.log_file = path / "train.log"
+        # best.ckpt, last.ckpt, cycle-<n>.ckpt.
+        self.checkpoints = path / "checkpoints"
+        # Of the epoch with the best validation metric.
+        self.best_checkpoint = self.checkpoints / "best.ckpt"
+        # The checkpoint to go on from.
+        self.last_checkpoint = self.checkpoints / "last.ckpt"
+        # TensorBoard's event files.
+        self.tensorboard = path / "tensorboard"
+        # What is known of each item: features, number and mean of its training ratings.
+        self.items_file = path / "items.parquet"
+        # What is known of each user: features, number and mean of the training ratings.
+        self.users_file = path / "users.parquet"
+        # Who rated what, held-out ratings too.
+        self.history_file = path / "history.parquet"
+        # Pictures.
+        self.figures = path / "figures"
+        # The page that shows the run.
+        self.report_file = path / "report.html"
 
     def check_new(self) -> None:
         """Refuse to begin a run where there is one, whose checkpoints it would overwrite.

@@ -154,7 +154,7 @@ def test_a_bad_line_of_a_large_release_is_named(tmp_path):
     folder.mkdir()
     (folder / "ratings.dat").write_text("1::1193::5::978300760\n1::661::7::978302109\n")
     with pytest.raises(DataError, match=r"ratings\.dat, line 2: '7' is outside the scale"):
-        ml_large.load(tmp_path, "ml_1m")
+        load_release(ml_large.RELEASES["ml_1m"], tmp_path)
 
 
 def test_both_editions_of_latest_small(shared_data):
@@ -162,7 +162,7 @@ def test_both_editions_of_latest_small(shared_data):
         (2018, 100_836, 610, 9_724),
         (2016, 100_004, 671, 9_066),
     ):
-        table = ml_latest_small.load(shared_data, edition)
+        table = load_release(ml_latest_small.EDITIONS[edition], shared_data)
         assert (len(table), len(np.unique(table.users)), len(np.unique(table.items))) == (
             ratings,
             users,
@@ -179,4 +179,4 @@ def test_both_editions_of_latest_small(shared_data):
 
 def test_the_edition_that_is_gone_says_how_to_place_it(tmp_path):
     with pytest.raises(DataError, match=r"(?s)ml-latest-small-2016: not there.*821795331fd974bb"):
-        ml_latest_small.load(tmp_path, 2016)
+        load_release(ml_latest_small.EDITIONS[2016], tmp_path)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,7 @@ from lightning_collab.data.features.blocks import (
     history_block,
 )
 from lightning_collab.data.features.time_effect import TimeEffect
-from lightning_collab.data.vocabulary import Vocabulary
+from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -46,26 +46,32 @@ class FeatureSet(NamedTuple):
     time: tuple[TimeEffect, ...] = ()
 
 
+class SideRows(NamedTuple):
+    """What features of users, or of items, may be made of.
+
+    Attributes:
+        rows: int32 [n], rows of the training vocabulary, above 0.
+        vocabulary: of the training part.
+        features: of the source, see `RatingTable`.
+    """
+
+    rows: NDArray[np.int32]
+    vocabulary: Vocabulary
+    features: pl.DataFrame | None
+
+
 class TrainingRows(NamedTuple):
     """What features may be made of.
 
     Attributes:
-        users: int32 [n], rows of the training vocabulary, above 0.
-        items: int32 [n], rows of the training vocabulary, above 0.
+        users: of the training ratings.
+        items: of the training ratings.
         day: int32 [n], days since 1970; None where the source has no timestamps.
-        user_vocabulary: of the training part.
-        item_vocabulary: of the training part.
-        user_features: of the source, see `RatingTable`.
-        item_features: of the source, see `RatingTable`.
     """
 
-    users: NDArray[np.int32]
-    items: NDArray[np.int32]
+    users: SideRows
+    items: SideRows
     day: NDArray[np.int32] | None
-    user_vocabulary: Vocabulary
-    item_vocabulary: Vocabulary
-    user_features: pl.DataFrame | None
-    item_features: pl.DataFrame | None
 
 
 def build_features(config: FeaturesConfig, train: TrainingRows) -> FeatureSet:
@@ -88,41 +94,28 @@ def build_features(config: FeaturesConfig, train: TrainingRows) -> FeatureSet:
                 f"features.time.{name} needs timestamps, which the data does not have; leave it "
                 f"out: ~features.time.{name}"
             )
-        rows = train.users if each.of == "users" else train.items
-        time.append(TimeEffect.fit(name, each.of, each.days, rows, train.day))
+        of = train.users if each.of == "users" else train.items
+        time.append(TimeEffect.fit(name, each.of, each.days, of.rows, train.day))
     return FeatureSet(
-        users=_blocks("users", config.users, train),
-        items=_blocks("items", config.items, train),
+        users=_blocks("users", config.users, train.users, train.items),
+        items=_blocks("items", config.items, train.items, train.users),
         time=tuple(time),
     )
 
 
 def _blocks(
-    side: Literal["users", "items"], blocks: Mapping[str, Feature], train: TrainingRows
+    side: Side, blocks: Mapping[str, Feature], own: SideRows, other: SideRows
 ) -> tuple[FeatureBlock, ...]:
     built = []
-    if side == "users":
-        rows, others, own, other = (
-            train.users,
-            train.items,
-            train.user_vocabulary,
-            train.item_vocabulary,
-        )
-        table = train.user_features
-    else:
-        rows, others, own, other = (
-            train.items,
-            train.users,
-            train.item_vocabulary,
-            train.user_vocabulary,
-        )
-        table = train.item_features
+    size, other_ids = len(own.vocabulary), other.vocabulary.ids
     for name, config in blocks.items():
         key = f"features.{side}.{name}"
         if isinstance(config, HistoryConfig):
-            built.append(history_block(name, rows, others, row_count=len(own), other_ids=other.ids))
+            built.append(
+                history_block(name, own.rows, other.rows, row_count=size, other_ids=other_ids)
+            )
             continue
-        column = _column(key, config, table, side, own)
+        column = _column(key, config, side, own)
         if column is None:
             log.info("%s: the data has no column %r; left out", key, config.column)
         elif isinstance(config, CategoryConfig):
@@ -133,13 +126,10 @@ def _blocks(
 
 
 def _column(
-    key: str,
-    config: CategoryConfig | BinnedConfig,
-    table: pl.DataFrame | None,
-    side: str,
-    vocabulary: Vocabulary,
+    key: str, config: CategoryConfig | BinnedConfig, side: Side, own: SideRows
 ) -> pl.Series | None:
     """A column in the order of the vocabulary; None where it is absent and may be."""
+    table = own.features
     if table is None or config.column not in table.columns:
         if config.if_absent == "skip":
             return None
@@ -149,7 +139,7 @@ def _column(
             f"another, leave the block out (~{key}), or set {key}.if_absent=skip"
         )
     identity = table.columns[0]
-    ids = vocabulary.ids.alias(identity).to_frame()
+    ids = own.vocabulary.ids.alias(identity).to_frame()
     chosen = table.select(identity, pl.col(config.column).alias("value"))
     joined = ids.join(chosen, on=identity, how="left", maintain_order="left")
     return joined["value"].alias(config.column)
@@ -160,12 +150,12 @@ def _check_memory(config: FeaturesConfig, train: TrainingRows) -> None:
     histories = sum(
         isinstance(each, HistoryConfig) for each in [*config.users.values(), *config.items.values()]
     )
-    needed = len(train.users) * BYTES_AN_ENTRY * (histories + len(config.time))
+    needed = len(train.users.rows) * BYTES_AN_ENTRY * (histories + len(config.time))
     free = psutil.virtual_memory().available
     if needed > free:
         raise DataError(
             f"features: more than memory allows: {histories} histories and {len(config.time)} "
-            f"effects of time of {len(train.users):,} ratings need about {needed / 2**30:.1f} "
+            f"effects of time of {len(train.users.rows):,} ratings need about {needed / 2**30:.1f} "
             f"GiB while they are built, and {free / 2**30:.1f} GiB are free; leave blocks out, "
             "for example features=none"
         )

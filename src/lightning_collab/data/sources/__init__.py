@@ -1,5 +1,7 @@
-"""One module for each place that ratings come from; each has `load`."""
+"""One module for each place that ratings come from."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lightning_collab.config.data import (
@@ -12,7 +14,7 @@ from lightning_collab.config.data import (
 )
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import custom_file, ml_100k, ml_large, ml_latest_small, synthetic
-from lightning_collab.data.sources.movielens import obtained, root_folder
+from lightning_collab.data.sources.movielens import load_release, obtained, root_folder
 from lightning_collab.data.table_cache import cached_table
 
 
@@ -25,37 +27,29 @@ def load_ratings(config: DataSource) -> RatingTable:
     Raises:
         DataError: they cannot be found, downloaded or read.
     """
-    files: list[Path]
-    match config:
-        case MovieLens100KConfig():
-            files = ml_100k.obtained(root_folder(config.root))
-        case MovieLensLatestSmallConfig():
-            edition = ml_latest_small.EDITIONS[config.edition]
-            files = obtained(edition, root_folder(config.root))
-        case MovieLensLargeConfig():
-            files = obtained(ml_large.RELEASES[config.name], root_folder(config.root))
-        case CustomFileConfig():
-            files = custom_file.files(config)
-        case SyntheticConfig():
-            files = []
+    files, load = _source(config)
     if not config.cache:
-        return _parsed(config)
+        return load()
     settings = config.model_dump(mode="json", exclude={"batch_size", "cache", "root"})
-    return cached_table(settings, files, lambda: _parsed(config))
+    return cached_table(settings, files, load)
 
 
-def _parsed(config: DataSource) -> RatingTable:
+def _source(config: DataSource) -> tuple[list[Path], Callable[[], RatingTable]]:
+    """The files of a table, fetched first where they are not there, and what makes it of them."""
+    match config:
+        case CustomFileConfig():
+            return custom_file.files(config), partial(custom_file.load, config)
+        case SyntheticConfig():
+            return [], lambda: synthetic.draw(config)[0]
+    root = root_folder(config.root)
     match config:
         case MovieLens100KConfig():
-            return ml_100k.load(root_folder(config.root))
+            return ml_100k.obtained(root), partial(ml_100k.load, root)
         case MovieLensLatestSmallConfig():
-            return ml_latest_small.load(root_folder(config.root), config.edition)
+            release = ml_latest_small.EDITIONS[config.edition]
         case MovieLensLargeConfig():
-            return ml_large.load(root_folder(config.root), config.name)
-        case CustomFileConfig():
-            return custom_file.load(config)
-        case SyntheticConfig():
-            return synthetic.load(config)
+            release = ml_large.RELEASES[config.name]
+    return obtained(release, root), partial(load_release, release, root)
 
 
 __all__ = ["load_ratings"]

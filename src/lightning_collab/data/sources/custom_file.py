@@ -1,13 +1,13 @@
 """Your own ratings: delimited text or Parquet, with the columns that you name."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from lightning_collab.config.data import Column, CustomFileConfig
+from lightning_collab.config.data import CustomFileConfig
 from lightning_collab.data.column_rules import Rule, rating_rules
 from lightning_collab.data.parquet_columns import parquet_names, read_parquet_columns
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
@@ -59,17 +59,12 @@ def _load(config: CustomFileConfig) -> RatingTable:
     frames = {part: _read(path, config, kinds) for part, path in named.items()}
     frame = pl.concat(frames.values()) if len(frames) > 1 else frames["train"]
     path = Path(config.path)
-    users = items = None
-    if config.users_path is not None:
-        users = read_side_file(Path(config.users_path), config, "user", kinds["user"])
-    if config.items_path is not None:
-        items = read_side_file(Path(config.items_path), config, "item", kinds["item"])
     table = RatingTable.from_frame(
         frame,
         name=path.name,
+        user_features=read_side_file(config.users_path, config, "user", kinds["user"]),
+        item_features=read_side_file(config.items_path, config, "item", kinds["item"]),
         rating_range=config.rating_range or _found_range(frame, path),
-        user_features=users,
-        item_features=items,
         parts=_parts(frames, frame, config),
     )
     if len(table.user_vocabulary) <= 2:
@@ -91,11 +86,6 @@ def _text_format(config: CustomFileConfig) -> TextFormat:
     return TextFormat(config.delimiter, config.header, config.encoding, quote_char='"')
 
 
-def _wanted(config: CustomFileConfig) -> dict[str, Column]:
-    """Our name of each column that is named -> theirs."""
-    return {ours: theirs for ours, theirs in config.columns if theirs is not None}
-
-
 def _names(path: Path, config: CustomFileConfig) -> list[str]:
     if is_parquet(path, config):
         return parquet_names(path)
@@ -103,10 +93,12 @@ def _names(path: Path, config: CustomFileConfig) -> list[str]:
 
 
 def _positions(path: Path, config: CustomFileConfig) -> dict[str, int]:
-    """Our name of each column -> where it stands in the file, counted from 0."""
+    """Our name of each column that is named -> where it stands in the file, counted from 0."""
     names = _names(path, config)
     positions = {}
-    for ours, theirs in _wanted(config).items():
+    for ours, theirs in config.columns:
+        if theirs is None:
+            continue
         if isinstance(theirs, int) and theirs <= len(names):
             positions[ours] = theirs - 1
         elif isinstance(theirs, str) and theirs in names:
@@ -131,10 +123,10 @@ def _id_kinds(paths: list[Path], config: CustomFileConfig) -> dict[str, pl.DataT
     """Whether the ids of users and of items are numbers or text, the same for all files."""
     kinds: dict[str, pl.DataType] = {}
     for side in ("user", "item"):
-        if config.ids == "auto":
-            whole = all(_begins_with_integers(path, config, side) for path in paths)
-        else:
-            whole = config.ids == "integer"
+        whole = config.ids == "integer" or (
+            config.ids == "auto"
+            and all(_begins_with_integers(path, config, side) for path in paths)
+        )
         kinds[side] = pl.Int64() if whole else pl.String()
     return kinds
 
@@ -162,26 +154,28 @@ def _begins_with_integers(path: Path, config: CustomFileConfig, side: str) -> bo
 
 def _read(path: Path, config: CustomFileConfig, kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Columns `user`, `item`, `rating` and, where they are named, `timestamp` and `part`."""
-    timestamps = config.columns.timestamp is not None
-    rules = rating_rules(ids=dict(kinds), rating_range=config.rating_range, timestamp=timestamps)
+    timed = config.columns.timestamp is not None
+    # A rule of seconds is of times that are in seconds already.
+    in_seconds = timed and config.timestamp_unit == "s"
+    rules = rating_rules(ids=dict(kinds), rating_range=config.rating_range, timestamp=in_seconds)
     if config.columns.part is not None:
         rules.append(Rule("part", pl.col("part").is_in(PARTS), f"is not one of {', '.join(PARTS)}"))
-    reader = _read_parquet if is_parquet(path, config) else _read_text
-    return reader(path, config, kinds, rules)
-
-
-def _read_text(
-    path: Path, config: CustomFileConfig, kinds: Mapping[str, pl.DataType], rules: list[Rule]
-) -> pl.DataFrame:
     positions = _positions(path, config)
-    frame = read_text_columns(
-        path,
-        _types(positions, kinds),
-        _text_format(config),
-        positions=list(positions.values()),
-        rules=_rules(rules, config),
-    )
-    return _in_seconds(frame, config)
+    # Times may have a fraction.
+    known: dict[str, pl.DataType] = {**kinds, "rating": pl.Float32(), "timestamp": pl.Float64()}
+    types = {ours: known.get(ours, pl.String()) for ours in positions}
+    if is_parquet(path, config):
+        names = parquet_names(path)
+        chosen = {ours: names[position] for ours, position in positions.items()}
+        frame = read_parquet_columns(path, chosen, types, rules)
+    else:
+        places = list(positions.values())
+        text = _text_format(config)
+        frame = read_text_columns(path, types, text, positions=places, rules=rules)
+    if not timed:
+        return frame
+    unit = UNITS[config.timestamp_unit]
+    return frame.with_columns((pl.col("timestamp") / unit).floor().cast(pl.Int64))
 
 
 def _advice(message: str, config: CustomFileConfig) -> str:
@@ -193,36 +187,6 @@ def _advice(message: str, config: CustomFileConfig) -> str:
     if config.ids == "auto" and ("valid user" in message or "valid item" in message):
         return f" (the first {SAMPLE_ROWS} ids are integers; if some are text, set data.ids=string)"
     return ""
-
-
-def _read_parquet(
-    path: Path, config: CustomFileConfig, kinds: Mapping[str, pl.DataType], rules: list[Rule]
-) -> pl.DataFrame:
-    names = parquet_names(path)
-    chosen = {ours: names[position] for ours, position in _positions(path, config).items()}
-    return _in_seconds(
-        read_parquet_columns(path, chosen, _types(chosen, kinds), _rules(rules, config)), config
-    )
-
-
-def _types(columns: Iterable[str], kinds: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
-    """The types in which our columns are read; times may have a fraction."""
-    types: dict[str, pl.DataType] = {**kinds, "rating": pl.Float32(), "timestamp": pl.Float64()}
-    return {ours: types.get(ours, pl.String()) for ours in columns}
-
-
-def _rules(rules: list[Rule], config: CustomFileConfig) -> list[Rule]:
-    """Those that hold of values that are not in seconds yet, too."""
-    if config.timestamp_unit == "s":
-        return rules
-    return [rule for rule in rules if rule.column != "timestamp"]
-
-
-def _in_seconds(frame: pl.DataFrame, config: CustomFileConfig) -> pl.DataFrame:
-    if "timestamp" not in frame.columns:
-        return frame
-    unit = UNITS[config.timestamp_unit]
-    return frame.with_columns((pl.col("timestamp") / unit).floor().cast(pl.Int64))
 
 
 def _found_range(frame: pl.DataFrame, path: Path) -> tuple[float, float]:

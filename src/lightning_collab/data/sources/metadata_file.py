@@ -11,12 +11,12 @@ from lightning_collab.errors import DataError
 
 
 def read_side_file(
-    path: Path, config: CustomFileConfig, side: str, id_kind: pl.DataType
-) -> pl.DataFrame:
+    named: str | None, config: CustomFileConfig, side: str, id_kind: pl.DataType
+) -> pl.DataFrame | None:
     """Features of users or items, as `RatingTable` has them.
 
     Args:
-        path: of a CSV or Parquet file with one line for each.
+        named: path of a CSV or Parquet file with one line for each; None: there is none.
         config: the `data` section; the id has the same name here as among the ratings.
         side: `user` or `item`.
         id_kind: Int64 or String.
@@ -28,10 +28,13 @@ def read_side_file(
     Raises:
         DataError: the file is missing or cannot be read, an id does not parse or comes twice.
     """
+    if named is None:
+        return None
+    path = Path(named)
     check_file(path)
     parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
-        frame = pl.read_parquet(path) if parquet else _text(path, config)
+        frame = pl.read_parquet(path) if parquet else _read_text(path, config)
     except READ_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read: {reason}") from error
@@ -57,7 +60,7 @@ def read_side_file(
     return frame
 
 
-def _text(path: Path, config: CustomFileConfig) -> pl.DataFrame:
+def _read_text(path: Path, config: CustomFileConfig) -> pl.DataFrame:
     return pl.read_csv(
         path,
         separator=config.delimiter,

@@ -5,18 +5,21 @@ Transactions on Interactive Intelligent Systems 5, 4, Article 19. DOI 10.1145/28
 """
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_collab.data.column_rules import rating_rules
 from lightning_collab.data.download import PackageIndex, Place, Server, obtain, sha256_of
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources.ml_100k_folds import FOLDS, official_folds
-from lightning_collab.data.sources.movielens import release_year
+from lightning_collab.data.sources.movielens import (
+    RATING_COLUMNS,
+    ReleaseFrames,
+    read_ratings,
+    release_year,
+)
 from lightning_collab.data.text_columns import TextFormat, read_text_columns
 from lightning_collab.errors import DataError
 
@@ -65,12 +68,6 @@ BARS = TextFormat("|", has_header=False, encoding="latin-1")
 TABS_WITH_HEADER = TextFormat("\t", has_header=True)
 
 RATING_RANGE = (1.0, 5.0)
-RATING_COLUMNS: Mapping[str, pl.DataType] = {
-    "user": pl.Int64(),
-    "item": pl.Int64(),
-    "rating": pl.Float32(),
-    "timestamp": pl.Int64(),
-}
 USER_COLUMNS = {
     "user": pl.Int64(),
     "age": pl.Int32(),
@@ -134,25 +131,29 @@ def load(root: Path) -> RatingTable:
     """
     obtained(root)
     folder = root / FOLDER
-    if (folder / "ml-100k.inter").is_file() and not (folder / "u.data").is_file():
-        return _from_recbole(folder)
-    return _from_grouplens(folder)
+    path, read = folder / "u.data", _grouplens_files
+    if not path.is_file() and (folder / "ml-100k.inter").is_file():
+        path, read = folder / "ml-100k.inter", _recbole_files
+    frames = read(folder)
+    table = RatingTable.from_frame(
+        frames.ratings,
+        name="ml_100k",
+        rating_range=RATING_RANGE,
+        user_features=frames.users,
+        item_features=frames.items,
+        parts=_folds(frames.ratings, path),
+    )
+    return with_one_rating_each(table, "error", None)
 
 
-def _from_grouplens(folder: Path) -> RatingTable:
-    ratings = _ratings(folder / "u.data", RATING_COLUMNS, TABS)
+def _grouplens_files(folder: Path) -> ReleaseFrames:
+    ratings = read_ratings(folder / "u.data", TABS, rating_range=RATING_RANGE)
     users = items = None
     if (folder / "u.user").is_file():
         users = read_text_columns(folder / "u.user", USER_COLUMNS, BARS)
     if (folder / "u.item").is_file():
         items = _items_of_grouplens(folder / "u.item")
-    return _table(ratings, users, items, folder / "u.data")
-
-
-def _ratings(path: Path, schema: Mapping[str, pl.DataType], text: TextFormat) -> pl.DataFrame:
-    ids = {side: schema[side] for side in ("user", "item")}
-    rules = rating_rules(ids=ids, rating_range=RATING_RANGE, timestamp=True)
-    return read_text_columns(path, schema, text, rules=rules)
+    return ReleaseFrames(ratings, users, items)
 
 
 def _folds(ratings: pl.DataFrame, path: Path) -> dict[str, NDArray[np.int32]]:
@@ -163,38 +164,30 @@ def _folds(ratings: pl.DataFrame, path: Path) -> dict[str, NDArray[np.int32]]:
     """
     there = {fold: path.with_name(f"{fold}.test") for fold in FOLDS}
     there = {fold: each for fold, each in there.items() if each.is_file()}
-    if not _is_of_the_release(path):
-        known = ", ".join(there) if there else "none"
+    if sha256_of(path) != RATINGS_SHA256[path.name]:
         log.warning(
             "%s is not the file of the release (another sha256); using its %d ratings; official "
             "folds, from files beside it: %s",
             path,
             len(ratings),
-            known,
+            ", ".join(there) or "none",
         )
         return {fold: _test_rows(ratings, each) for fold, each in there.items()}
     folds = official_folds(ratings["user"])
     for fold, each in there.items():
-        _compare(folds[fold], _test_rows(ratings, each), each)
+        differing = len(np.setxor1d(folds[fold], _test_rows(ratings, each)))
+        if differing:
+            raise DataError(
+                f"{each} is not the test part of the release: {differing} ratings are in only one "
+                "of the two; unpack the archive of GroupLens again, or remove the file: it is not "
+                "needed"
+            )
     return folds
-
-
-def _is_of_the_release(path: Path) -> bool:
-    return sha256_of(path) == RATINGS_SHA256[path.name]
-
-
-def _compare(rows: NDArray[np.int32], in_file: NDArray[np.int32], path: Path) -> None:
-    differing = len(np.setxor1d(rows, in_file))
-    if differing:
-        raise DataError(
-            f"{path} is not the test part of the release: {differing} ratings are in only one of "
-            "the two; unpack the archive of GroupLens again, or remove the file: it is not needed"
-        )
 
 
 def _test_rows(ratings: pl.DataFrame, path: Path) -> NDArray[np.int32]:
     """Where the ratings of an official test file are in u.data; u*.base is all the others."""
-    test = _ratings(path, RATING_COLUMNS, TABS)
+    test = read_ratings(path, TABS, rating_range=RATING_RANGE)
     rows = ratings.with_row_index("row").join(test, on=list(RATING_COLUMNS), how="semi")
     if len(rows) != len(test):
         raise DataError(
@@ -216,10 +209,10 @@ def _items_of_grouplens(path: Path) -> pl.DataFrame:
     return frame.select("item", title=title, year=release_year(title), genres=genres)
 
 
-def _from_recbole(folder: Path) -> RatingTable:
-    path = folder / "ml-100k.inter"
+def _recbole_files(folder: Path) -> ReleaseFrames:
     columns = {**RATING_COLUMNS, "timestamp": pl.Float64()}
-    ratings = _ratings(path, columns, TABS_WITH_HEADER)
+    path = folder / "ml-100k.inter"
+    ratings = read_ratings(path, TABS_WITH_HEADER, schema=columns, rating_range=RATING_RANGE)
     ratings = ratings.with_columns(pl.col("timestamp").cast(pl.Int64))
     users = read_text_columns(folder / "ml-100k.user", USER_COLUMNS, TABS_WITH_HEADER)
     schema: dict[str, pl.DataType] = {"item": pl.Int64()}
@@ -231,20 +224,6 @@ def _from_recbole(folder: Path) -> RatingTable:
         .then(pl.lit("unknown"))
         .otherwise(pl.format("{} ({})", "name", "suffix"))
     )
-    items = items.select("item", title=title, genres=pl.col("genres").str.split(" "))
-    items = items.select("item", "title", year=release_year(pl.col("title")), genres="genres")
-    return _table(ratings, users, items, path)
-
-
-def _table(
-    ratings: pl.DataFrame, users: pl.DataFrame | None, items: pl.DataFrame | None, path: Path
-) -> RatingTable:
-    table = RatingTable.from_frame(
-        ratings,
-        name="ml_100k",
-        rating_range=RATING_RANGE,
-        user_features=users,
-        item_features=items,
-        parts=_folds(ratings, path),
-    )
-    return with_one_rating_each(table, "error", None)
+    genres = pl.col("genres").str.split(" ")
+    items = items.select("item", title=title, year=release_year(title), genres=genres)
+    return ReleaseFrames(ratings, users, items)

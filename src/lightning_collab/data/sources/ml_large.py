@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from lightning_collab.data.download import Server
-from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources.movielens import (
+    CSV_FILES,
+    HALF_STARS,
     Release,
     ReleaseFrames,
     items_with_genres,
-    load_release,
     read_csv_files,
     read_ratings,
 )
@@ -29,8 +29,13 @@ ADDRESS = "https://files.grouplens.org/datasets/movielens"
 
 # A separator of two characters is read as one, with an empty column between each two.
 COLONS = TextFormat(":", has_header=False)
-RATING_POSITIONS = (0, 2, 4, 6)
-USER_POSITIONS = {"user": 0, "gender": 2, "age": 4, "occupation": 6}
+POSITIONS = (0, 2, 4, 6)
+USER_COLUMNS: dict[str, pl.DataType] = {
+    "user": pl.Int64(),
+    "gender": pl.String(),
+    "age": pl.Int32(),
+    "occupation": pl.Int32(),
+}
 WHOLE_LINES = {
     "utf8": TextFormat("\x1f", has_header=False),
     "latin-1": TextFormat("\x1f", has_header=False, encoding="latin-1"),
@@ -61,19 +66,6 @@ OCCUPATIONS = (
 )
 
 
-def load(root: Path, name: str) -> RatingTable:
-    """Read a release from its folder below `root`, fetching it first where it is not there.
-
-    Args:
-        root: folder of the raw files.
-        name: `ml_1m`, `ml_10m`, `ml_20m`, `ml_25m` or `ml_32m`.
-
-    Raises:
-        DataError: the files can be found nowhere, or one of them does not parse.
-    """
-    return load_release(RELEASES[name], root)
-
-
 def read_dat_files(folder: Path, encoding: str) -> ReleaseFrames:
     """The releases before 2015: ratings.dat, movies.dat and users.dat, separated by `::`.
 
@@ -87,18 +79,11 @@ def read_dat_files(folder: Path, encoding: str) -> ReleaseFrames:
     Raises:
         DataError: a file does not parse.
     """
-    ratings = read_ratings(folder / "ratings.dat", COLONS, RATING_POSITIONS)
+    ratings = read_ratings(folder / "ratings.dat", COLONS, POSITIONS)
     users = items = None
     if (folder / "users.dat").is_file():
-        schema: dict[str, pl.DataType] = {
-            "user": pl.Int64(),
-            "gender": pl.String(),
-            "age": pl.Int32(),
-            "occupation": pl.Int32(),
-        }
-        frame = read_text_columns(
-            folder / "users.dat", schema, COLONS, positions=list(USER_POSITIONS.values())
-        )
+        path = folder / "users.dat"
+        frame = read_text_columns(path, USER_COLUMNS, COLONS, positions=POSITIONS)
         named = pl.col("occupation").replace_strict(
             dict(enumerate(OCCUPATIONS)), default=None, return_dtype=pl.String
         )
@@ -122,7 +107,7 @@ def _release(size: str, files: tuple[str, ...], md5: str, folder: str | None = N
         name=f"ml_{size.lower()}",
         folder=folder,
         read=read_csv_files if csv else lambda path: read_dat_files(path, encoding),
-        rating_range=(1.0, 5.0) if size == "1M" else (0.5, 5.0),
+        rating_range=(1.0, 5.0) if size == "1M" else HALF_STARS,
         notice=NOTICE.format(size),
         server=Server(
             url=f"{ADDRESS}/ml-{size.lower()}.zip",
@@ -132,7 +117,6 @@ def _release(size: str, files: tuple[str, ...], md5: str, folder: str | None = N
     )
 
 
-CSV_FILES = ("README.txt", "ratings.csv", "movies.csv", "tags.csv", "links.csv")
 RELEASES = {
     release.name: release
     for release in (

@@ -4,11 +4,10 @@ GroupLens keeps only the latest edition under this name; a model of the other is
 where one knows which it was trained on.
 """
 
-from pathlib import Path
+from dataclasses import replace
 
 from lightning_collab.data.download import Server
-from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.sources.movielens import Release, load_release, read_csv_files
+from lightning_collab.data.sources.movielens import CSV_FILES, HALF_STARS, Release, read_csv_files
 
 NOTICE = (
     "MovieLens latest-small is for research use; it may be redistributed under the same licence "
@@ -16,31 +15,26 @@ NOTICE = (
     "DOI 10.1145/2827872."
 )
 
-EDITIONS = {
-    2018: Release(
-        name="ml_latest_small",
-        folder="ml-latest-small",
-        read=read_csv_files,
-        rating_range=(0.5, 5.0),
-        notice=NOTICE,
-        server=Server(
-            url="https://files.grouplens.org/datasets/movielens/ml-latest-small.zip",
-            members={
-                f"ml-latest-small/{name}": name
-                for name in ("README.txt", "ratings.csv", "movies.csv", "tags.csv", "links.csv")
-            },
-        ),
-        sha256={
-            "ratings.csv": "aa289ca83157595d0df6aea1be6a4ded676ddc4385472e8313a8ed9805352646",
-            "movies.csv": "5a5f32dd9bb3797b8e728a1b98958789d2b13f294a69fdfbc5727f8a9611aa07",
-        },
+LATEST = Release(
+    name="ml_latest_small",
+    folder="ml-latest-small",
+    read=read_csv_files,
+    rating_range=HALF_STARS,
+    notice=NOTICE,
+    server=Server(
+        url="https://files.grouplens.org/datasets/movielens/ml-latest-small.zip",
+        members={f"ml-latest-small/{name}": name for name in CSV_FILES},
     ),
-    2016: Release(
-        name="ml_latest_small",
+    sha256={
+        "ratings.csv": "aa289ca83157595d0df6aea1be6a4ded676ddc4385472e8313a8ed9805352646",
+        "movies.csv": "5a5f32dd9bb3797b8e728a1b98958789d2b13f294a69fdfbc5727f8a9611aa07",
+    },
+)
+EDITIONS = {
+    2018: LATEST,
+    2016: replace(
+        LATEST,
         folder="ml-latest-small-2016",
-        read=read_csv_files,
-        rating_range=(0.5, 5.0),
-        notice=NOTICE,
         server=None,
         sha256={
             "ratings.csv": "821795331fd974bbe7a8416f2a7eec2b548a485dedb47a073580b0a9a8a0a8d2",
@@ -48,16 +42,3 @@ EDITIONS = {
         },
     ),
 }
-
-
-def load(root: Path, edition: int) -> RatingTable:
-    """Read one edition from `root/ml-latest-small` (2018) or `root/ml-latest-small-2016`.
-
-    Args:
-        root: folder of the raw files.
-        edition: 2018, which is fetched where it is not there, or 2016, which must be there.
-
-    Raises:
-        DataError: the files can be found nowhere, or one of them does not parse.
-    """
-    return load_release(EDITIONS[edition], root)

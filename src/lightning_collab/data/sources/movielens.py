@@ -52,6 +52,7 @@ RATING_COLUMNS: Mapping[str, pl.DataType] = {
     "timestamp": pl.Int64(),
 }
 
+CSV_FILES = ("README.txt", "ratings.csv", "movies.csv", "tags.csv", "links.csv")
 TABLE_FILES = ("ratings.csv", "movies.csv", "ratings.dat", "movies.dat", "users.dat")
 HALF_STARS = (0.5, 5.0)
 COMMAS = TextFormat(",", has_header=True, quote_char='"')
@@ -174,7 +175,12 @@ def read_csv_files(folder: Path) -> ReleaseFrames:
 
 
 def read_ratings(
-    path: Path, text: TextFormat, positions: Sequence[int] | None = None
+    path: Path,
+    text: TextFormat,
+    positions: Sequence[int] | None = None,
+    *,
+    schema: Mapping[str, pl.DataType] = RATING_COLUMNS,
+    rating_range: tuple[float, float] = HALF_STARS,
 ) -> pl.DataFrame:
     """Users, items, ratings and timestamps of any release.
 
@@ -182,13 +188,15 @@ def read_ratings(
         path: of the file.
         text: its format.
         positions: of the four columns, counted from 0; None: the first four.
+        schema: their names and types.
+        rating_range: lowest and highest rating.
 
     Raises:
         DataError: the file does not parse.
     """
-    ids = {side: RATING_COLUMNS[side] for side in ("user", "item")}
-    rules = rating_rules(ids=ids, rating_range=HALF_STARS, timestamp=True)
-    return read_text_columns(path, RATING_COLUMNS, text, positions=positions, rules=rules)
+    ids = {side: schema[side] for side in ("user", "item")}
+    rules = rating_rules(ids=ids, rating_range=rating_range, timestamp=True)
+    return read_text_columns(path, schema, text, positions=positions, rules=rules)
 
 
 def items_with_genres(frame: pl.DataFrame) -> pl.DataFrame:

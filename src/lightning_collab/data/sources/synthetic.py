@@ -67,11 +67,6 @@ class SyntheticTruth:
         return rating
 
 
-def load(config: SyntheticConfig) -> RatingTable:
-    """The ratings alone; see `draw`."""
-    return draw(config)[0]
-
-
 def draw(config: SyntheticConfig) -> tuple[RatingTable, SyntheticTruth]:
     """Draw ratings, each user's distinct items by popularity, and each rating around the truth.
 

@@ -1,26 +1,24 @@
 """Which ratings train, validate and test: one module for each way to split."""
 
-from lightning_collab.config.split import (
-    KFoldSplitConfig,
-    LeaveOneOutConfig,
-    LectureSplitConfig,
-    OfficialFoldConfig,
-    PredefinedSplitConfig,
-    RandomSplitConfig,
-    Split,
-    TemporalSplitConfig,
-    UserStratifiedConfig,
-)
+from collections.abc import Callable
+from typing import Any
+
+from lightning_collab.config.split import Split
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.splits.predefined import split_as_given, split_by_official_fold
-from lightning_collab.data.splits.random import (
-    split_as_in_the_lecture,
-    split_by_fold,
-    split_randomly,
-    split_within_users,
-)
+from lightning_collab.data.splits import predefined, random, temporal
 from lightning_collab.data.splits.split_rows import Rows, SplitRows
-from lightning_collab.data.splits.temporal import split_in_time, split_one_of_each_user
+
+# By the name that a config has for it.
+SPLITS: dict[str, Callable[[RatingTable, Any], SplitRows]] = {
+    "random": random.split_randomly,
+    "lecture": random.split_as_in_the_lecture,
+    "official_fold": predefined.split_by_official_fold,
+    "k_fold": random.split_by_fold,
+    "temporal": temporal.split_in_time,
+    "leave_one_out": temporal.split_one_of_each_user,
+    "user_stratified": random.split_within_users,
+    "predefined": predefined.split_as_given,
+}
 
 
 def split_rows(table: RatingTable, config: Split) -> SplitRows:
@@ -34,23 +32,7 @@ def split_rows(table: RatingTable, config: Split) -> SplitRows:
         DataError: a part that the config asks for would have no rows, or the table lacks what the
             split is made by.
     """
-    match config:
-        case RandomSplitConfig():
-            return split_randomly(table, config)
-        case LectureSplitConfig():
-            return split_as_in_the_lecture(table, config)
-        case OfficialFoldConfig():
-            return split_by_official_fold(table, config)
-        case KFoldSplitConfig():
-            return split_by_fold(table, config)
-        case TemporalSplitConfig():
-            return split_in_time(table, config)
-        case LeaveOneOutConfig():
-            return split_one_of_each_user(table, config)
-        case UserStratifiedConfig():
-            return split_within_users(table, config)
-        case PredefinedSplitConfig():
-            return split_as_given(table, config)
+    return SPLITS[config.name](table, config)
 
 
 __all__ = ["Rows", "SplitRows", "split_rows"]

@@ -10,7 +10,7 @@ from lightning_collab.config.split import (
 )
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits.split_rows import SplitRows, check_share, divided, permutation
-from lightning_collab.data.splits.temporal import first_of_each_user, share_of_each
+from lightning_collab.data.splits.temporal import split_each_user
 from lightning_collab.errors import DataError
 
 
@@ -40,12 +40,7 @@ def split_within_users(table: RatingTable, config: UserStratifiedConfig) -> Spli
     Raises:
         DataError: a part that the config asks for would have no rows.
     """
-    order = permutation(len(table), config.seed)
-    test, rest = first_of_each_user(table, order, share_of_each(config.test))
-    check_share(len(test), len(order), config.test, "split.test")
-    val, train = first_of_each_user(table, rest, share_of_each(config.val))
-    check_share(len(val), len(rest), config.val, "split.val")
-    return SplitRows(train, val, test)
+    return split_each_user(table, permutation(len(table), config.seed), config)
 
 
 def split_by_fold(table: RatingTable, config: KFoldSplitConfig) -> SplitRows:

@@ -6,7 +6,11 @@ from datetime import UTC, date, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_collab.config.split import LeaveOneOutConfig, TemporalSplitConfig
+from lightning_collab.config.split import (
+    LeaveOneOutConfig,
+    TemporalSplitConfig,
+    UserStratifiedConfig,
+)
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits.split_rows import (
     Rows,
@@ -43,18 +47,32 @@ def first_of_each_user(table: RatingTable, rows: Rows, quota: Quota) -> tuple[Ro
     return rows[taken], rows[~taken]
 
 
-def share_of_each(share: float) -> Quota:
-    """The share, rounded to whole rows for each user.
+def split_each_user(
+    table: RatingTable, order: Rows, config: TemporalSplitConfig | UserStratifiedConfig
+) -> SplitRows:
+    """Each user's first ratings are test, the next val, the others train.
 
     Args:
-        share: from 0 on, below 1.
+        table: all ratings.
+        order: of its rows.
+        config: the shares, which are rounded to whole rows for each user.
+
+    Raises:
+        DataError: a part that the config asks for would have no rows.
     """
-    return lambda counts: np.rint(share * counts).astype(np.int64)
+    test, rest = _share_of_each_user(table, order, config.test, "split.test")
+    val, train = _share_of_each_user(table, rest, config.val, "split.val")
+    return SplitRows(train, val, test)
 
 
-def one_of_each(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """One row of each user."""
-    return np.ones_like(counts)
+def _share_of_each_user(
+    table: RatingTable, rows: Rows, share: float, key: str
+) -> tuple[Rows, Rows]:
+    taken, others = first_of_each_user(
+        table, rows, lambda counts: np.rint(share * counts).astype(np.int64)
+    )
+    check_share(len(taken), len(rows), share, key)
+    return taken, others
 
 
 def split_one_of_each_user(table: RatingTable, config: LeaveOneOutConfig) -> SplitRows:
@@ -71,10 +89,10 @@ def split_one_of_each_user(table: RatingTable, config: LeaveOneOutConfig) -> Spl
             timestamps to pick the last one by.
     """
     order = latest_first(table) if config.pick == "last" else permutation(len(table), config.seed)
-    test, rest = first_of_each_user(table, order, one_of_each)
+    test, rest = first_of_each_user(table, order, np.ones_like)
     check_share(len(test), len(order), 1, "one rating of each user,")
     if config.val == "one":
-        val, train = first_of_each_user(table, rest, one_of_each)
+        val, train = first_of_each_user(table, rest, np.ones_like)
         check_share(len(val), len(rest), 1, "split.val=one: one more of each user,")
     else:
         val, train = divided(rest[permutation(len(rest), config.seed)], config.val, "split.val")
@@ -94,11 +112,7 @@ def split_in_time(table: RatingTable, config: TemporalSplitConfig) -> SplitRows:
     """
     order = latest_first(table)
     if config.by == "user":
-        test, rest = first_of_each_user(table, order, share_of_each(config.test))
-        check_share(len(test), len(order), config.test, "split.test")
-        val, train = first_of_each_user(table, rest, share_of_each(config.val))
-        check_share(len(val), len(rest), config.val, "split.val")
-        return SplitRows(train, val, test)
+        return split_each_user(table, order, config)
     test, rest = _latest(table, order, config.test, config.test_from, "test")
     val, train = _latest(table, rest, config.val, config.val_from, "val")
     return SplitRows(train, val, test)
