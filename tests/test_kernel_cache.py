@@ -1,11 +1,13 @@
 """Compiled kernels are those of the source that is there."""
 
+import inspect
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 import lightning_collab
 from lightning_collab import kernel_cache
+from lightning_collab.kernel_cache import included_sources
 from lightning_collab.training.solvers.gibbs import normals
 
 PACKAGE = Path(lightning_collab.__file__).parent
@@ -117,7 +120,7 @@ def test_an_edit_of_the_random_numbers_changes_gibbs_draws(copy):
     before, hits = copy.answer(DRAW)
     assert hits == 0
     assert copy.answer(DRAW) == [before, 1]
-    file = Path(normals.__file__).relative_to(PACKAGE)
+    file = included_sources(normals.__name__)[normals.__name__].relative_to(PACKAGE)
     text = (copy.package / file).read_text()
     doubled = text.replace("out[k] = radius", "out[k] = 2.0 * radius")
     assert doubled != text
@@ -166,6 +169,16 @@ def kernel_modules() -> list[str]:
 
 
 @pytest.mark.parametrize("name", kernel_modules())
+def test_whatever_a_kernel_can_name_is_among_its_sources(name):
+    """By what Python has bound to the names, not by the text."""
+    origins = {name}
+    for value in vars(import_module(name)).values():
+        origins.add(getattr(inspect.getmodule(value), "__name__", ""))
+    of_package = {each for each in origins if each.startswith("lightning_collab")}
+    assert of_package <= included_sources(name).keys()
+
+
+@pytest.mark.parametrize("name", kernel_modules())
 def test_all_that_is_cached_is_cached_by_its_sources(name):
     for value in vars(import_module(name)).values():
         path = getattr(value, "stats", None) and value.stats.cache_path
@@ -181,25 +194,30 @@ def test_functions_of_the_user_are_cached_where_numba_does(tmp_path, monkeypatch
     assert Path(theirs.stats.cache_path).parent == tmp_path
 
 
-def test_any_change_of_the_sources_changes_their_sum(tmp_path, monkeypatch):
-    monkeypatch.setattr(kernel_cache, "PACKAGE", tmp_path)
-    with pytest.raises(FileNotFoundError):
-        kernel_cache.source_digest()
-    (tmp_path / "inner").mkdir()
-    first, second, third = (tmp_path / name for name in ("a.py", "inner/b.py", "inner/c.py"))
-    first.write_text("one\n")
-    sums = [kernel_cache.source_digest()]
-    for change in (
-        lambda: second.write_text("two\n"),  # another file
-        lambda: second.rename(third),
-        lambda: third.write_text("owt\n"),  # as long as before
-        lambda: (first.write_text("one\no"), third.write_text("wt\n")),  # the same in all
-    ):
-        change()
-        sums.append(kernel_cache.source_digest())
-    assert len(set(sums)) == len(sums)
-    (tmp_path / "notes.txt").write_text("no source")
-    assert kernel_cache.source_digest() == sums[-1]
+@pytest.fixture
+def a_module(tmp_path, monkeypatch) -> Callable[[str, str], None]:
+    monkeypatch.setattr(kernel_cache, "SOURCES", tmp_path)
+    kernel_cache._file.cache_clear()
+
+    def write(name: str, text: str) -> None:
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    yield write
+    kernel_cache._file.cache_clear()
+    kernel_cache._imported.cache_clear()
+
+
+def test_every_form_of_import_is_followed(a_module):
+    a_module("lightning_collab/top/first", "from . import second\nimport numpy as np\n")
+    a_module("lightning_collab/top/second", "from ..third import (\n    one,\n    two,\n)\n")
+    a_module("lightning_collab/third", "def f():\n    import lightning_collab.top.fourth as g\n")
+    a_module("lightning_collab/top/fourth", "from lightning_collab.top import first, fifth\n")
+    a_module("lightning_collab/top/fifth", "from lightning_collab import missing\n")
+    a_module("lightning_collab/top/other", "")
+    names = [name.rpartition(".")[2] for name in included_sources("lightning_collab.top.first")]
+    assert sorted(names) == ["fifth", "first", "fourth", "second", "third"]
 
 
 def test_only_what_is_old_and_beyond_the_number_goes(tmp_path, monkeypatch):
