@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
+# More than any cache holds.
 MEMORY_BYTES = 1 << 28
-"""More than any cache holds."""
 
 
 def bytes_per_second(size: int, repeats: int = 5) -> float:

@@ -26,11 +26,11 @@ FLAGS = (
     "--no-first-run",
 )
 PATIENCE_SECONDS = 90
+# In a script inside the projector's frame: the element that does the work, as `p`.
 PROJECTOR = (
     "const p = document.querySelector('vz-projector-dashboard')?.shadowRoot"
     ".querySelector('vz-projector'); "
 )
-"""In a script inside the projector's frame: the element that does the work, as `p`."""
 
 
 @contextmanager

@@ -22,11 +22,11 @@ from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.training.console import run_log
 
+# By name, a number, or words where it could not be measured.
 Measured = dict[str, float | str]
-"""By name, a number, or words where it could not be measured."""
 
+# What was measured, what is to be reached, and what else belongs into benchmark.json.
 Outcome = tuple[Measured, dict[str, str], dict[str, Any]]
-"""What was measured, what is to be reached, and what else belongs into benchmark.json."""
 
 
 def benchmark_command(config: DictConfig) -> None:

@@ -7,8 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from pydantic import Field
 
-from lightning_collab.config.commands import RunPath
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import Section, needed
 
 CONF = Path(__file__).parent / "conf"
 Positive = Annotated[int, Field(ge=1)]
@@ -31,19 +30,19 @@ def store_config(name: str) -> None:
 class PeerConfig(Section):
     """How to start a package that the `peers` group compares with."""
 
+    # The interpreter of an environment that has it; null: our own.
     python: str | None = None
-    """The interpreter of an environment that has it; null: our own."""
 
 
 class PeersConfig(Section):
     """What the `peers` group compares, and on what terms."""
 
+    # Length of all embeddings.
     factors: Positive
-    """Length of all embeddings."""
+    # Passes over the training ratings at most.
     epochs: Positive
-    """Passes over the training ratings at most."""
+    # Validation RMSE to be reached.
     target_rmse: Annotated[float, Field(gt=0)]
-    """Validation RMSE to be reached."""
     cornac: PeerConfig
     surprise: PeerConfig
     libmf: PeerConfig
@@ -53,32 +52,33 @@ class PeersConfig(Section):
 class ScaleConfig(Section):
     """Sizes of the `scale` group."""
 
+    # Length of all embeddings.
     factors: Positive
-    """Length of all embeddings."""
+    # Items of the small catalogue.
     small_items: Positive
-    """Items of the small catalogue."""
+    # Items of the large catalogue.
     large_items: Positive
-    """Items of the large catalogue."""
+    # Ratings of the small data set, and of both catalogues.
     few_ratings: Annotated[int, Field(ge=100_000)]
-    """Ratings of the small data set, and of both catalogues."""
+    # Ratings of the large data set.
     many_ratings: Annotated[int, Field(ge=100_000)]
-    """Ratings of the large data set."""
 
 
 class GibbsBenchmarkConfig(Section):
     """Sizes of the `gibbs` group."""
 
+    # Of the kernels, for a million ratings and more.
     threads: Positive
-    """Of the kernels, for a million ratings and more."""
+    # Ratings of the large data set; null: it is left out.
     many_ratings: Annotated[int, Field(ge=1_000_000)] | None
-    """Ratings of the large data set; null: it is left out."""
+    # Sweeps over the large data set.
     many_sweeps: Annotated[int, Field(ge=2)]
-    """Sweeps over the large data set."""
 
 
 class BenchmarkConfig(Section):
     """What to measure."""
 
+    # The module of benchmarks.
     group: Literal[
         "batches",
         "data",
@@ -94,13 +94,12 @@ class BenchmarkConfig(Section):
         "startup",
         "tuning",
     ]
-    """The module of benchmarks."""
+    # Paired runs, of which the medians are reported.
     repeats: Positive
-    """Paired runs, of which the medians are reported."""
+    # Threads of torch.
     threads: Positive
-    """Threads of torch."""
+    # Root of another checkout, whose speeds are measured beside ours.
     against: str | None = None
-    """Root of another checkout, whose speeds are measured beside ours."""
     peers: PeersConfig
     scale: ScaleConfig
     gibbs: GibbsBenchmarkConfig
@@ -109,20 +108,20 @@ class BenchmarkConfig(Section):
 class ResultsConfig(Section):
     """What to measure and where to write it."""
 
+    # Which part of the results.
     table: Literal["lecture", "accuracy", "batch_sizes", "weight_decay", "all"]
-    """Which part of the results."""
+    # Runs of each row of a table.
     seeds: Annotated[int, Field(ge=1)]
-    """Runs of each row of a table."""
+    # Folder of the runs.
     runs: str
-    """Folder of the runs."""
+    # Folder of results.md and of figures/.
     docs: str
-    """Folder of results.md and of figures/."""
 
 
 class ScreenshotsConfig(Section):
     """Which run to photograph."""
 
-    run: RunPath
-    """The run directory."""
+    # The run directory.
+    run: Annotated[str, needed("set run=<run directory>")]
+    # Folder of the pictures.
     output: str
-    """Folder of the pictures."""

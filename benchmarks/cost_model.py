@@ -14,10 +14,10 @@ through the device's memory. The bytes are checked against the collectives that 
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
+# Bytes of a float32 and of an int32.
 NUMBER, ID = 4, 4
-"""Bytes of a float32 and of an int32."""
+# Bytes of a rating on the device: user, item and rating, and its place in the epoch's order.
 RATING = 3 * 4 + 4
-"""Bytes of a rating on the device: user, item and rating, and its place in the epoch's order."""
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from lightning_collab.inference.trained_run import TrainedRun, load
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.run import train
 
+# Share of the users whom the model is not trained on.
 APART = 0.1
-"""Share of the users whom the model is not trained on."""
+# Ratings that are told of each; the fewest that anybody has in MovieLens 100K is 20.
 KNOWN = (1, 5, 10, 18)
-"""Ratings that are told of each; the fewest that anybody has in MovieLens 100K is 20."""
 
+# Rows of the model and ratings; row 0 where the model does not know the item.
 Person = tuple[NDArray[np.int32], NDArray[np.float32]]
-"""Rows of the model and ratings; row 0 where the model does not know the item."""
 
 
 def new_person_errors(folder: Path) -> dict[str, float]:

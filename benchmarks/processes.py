@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+# The repository, which holds `benchmarks/`, `scripts/` and `conf/`.
 ROOT = Path(__file__).resolve().parents[1]
-"""The repository, which holds `benchmarks/`, `scripts/` and `conf/`."""
 
 
 def environment(**further: str) -> dict[str, str]:

@@ -27,8 +27,8 @@ from lightning_collab.training.modules.gradient_module import GradientModule
 from lightning_collab.training.trainer import build_bare_trainer
 
 REQUEST_FILE = "request.json"
+# Steps before the clock starts.
 WARM_UP = 3
-"""Steps before the clock starts."""
 
 
 class Measures(pl.Callback):

@@ -24,11 +24,11 @@ from lightning_collab.training.modules.fused_module import STRETCH_RATINGS
 from lightning_collab.training.optimizers import parameter_groups
 
 USERS = 100_000
+# Ratings of an epoch that are taken, at least.
 TAKEN = 1 << 22
-"""Ratings of an epoch that are taken, at least."""
 DRAWN_AT_ONCE = 1 << 22
+# The popularity of `data=synthetic`, which has the skew of MovieLens.
 ZIPF_EXPONENT, FLATTENED = 0.8, 10
-"""The popularity of `data=synthetic`, which has the skew of MovieLens."""
 
 COMMON = ("optimizer=sgd", "optimizer.decay=per_row", "logger=none", "training.engine=fused")
 WAYS = {

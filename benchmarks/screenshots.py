@@ -13,8 +13,8 @@ from lightning_collab.config.section import job_config
 from lightning_collab.errors import InspectionError
 from lightning_collab.runs.directory import RunDirectory
 
+# For the frames that follow a click: the camera moves, labels are placed.
 SETTLE_SECONDS = 3.0
-"""For the frames that follow a click: the camera moves, labels are placed."""
 
 
 def screenshots_command(config: DictConfig) -> list[Path]:

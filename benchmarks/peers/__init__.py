@@ -76,8 +76,8 @@ PACKAGES = {
     ),
 }
 ON_SINGLE_RATINGS = ("cornac", "libmf", "surprise")
+# Of the long fits; at this rate none diverges.
 LONG_FACTORS, LONG_EPOCHS, LONG_LR = 100, 20, 0.01
-"""Of the long fits; at this rate none diverges."""
 AIMS = {f"peers/{name}/seconds_over_ours": "above 1" for name in PACKAGES} | {
     "peers/fastai/ratings_per_second_below_ours": "at least 60 times",
     "peers/cornac/long_fit_ratings_per_second_below_ours": "at least 1",

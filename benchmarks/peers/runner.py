@@ -20,8 +20,8 @@ import numpy as np
 
 Settings = dict[str, Any]
 
+# A fit of fewer seconds is repeated so often, and its median taken.
 SHORT, FITS = 1.0, 7
-"""A fit of fewer seconds is repeated so often, and its median taken."""
 
 
 class Ratings(NamedTuple):

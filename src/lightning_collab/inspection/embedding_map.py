@@ -183,7 +183,8 @@ def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
         for number, (name, colour) in enumerate(drawn.colours.items()):
             mine = groups == name
             axes.scatter(
-                *drawn.positions[mine].T,
+                drawn.positions[mine, 0],
+                drawn.positions[mine, 1],
                 s=6 + 30 * np.sqrt(ratings[mine] / max(1, ratings.max())),
                 c=colour,
                 alpha=0.75,
