@@ -8,7 +8,10 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-KEYS = {"training.untouched_rows": "training.row_updates"}
+KEYS = {
+    "model.joint_links": "model.joint_regression",
+    "training.untouched_rows": "training.row_updates",
+}
 # By the new name of the key.
 VALUES: dict[str, dict[str, str]] = {
     "optimizer.decay": {"touched_rows": "per_row"},

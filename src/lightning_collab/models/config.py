@@ -98,7 +98,7 @@ class BayesianFactorsConfig(ModelConfig):
     # Whether each item's ratings have a noise of their own.
     item_noise: bool
     # Feature blocks with at most this many rows or columns are regressed on in one draw.
-    joint_links: Annotated[int, Field(ge=0)]
+    joint_regression: Annotated[int, Field(ge=0)]
 
     def check_run(self, max_epochs: int) -> None:
         """Refuse a chain that ends in its burn-in."""

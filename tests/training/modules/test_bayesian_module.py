@@ -59,7 +59,7 @@ def sampled(small_table, run_config, tmp_path_factory):
         "model.samples=2",
         "model.user_noise=false",
         "model.item_noise=false",
-        "model.joint_links=0",
+        "model.joint_regression=0",
         "trainer.max_epochs=5",
         "seed=1",
         "~features.users.history",
@@ -213,7 +213,7 @@ def test_more_than_memory_allows_is_refused_at_once(run_config, small_table, mon
     monkeypatch.setattr(gibbs_sampler.psutil, "virtual_memory", lambda: memory)
     for free, message in (
         (samples - 1, "model.samples=200 samples of this model take .* GiB"),
-        (samples + 100, "features.users.history: .* set model.joint_links below"),
+        (samples + 100, "features.users.history: .* set model.joint_regression below"),
     ):
         memory.available = free
         with pytest.raises(TrainingError, match=message):

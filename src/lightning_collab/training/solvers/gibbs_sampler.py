@@ -86,7 +86,7 @@ class GibbsSampler(torch.optim.Optimizer):
                 factors=config.factors,
                 user_noise=config.user_noise,
                 item_noise=config.item_noise,
-                joint_links=config.joint_links,
+                joint_regression=config.joint_regression,
                 seed=self._seed,
             ),
         )
@@ -179,7 +179,7 @@ def check_memory(model: BayesianFactors, features: FeatureSet) -> None:
     }
     for name, (rows, columns) in blocks.items():
         smaller = min(rows, columns)
-        if smaller > model.config.joint_links:
+        if smaller > model.config.joint_regression:
             continue
         # The Gram matrix, its eigenvectors, the work space of the solver, and the basis.
         needed = 8 * (4 * smaller**2 + rows * smaller)
@@ -187,5 +187,5 @@ def check_memory(model: BayesianFactors, features: FeatureSet) -> None:
             raise TrainingError(
                 f"{name}: to draw its link of {rows:,} x {columns:,} jointly takes "
                 f"{needed / GIBIBYTE:.1f} GiB, and {(free - samples) / GIBIBYTE:.1f} GiB are free: "
-                f"set model.joint_links below {smaller}, and it is drawn feature by feature"
+                f"set model.joint_regression below {smaller}, and it is drawn feature by feature"
             )

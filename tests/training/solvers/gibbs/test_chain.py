@@ -30,7 +30,7 @@ def features(rows, columns, seed):
     return csc_array(dense.astype(np.float32))
 
 
-def small_chain(seed=0, joint_links=2, **settings):
+def small_chain(seed=0, joint_regression=2, **settings):
     """Four users, three items, two blocks of users (one of each kind of link), one of items."""
     random = np.random.default_rng(8)
     users, items = np.divmod(np.arange(USERS * ITEMS), ITEMS)
@@ -49,7 +49,7 @@ def small_chain(seed=0, joint_links=2, **settings):
                 "factors": 1,
                 "user_noise": True,
                 "item_noise": True,
-                "joint_links": joint_links,
+                "joint_regression": joint_regression,
                 "seed": seed,
                 "hyperpriors": INFORMATIVE,
                 **settings,
@@ -130,12 +130,12 @@ def observed(chain):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("joint_links", [0, 2])
-def test_sweeps_leave_the_joint_distribution_as_it_is(joint_links):
+@pytest.mark.parametrize("joint_regression", [0, 2])
+def test_sweeps_leave_the_joint_distribution_as_it_is(joint_regression):
     # Geweke (2004), "Getting it right": draws from the prior against a chain that alternates
     # sweeps with new ratings; every conditional must be right for all means to agree.
-    random = np.random.default_rng(joint_links)
-    chain = small_chain(joint_links=joint_links)
+    random = np.random.default_rng(joint_regression)
+    chain = small_chain(joint_regression=joint_regression)
     from_prior = []
     for _ in range(6000):
         draw_from_the_prior(chain, random)
@@ -250,7 +250,7 @@ def test_the_number_of_threads_changes_no_number():
     states = []
     for count in {1, min(2, numba.config.NUMBA_NUM_THREADS)}:
         numba.set_num_threads(count)
-        chain = small_chain(joint_links=0)
+        chain = small_chain(joint_regression=0)
         for _ in range(5):
             chain.sweep()
         states.append(chain.state())

@@ -26,7 +26,7 @@ class ChainSettings(NamedTuple):
         factors: of a row, beside its bias.
         user_noise: whether each user has a noise of their own.
         item_noise: whether each item has a noise of its own.
-        joint_links: blocks whose smaller dimension is at most this are drawn jointly.
+        joint_regression: blocks whose smaller dimension is at most this are drawn jointly.
         seed: of all that is drawn.
         hyperpriors: constants of the priors.
     """
@@ -34,7 +34,7 @@ class ChainSettings(NamedTuple):
     factors: int
     user_noise: bool
     item_noise: bool
-    joint_links: int
+    joint_regression: int
     seed: int
     hyperpriors: Hyperpriors = Hyperpriors()
 
@@ -85,7 +85,7 @@ class ChainSide:
         self.noise = RowNoise(row_count, learns_noise)
         self.regressions: list[side_information.SideInformationRegression] = []
         for name, matrix in features.items():
-            joint = min(matrix.shape) <= settings.joint_links
+            joint = min(matrix.shape) <= settings.joint_regression
             kind = side_information.JointRegression if joint else side_information.RowwiseRegression
             self.regressions.append(kind(name, matrix, width))
 
