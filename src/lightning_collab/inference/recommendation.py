@@ -124,7 +124,8 @@ def best_of_scores(run: TrainedModel, recipient: Recipient, top_k: int) -> pl.Da
     rows = columns[0, chosen] + 1
     ratings = run.item_scores.ratings(torch.from_numpy(scores[0, chosen]))
     shown = [name for name in ("item", "title", "genres") if name in run.items.columns]
-    return run.items.select(shown)[(rows - 1).tolist()].with_columns(
+    table: pl.DataFrame = run.items.select(shown)[(rows - 1).tolist()]
+    return table.with_columns(
         pl.Series("prediction", ratings.clamp(*run.rating_range).numpy()),
         _reasons(run, rows, recipient),
         run.items["ratings"].gather(rows - 1),
