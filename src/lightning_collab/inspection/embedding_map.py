@@ -182,9 +182,10 @@ def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
         ratings = drawn.points["ratings"].to_numpy()
         for number, (name, colour) in enumerate(drawn.colours.items()):
             mine = groups == name
+            x, y = drawn.positions[mine].T
             axes.scatter(
-                drawn.positions[mine, 0],
-                drawn.positions[mine, 1],
+                x,
+                y,
                 s=6 + 30 * np.sqrt(ratings[mine] / max(1, ratings.max())),
                 c=colour,
                 alpha=0.75,
