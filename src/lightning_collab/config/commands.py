@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lightning_collab.config.section import Section, needed
 
+RunPath = Annotated[str, needed("set run=<run directory>")]
 RawId = int | str
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -17,7 +18,7 @@ class OfARunConfig(Section):
     """Keys that each command has that uses a trained run."""
 
     # The run directory.
-    run: Annotated[str, needed("set run=<run directory>")]
+    run: RunPath
     # `best`, `last` or the path of a file; null: best, or last where there is no best.
     checkpoint: str | None
 
