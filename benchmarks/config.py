@@ -7,7 +7,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from pydantic import Field
 
-from lightning_collab.config.section import Section, needed
+from lightning_collab.config.commands import RunPath
+from lightning_collab.config.section import Section
 
 CONF = Path(__file__).parent / "conf"
 Positive = Annotated[int, Field(ge=1)]
@@ -122,6 +123,6 @@ class ScreenshotsConfig(Section):
     """Which run to photograph."""
 
     # The run directory.
-    run: Annotated[str, needed("set run=<run directory>")]
+    run: RunPath
     # Folder of the pictures.
     output: str
