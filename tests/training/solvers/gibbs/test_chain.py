@@ -163,7 +163,7 @@ def of_the_priors(chain, before):
     for name in ("users", "items"):
         side, old = getattr(chain, name), getattr(before, name)
         for regression in side.regressions:
-            whitened = regression.matrix @ old.prior.root
+            whitened = regression.matrix @ np.linalg.cholesky(old.prior.precision)
             yield (
                 f"{name} links",
                 of_a_precision(regression.precision, constants.regressions, whitened),
