@@ -52,7 +52,7 @@ def test_the_version_is_ours_and_not_that_of_hydra(words, monkeypatch, capsys):
         ("crossvalidate", "did you mean 'cross-validate'?"),
         ("find_rl", "did you mean 'find-lr'?"),
         ("xyz", "there are train, find-lr, "),
-        ("seed=1", "say a command first, such as: lightning-collab train seed=1"),
+        ("seed=1", "type a command first, such as: lightning-collab train seed=1"),
     ],
 )
 def test_an_unknown_command_gets_a_hint(word, hint, monkeypatch):
