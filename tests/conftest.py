@@ -30,7 +30,7 @@ settings.load_profile("same everywhere")
 
 @pytest.fixture(autouse=True)
 def _environment_stays() -> Iterator[None]:
-    """What a library leaves in the environment (a cluster's address, say) is not the next test's."""
+    """What a library leaves in the environment (a cluster's address) is not the next test's."""
     before = dict(os.environ)
     yield
     for name in {*before, *os.environ} - {"PYTEST_CURRENT_TEST"}:
