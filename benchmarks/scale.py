@@ -20,7 +20,7 @@ from lightning_collab.config.compose import composed_run
 from lightning_collab.data.batches import RatingBatch, RatingBatches
 from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
-from lightning_collab.training.modules.fused_module import STRETCH_RATINGS
+from lightning_collab.training.modules.fused_module import BLOCK_RATINGS
 from lightning_collab.training.optimizers import parameter_groups
 
 USERS = 100_000
@@ -83,7 +83,7 @@ class Workload(NamedTuple):
         order = batches.order()
         assert order is not None
         drawn = time.perf_counter()
-        step_block = max(STRETCH_RATINGS, 2 * self.rows) // size * size
+        step_block = max(BLOCK_RATINGS, 2 * self.rows) // size * size
         taken = 0
         while taken < min(TAKEN, batches.rows):
             rows = order[taken : taken + step_block]

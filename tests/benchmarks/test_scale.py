@@ -56,7 +56,7 @@ def test_an_epoch_takes_every_rating_once(monkeypatch):
     monkeypatch.setattr(work.optimizer, "step", spied)
     before = work.optimizer.param_groups[0]["params"][0].detach().clone()
     assert work.seconds_per_rating() > 0
-    users = torch.cat([step_block.users for step_block in taken])
+    users = torch.cat([step_block.ratings.users for step_block in taken])
     assert torch.equal(users.sort().values, work.batches.users.sort().values)
     assert not torch.equal(before, work.optimizer.param_groups[0]["params"][0])
 

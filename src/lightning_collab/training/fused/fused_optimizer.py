@@ -42,7 +42,7 @@ class StepBlock(NamedTuple):
     with_penalties: bool = False
 
 
-class StretchLosses(NamedTuple):
+class BlockLosses(NamedTuple):
     """What the steps of a block saw.
 
     Attributes:
@@ -101,7 +101,7 @@ class FusedSteps(torch.optim.Optimizer):
         self._work = Workspaces(np.float64 if self._with_features else np.int32)
         self._features: dict[str, Features] = {}
         # Of the last block of steps.
-        self.losses = StretchLosses(np.zeros(0), np.zeros(0), 0)
+        self.losses = BlockLosses(np.zeros(0), np.zeros(0), 0)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of torch's optimizer or of another of these."""
@@ -128,7 +128,7 @@ class FusedSteps(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if "step" in self.state.get(parameter, {}):
                     self.state[parameter]["step"] += taken
-        self.losses = StretchLosses(squared_errors, penalties, taken)
+        self.losses = BlockLosses(squared_errors, penalties, taken)
 
     def _take_batches(self, step_block: StepBlock, squared_errors: Array, penalties: Array) -> int:
         rules = {

@@ -22,7 +22,7 @@ from lightning_collab.training.schedules import factors
 log = logging.getLogger(__name__)
 
 # Ratings in a block of steps: a tenth of a second or so, after which Ctrl-C is heard.
-STRETCH_RATINGS = 1 << 18
+BLOCK_RATINGS = 1 << 18
 
 # Features of a batch's users and items that cost about as much as a rating of it.
 FEATURES_PER_RATING = 16
@@ -94,7 +94,7 @@ class FusedModule(GradientModule):
         if size == "full":
             return per_epoch
         rows = sum(len(table.weight) for table in self._tables())
-        ratings = max(STRETCH_RATINGS, 2 * rows) / self._cost_of_features(size)
+        ratings = max(BLOCK_RATINGS, 2 * rows) / self._cost_of_features(size)
         if self.config.training.sgd_threads > 1:
             # Single ratings are quick, and repartitioning needs a thread barrier.
             ratings *= 4
