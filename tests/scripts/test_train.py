@@ -73,6 +73,7 @@ def test_two_ranks_give_the_numbers_of_one_process(ok, tmp_path):
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(ok, tmp_path):
     options = (
         *BARE,
@@ -151,6 +152,7 @@ def test_no_data_and_no_network_end_with_a_message_and_leave_nothing(run_script,
     assert [str(path) for path in files] == ["data/.ml-100k.lock"]
 
 
+@pytest.mark.slow
 def test_a_truncated_checkpoint_and_one_of_other_data_are_refused(ok, run_script, tmp_path):
     ok("train.py", "hydra.run.dir=one", *QUICK)
     ok("train.py", "hydra.run.dir=two", *QUICK, "split.test=0.7", "split.seed=1")

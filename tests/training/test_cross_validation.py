@@ -123,6 +123,7 @@ def test_own_keys_are_checked():
         cross_validation_config({**good, "compare": ["one"]})
 
 
+@pytest.mark.slow
 def test_the_script_compares_and_goes_on_where_it_stood(run_script, tmp_path):
     command = (
         "data=synthetic",

@@ -14,6 +14,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 def test_failures_are_reported_and_the_same_command_runs_only_what_is_missing(run_script, tmp_path):
     command = ("-m", *SMALL, "model.factors=2,3", "split.val=0.2,0.0001")
     first = run_script("train.py", *command)
