@@ -99,7 +99,9 @@ def run_command(name: str, words: Sequence[str]) -> None:
     register_resolvers()
     task = Task(name, tuple(sys.argv))
     sys.argv = [sys.argv[0], *words]
-    main = hydra.main(version_base="1.3", config_path=config_path(name), config_name=name)(task)
+    # Left to itself Hydra would look beside this file, where each folder is a config group to it.
+    place = config_path(name) or "pkg://lightning_collab.commands"
+    main = hydra.main(version_base="1.3", config_path=place, config_name=name)(task)
     clear_errors(main)()
 
 

@@ -48,7 +48,7 @@ def start(tmp_path):
                 **os.environ,
                 "COLUMNS": "200",
                 "PYTHONPATH": os.pathsep.join(
-                    [str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
+                    [str(REPOSITORY / "tests" / "support"), os.environ.get("PYTHONPATH", "")]
                 ),
                 **variables,
             },
