@@ -17,6 +17,7 @@ LAYERS = (
     ("runs",),
     ("data",),
     ("models",),
+    ("losses",),
     ("metrics",),
     ("training",),
     ("tuning", "inference", "inspection"),
@@ -36,7 +37,8 @@ LATE = {
     "commands.report": ["tuning.report"],  # Optuna
     "commands.train": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
     # numba, with kernels that a run may do without
-    "training.build": ["training.modules.bayesian_module", "training.modules.fused_module"],
+    "training.build": ["training.modules.bayesian_module"],
+    "training.modules.rating_module": ["training.fused.blocks", "training.fused.fused_optimizer"],
     "models.item_scores": ["models.scoring_kernels"],
     "inference.recommendation": ["models.scoring_kernels"],
 }

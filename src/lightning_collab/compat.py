@@ -93,19 +93,30 @@ def stop_observing(processes: list[Any]) -> None:
             observer._child_processes = []
 
 
-def count_further_batches(trainer: Any, further: int) -> None:
-    """Count more batches than Lightning has fetched, in the middle of a training step.
+def detects_anomalies(trainer: Any) -> bool:
+    """Whether a trainer looks in each backward pass for what is no number.
 
-    Checked on pytorch-lightning 2.6.6. Inside: `_TrainingEpochLoop._batches_that_stepped` and
-    `_FitLoop._data_fetcher`.
+    Checked on pytorch-lightning 2.6.6. Inside: `Trainer._detect_anomaly`.
     """
-    loop = trainer.fit_loop.epoch_loop
-    loop._batches_that_stepped += further
-    fetcher = trainer.fit_loop._data_fetcher
-    fetcher.fetched += further
-    if fetcher.length is not None:
-        fetcher.done = fetcher.fetched >= fetcher.length
-        loop.batch_progress.is_last_batch = fetcher.done
+    return bool(trainer._detect_anomaly)
+
+
+def saves_every_n_steps(checkpoint_callback: Any) -> bool:
+    """Whether a ModelCheckpoint counts steps.
+
+    Checked on pytorch-lightning 2.6.6. Inside: `ModelCheckpoint._every_n_train_steps`.
+    """
+    return bool(checkpoint_callback._every_n_train_steps)
+
+
+def loader_position(checkpoint: dict[str, Any]) -> dict[str, int] | None:
+    """Where the training loader stood when a checkpoint of Lightning was written.
+
+    Checked on pytorch-lightning 2.6.6. Inside: the key under which `_FitLoop` keeps the states of
+    loaders that have one.
+    """
+    states = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader")
+    return states[0] if states else None
 
 
 def use_all_ranks(strategy: Any, ranks: int) -> None:
@@ -116,14 +127,6 @@ def use_all_ranks(strategy: Any, ranks: int) -> None:
     """
     if strategy._tensor_parallel_size == "auto":
         strategy._tensor_parallel_size = ranks
-
-
-def count_further_scheduler_steps(scheduler: Any, further: int) -> None:
-    """Count steps of a learning-rate schedule that were taken at once.
-
-    Checked on torch 2.11.0 and 2.13.0. Inside: `LRScheduler._step_count`.
-    """
-    scheduler._step_count += further
 
 
 def compiler_error() -> type[Exception]:

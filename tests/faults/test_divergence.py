@@ -8,7 +8,7 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import TrainingError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.modules.rating_module import EXPLODED
+from lightning_collab.losses.squared_error import EXPLODED
 from lightning_collab.training.run import train
 
 

@@ -13,8 +13,9 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock, TimeEffect
 from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
-from lightning_collab.training.modules.gradient_module import GradientModule
+from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.optimizers import parameter_groups
+from lightning_collab.training.schedules import build_schedule
 
 USERS, ITEMS = 40, 90
 
@@ -63,18 +64,27 @@ def block_of(name: str, rows: int, width: int) -> FeatureBlock:
     return FeatureBlock(name, matrix, pl.Series(range(width)))
 
 
-def module_of(config: RunConfig, steps: int, kind: torch.dtype, features: dict) -> GradientModule:
+def module_of(config: RunConfig, steps: int, kind: torch.dtype, features: dict) -> RatingModule:
     torch.manual_seed(config.seed)
     statistics = DatasetStatistics(
         USERS, ITEMS, rating_range=(1.0, 5.0), mean_rating=3.2, **features
     )
-    module = GradientModule(
+    module = RatingModule(
         build_model(config.model, statistics),
-        config,
+        optimizer=config.optimizer,
+        scheduler=config.scheduler,
+        training=config.training,
+        clip=config.trainer.gradient_clip_val,
+        schedule=build_schedule(
+            config.scheduler,
+            lr=config.optimizer.lr,
+            steps_per_epoch=steps,
+            total_steps=steps * config.trainer.max_epochs,
+        ),
         rating_range=(1.0, 5.0),
         vocabularies={},
-        steps_per_epoch=steps,
     ).to(kind)
+    module.steps_per_epoch = steps
     module._trainer = SimpleNamespace(world_size=1)
     return module
 
@@ -87,22 +97,21 @@ def batches_of(ratings: RatingBatch, size: int, kind: torch.dtype) -> list[Ratin
 def by_autograd(config, ratings, size, kind, state=None, first=0, features=None) -> Epoch:
     batches = batches_of(ratings, size, kind)
     module = module_of(config, len(batches), kind, features or {})
-    made = module.configure_optimizers()
-    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    optimizer = module.configure_optimizers()
     if state is not None:
         take(state, module, optimizer)
     losses = []
     for step, batch in enumerate(batches, start=first):
-        for group, base in zip(optimizer.param_groups, scheduler.base_lrs, strict=True):
-            group["lr"] = base * module.schedule(step)
-        before = module._squared_errors.item()
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * module.schedule(step)
+        before = module._loss_sum.item()
         loss = module.training_step(batch, 0)
         optimizer.zero_grad()
         loss.backward()
         if config.trainer.gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(module.parameters(), config.trainer.gradient_clip_val)
         optimizer.step()
-        losses.append(module._squared_errors.item() - before)
+        losses.append(module._loss_sum.item() - before)
     return Epoch(module.model.state_dict(), optimizer.state_dict(), np.array(losses))
 
 
@@ -130,7 +139,7 @@ def by_kernels(
     return Epoch(module.model.state_dict(), optimizer.state_dict(), np.array(losses))
 
 
-def take(state: Epoch, module: GradientModule, optimizer: torch.optim.Optimizer) -> None:
+def take(state: Epoch, module: RatingModule, optimizer: torch.optim.Optimizer) -> None:
     with torch.no_grad():
         module.model.load_state_dict(state.weights)
     optimizer.load_state_dict(state.optimizer)

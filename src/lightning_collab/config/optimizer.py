@@ -1,6 +1,6 @@
 """`conf/optimizer`, `conf/scheduler`, `conf/averaging`, `conf/lr_range_test`: how weights move."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -40,6 +40,9 @@ class GroupsConfig(Section):
 class OptimizerConfig(Section):
     """Keys that every optimizer has."""
 
+    # Whether the fused engine has kernels for it.
+    fused: ClassVar[bool] = False
+
     # Learning rate before schedule and lr_scale.
     lr: Annotated[float, Field(gt=0)]
     # Weight decay of all groups that name none of their own.
@@ -56,6 +59,8 @@ class OptimizerConfig(Section):
 
 class SGDConfig(OptimizerConfig):
     """Stochastic gradient descent with momentum."""
+
+    fused: ClassVar[bool] = True
 
     name: Literal["sgd"]
     # 0: none.
@@ -87,6 +92,8 @@ class SGDConfig(OptimizerConfig):
 
 class AdamConfig(OptimizerConfig):
     """Adam (Kingma and Ba 2015)."""
+
+    fused: ClassVar[bool] = True
 
     name: Literal["adam"]
     # Decay of the running mean of gradients.

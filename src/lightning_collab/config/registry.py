@@ -47,3 +47,6 @@ MODELS = Registry(
         "bayesian_factors": "lightning_collab.models.config:BayesianFactorsConfig",
     }
 )
+
+# Configs of losses.
+LOSSES = Registry({"squared_error": "lightning_collab.config.loss:SquaredErrorConfig"})

@@ -1,11 +1,13 @@
 """The whole config of a run, checked before any data is touched."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from lightning_collab.config.data import BatchSize, DataSource, FeaturesConfig
+from lightning_collab.config.engine import Engine, TrainingConfig, step_needs, unsupported_parts
+from lightning_collab.config.loss import Loss, SquaredErrorConfig
 from lightning_collab.config.model import Model
 from lightning_collab.config.optimizer import (
     Averaging,
@@ -21,19 +23,6 @@ from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import Split
 from lightning_collab.config.trainer import CallbacksConfig, LoggerConfig, TrainerConfig
 
-Engine = Literal["eager", "compiled", "fused"]
-
-
-class TrainingConfig(Section):
-    """Which engine takes the optimizer steps."""
-
-    # auto: the fastest that can do what the config asks.
-    engine: Literal["auto", "eager", "compiled", "fused"] = "auto"
-    # Whether momentum and decay move rows without a rating in the batch; lazy: not.
-    row_updates: Literal["dense", "lazy"] = "dense"
-    # Threads that take plain SGD steps on single ratings at once, in an order of their own.
-    sgd_threads: Annotated[int, Field(ge=1, le=127)] = 1
-
 
 class RunConfig(Section):
     """Everything that decides the numbers of a run, and nothing else."""
@@ -44,6 +33,7 @@ class RunConfig(Section):
     split: Split
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
     model: Model
+    loss: Loss = SquaredErrorConfig()
     optimizer: Optimizer
     scheduler: Scheduler
     trainer: TrainerConfig
@@ -64,7 +54,7 @@ class RunConfig(Section):
     def monitor(self) -> str | None:
         """The metric that picks the best checkpoint; None where there is no validation part."""
         if self.split.has_val:
-            return self.callbacks.monitor or "val/rmse"
+            return self.callbacks.monitor or self.loss.monitor
         return None
 
     @model_validator(mode="after")
@@ -162,6 +152,11 @@ class RunConfig(Section):
                 )
             if self.find_lr:
                 raise ValueError(f"find_lr: model={self.model.name} has no learning rate")
+            if self.loss.name != "squared_error":
+                raise ValueError(
+                    f"loss={self.loss.name} is made small by gradient descent, and "
+                    f"model={self.model.name} is solved; set loss=squared_error"
+                )
 
     def _averaging_fits(self) -> None:
         averaging = self.averaging
@@ -235,29 +230,28 @@ def unsupported_reason(engine: Engine, config: RunConfig) -> str | None:
     Returns:
         The reason, naming the key, or None.
     """
-    lazy = config.training.row_updates == "lazy"
-    threads = config.training.sgd_threads
-    if engine != "fused":
-        if threads > 1:
-            return f"{engine} steps come one after the other, not by training.sgd_threads={threads}"
-        if lazy:
-            return f"{engine} steps move every row, and training.row_updates=lazy forbids that"
-        if engine == "compiled" and config.features:
-            return "features are mapped by scipy, which torch.compile cannot see into"
-        return None
+    reason = unsupported_parts(
+        engine,
+        model=config.model,
+        loss=config.loss,
+        optimizer=config.optimizer,
+        training=config.training,
+        with_features=bool(config.features),
+    )
     trainer = config.trainer
-    if not config.model.fused:
-        return f"there are no fused kernels for model={config.model.name}"
+    if reason is not None or engine != "fused":
+        return reason
     if config.averaging.name == "ema":
         return "fused steps come many at a time, and averaging=ema looks at each"
-    if trainer.strategy == "ddp" or trainer.num_nodes > 1 or trainer.devices not in (1, "auto"):
+    if trainer.strategy != "auto" or trainer.num_nodes > 1 or trainer.ranks not in (1, None):
         return f"fused steps are of one process, and trainer={trainer.name} has several"
-    if trainer.accelerator == "gpu":
+    if trainer.accelerator not in ("cpu", "auto"):
         return f"the fused engine is CPU-only, and trainer={trainer.name} is not"
-    if trainer.precision not in ("32-true", "64-true"):
-        return f"there are no fused kernels for trainer.precision={trainer.precision}"
-    if threads > 1:
-        return _threads_unsupported_reason(config)
+    needs = step_needs(trainer.model_dump())
+    if needs.autograd is not None:
+        return needs.autograd
+    if config.training.sgd_threads > 1:
+        return needs.single or _threads_unsupported_reason(config)
     return None
 
 

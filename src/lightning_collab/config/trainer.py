@@ -1,53 +1,145 @@
 """`conf/trainer`, `conf/logger`, `conf/callbacks`: where a run trains, and what watches it."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lightning_collab.config.section import Section
 
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+# Of batches: so many, or this share of them.
+Limit = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)]
+Precision = Literal[
+    "32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "transformer-engine"
+]
+# Lightning's arguments that a run directory has answers of its own for: what to set instead.
+NOT_ARGUMENTS = {
+    "logger": "choose loggers with the config group logger (logger=csv, logger=none)",
+    "callbacks": "add callbacks with callbacks.further",
+    "default_root_dir": "set hydra.run.dir (in Python run_dir) to the folder of the run",
+    "enable_checkpointing": "best.ckpt and last.ckpt are what a run is used by; they are small",
+    "enable_progress_bar": "set callbacks.progress_bar",
+}
+
 
 class TrainerConfig(Section):
-    """What Lightning's Trainer is made with."""
+    """Arguments of Lightning's Trainer, by its own names, and the threads of a rank.
 
-    name: Literal["cpu", "gpu", "ddp", "ddp_cpu"]
+    Those that are null are as Lightning has them by default, but for the sanity check and the
+    summary of the model, which are off here.
+    """
+
+    name: str = "cpu"
     # Kind of device.
-    accelerator: Literal["cpu", "gpu", "auto"]
-    # How many devices of this kind on each machine; auto: all.
-    devices: Annotated[int, Field(ge=1)] | Literal["auto"]
+    accelerator: Literal["cpu", "gpu", "cuda", "mps", "tpu", "auto"] = "cpu"
+    # How many devices of this kind on each machine, or which; auto: all.
+    devices: Count | Literal["auto"] | list[Annotated[int, Field(ge=0)]] = 1
     # How many machines.
-    num_nodes: Annotated[int, Field(ge=1)]
-    # How ranks share the work; ddp: each takes a share of each batch.
-    strategy: Literal["auto", "ddp"]
+    num_nodes: Count = 1
+    # How ranks share the work; ddp: each takes a share of each batch; another name is Lightning's.
+    strategy: str = "auto"
     # What ranks talk through; null: torch's choice for the device.
-    process_group_backend: Literal["gloo", "nccl"] | None
+    process_group_backend: Literal["gloo", "nccl"] | None = None
     # Floating-point format of the training.
-    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]
+    precision: Precision = "32-true"
     # CPU threads of each rank; null: torch's choice.
-    threads: Annotated[int, Field(ge=1)] | None
+    threads: Count | None = 1
     # Passes over the training ratings, in all (also after a resume).
-    max_epochs: Annotated[int, Field(ge=1)]
+    max_epochs: Count = 15
     # Optimizer steps between two points of the step curves.
-    log_every_n_steps: Annotated[int, Field(ge=1)]
+    log_every_n_steps: Count = 50
     # Norm to which gradients are clipped; null: not.
-    gradient_clip_val: Annotated[float, Field(gt=0)] | None
-    # Batches in an epoch, for a quick try; null: all.
-    limit_train_batches: Annotated[int, Field(ge=1)] | None
+    gradient_clip_val: Annotated[float, Field(gt=0)] | None = None
+    # norm: of all gradients together; value: each entry.
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    # Batches in an epoch, or their share, for a quick try; null: all.
+    limit_train_batches: Limit | None = None
+    # Batches of the validation part, or their share; null: all.
+    limit_val_batches: Limit | None = None
+    # Batches of the test part, or their share; null: all.
+    limit_test_batches: Limit | None = None
+    # Batches of a prediction, or their share; null: all.
+    limit_predict_batches: Limit | None = None
+    # One batch (or so many) of each part, to see that all of it runs; no checkpoint, no curves.
+    fast_dev_run: bool | Count | None = None
+    # Passes that early stopping must let happen.
+    min_epochs: Count | None = None
+    # Optimizer steps, in all; null: no limit but that of the epochs.
+    max_steps: Annotated[int, Field(ge=0)] | None = None
+    # Optimizer steps that early stopping must let happen.
+    min_steps: Count | None = None
+    # Longest time of the training, as DD:HH:MM:SS; null: no limit.
+    max_time: Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$")] | None = None
+    # Train on the same so many batches (or this share) again and again.
+    overfit_batches: Limit | None = None
+    # Batches between two validations, or a share of the epoch, or a time as DD:HH:MM:SS.
+    val_check_interval: Count | Share | str | None = None
+    # Epochs between two validations.
+    check_val_every_n_epoch: Count | None = 1
+    # Batches that are validated before the training, to see that it works.
+    num_sanity_val_steps: Annotated[int, Field(ge=-1)] = 0
+    # Lightning's table of the model's layers.
+    enable_model_summary: bool = False
+    # Batches whose gradients make one optimizer step.
+    accumulate_grad_batches: Count = 1
+    # Only deterministic algorithms; warn: say where there is none.
+    deterministic: bool | Literal["warn"] | None = None
+    # Let cuDNN time its algorithms.
+    benchmark: bool | None = None
+    # torch.inference_mode in place of no_grad while measuring.
+    inference_mode: bool = True
+    # Whether Lightning may share out a loader of others to the ranks; ours is shared out already.
+    use_distributed_sampler: bool = False
+    # Times of each hook: simple, advanced or pytorch.
+    profiler: Literal["simple", "advanced", "pytorch", "xla"] | None = None
+    # Look in each backward pass for what is no number.
+    detect_anomaly: bool = False
+    # Nothing but the loop, to see what the loop costs; no checkpoint, no curves, no numbers.
+    barebones: bool = False
+    # Batch norm over all ranks, for models of your own.
+    sync_batchnorm: bool = False
+    # Epochs after which the loaders are made anew; 0: never.
+    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0)] = 0
+    # Let loggers that can do so take hyper-parameters of their own accord.
+    enable_autolog_hparams: bool = True
+    # Name in Lightning's registry of models.
+    model_registry: str | None = None
+    # Plug-ins of Lightning by `_target_`; typed, never from a saved run.
+    plugins: list[dict[str, Any]] = Field(default_factory=list, exclude=True)
 
     @property
     def ranks(self) -> int | None:
         """Processes on all machines; None where it depends on the devices that there are."""
-        return None if self.devices == "auto" else self.devices * self.num_nodes
+        if self.devices == "auto":
+            return None
+        return (len(self.devices) if isinstance(self.devices, list) else self.devices) * (
+            self.num_nodes
+        )
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether Lightning leaves out checkpoints and curves."""
+        return bool(self.fast_dev_run) or self.barebones
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_a_run_decides_itself(cls, values: Any) -> Any:
+        for key, instead in NOT_ARGUMENTS.items():
+            if isinstance(values, Mapping) and key in values:
+                raise ValueError(f"trainer.{key} cannot be set: {instead}")
+        return values
 
     @model_validator(mode="after")
     def _several_ranks_share_the_work(self) -> Self:
         if self.strategy == "auto":
-            for key in ("devices", "num_nodes"):
-                value = getattr(self, key)
-                if isinstance(value, int) and value > 1:
+            many = self.ranks is not None and self.ranks // self.num_nodes > 1
+            for key, wrong in (("devices", many), ("num_nodes", self.num_nodes > 1)):
+                if wrong:
                     other = "ddp_cpu" if self.accelerator == "cpu" else "ddp"
                     raise ValueError(
-                        f"trainer.{key}={value}: trainer={self.name} is one process; "
+                        f"trainer.{key}={getattr(self, key)}: trainer={self.name} is one process; "
                         f"set trainer={other}"
                     )
         return self
@@ -56,8 +148,23 @@ class TrainerConfig(Section):
     def _backend_and_precision_fit_the_device(self) -> Self:
         if self.accelerator == "cpu" and self.process_group_backend == "nccl":
             raise ValueError("trainer.process_group_backend=nccl is for GPUs; use gloo")
-        if self.accelerator == "cpu" and self.precision == "16-mixed":
-            raise ValueError("trainer.precision=16-mixed is for GPUs; use bf16-mixed or 32-true")
+        if self.accelerator == "cpu" and self.precision in ("16-mixed", "16-true"):
+            raise ValueError(
+                f"trainer.precision={self.precision} is for GPUs; use bf16-mixed or 32-true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _arguments_fit_each_other(self) -> Self:
+        if self.fast_dev_run and self.barebones:
+            raise ValueError("trainer.fast_dev_run and trainer.barebones: remove one")
+        if self.gradient_clip_algorithm is not None and self.gradient_clip_val is None:
+            raise ValueError("trainer.gradient_clip_algorithm needs trainer.gradient_clip_val")
+        if self.check_val_every_n_epoch is None and not isinstance(self.val_check_interval, int):
+            raise ValueError(
+                "trainer.check_val_every_n_epoch=null counts batches over all epochs; set "
+                "trainer.val_check_interval to a number of batches"
+            )
         return self
 
 

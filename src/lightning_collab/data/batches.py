@@ -1,6 +1,7 @@
 """Ratings as tensors that are already where they are needed, cut into batches."""
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -9,9 +10,6 @@ import torch
 from torch import Tensor
 
 from lightning_collab.config.data import BatchSize, ratings_in_batch
-
-# From an epoch and the number of a batch in it to the batch before which a block of steps ends.
-BlockEnd = Callable[[int, int], int]
 
 
 class RatingBatch(NamedTuple):
@@ -54,8 +52,10 @@ class RatingBatches:
         rank: of this process.
         world_size: number of ranks.
         device: where the tensors are kept; batches are slices of them.
-        block_end: given, several whole batches are yielded as one, for whoever cuts them up
-            itself; for one rank alone.
+        block_ends: given, several batches are yielded as one block, for whoever cuts it up itself:
+            the batches before which a block ends, ascending, the last of them the number of
+            batches in an epoch. For one rank alone.
+        position: `state_dict` of another one, whose epoch is gone on with.
     """
 
     def __init__(
@@ -71,10 +71,11 @@ class RatingBatches:
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
-        block_end: BlockEnd | None = None,
+        block_ends: Sequence[int] | None = None,
+        position: Mapping[str, int] | None = None,
     ) -> None:
-        assert block_end is None or world_size == 1
-        self._block_end = block_end
+        assert block_ends is None or world_size == 1
+        self._block_ends = block_ends
         self.users = users.to(device)
         self.items = items.to(device)
         self.ratings = ratings.to(device)
@@ -85,8 +86,13 @@ class RatingBatches:
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
-        self._next = 0
+        # Batches and blocks of this epoch that have been yielded.
+        self._next, self._yielded = 0, 0
+        # The same when the epoch was resumed.
+        self._resumed_at: tuple[int, int] | None = None
         self._resumed = False
+        if position is not None:
+            self.load_state_dict(position)
 
     @property
     def rows(self) -> int:
@@ -98,15 +104,24 @@ class RatingBatches:
         """Where Lightning looks for `set_epoch` at the start of each epoch, resumed ones too."""
         return SimpleNamespace(sampler=self)
 
-    def __len__(self) -> int:
-        """Batches in an epoch."""
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch, each of one optimizer step."""
         return -(-self.rows // self.batch_size)
+
+    def __len__(self) -> int:
+        """What an epoch yields: batches, or blocks of them; those before a resume count as well."""
+        done, yielded = self._resumed_at or (0, 0)
+        if self._block_ends is None:
+            return yielded + self.batches - done
+        return yielded + len(self._block_ends) - bisect_right(self._block_ends, done)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order; another epoch than the one under way begins at its first batch."""
         if epoch != self.epoch:
             self.epoch = epoch
-            self._next = 0
+            self._next, self._yielded = 0, 0
+            self._resumed_at = None
             self._resumed = False
 
     def order(self) -> Tensor | None:
@@ -127,15 +142,16 @@ class RatingBatches:
         # Lightning calls iter() more than once before set_epoch(): nothing is decided until the
         # first batch is asked for, which is when this generator starts to run.
         if not self._resumed:
-            self._next = 0
+            self._next, self._yielded = 0, 0
+            self._resumed_at = None
         self._resumed = False
         order = self.order()
         draw_seed = _mixed(self.seed + 1, self.epoch)
-        while self._next < len(self):
+        while self._next < self.batches:
             first = self._next * self.batch_size
             end_batch = self._next + 1
-            if self._block_end is not None:
-                end_batch = max(end_batch, self._block_end(self.epoch, self._next))
+            if self._block_ends is not None:
+                end_batch = self._block_ends[bisect_right(self._block_ends, self._next)]
             whole_size = min(end_batch * self.batch_size, self.rows) - first
             start = self.rank * whole_size // self.world_size
             end = (self.rank + 1) * whole_size // self.world_size
@@ -143,6 +159,7 @@ class RatingBatches:
             if order is not None:
                 mine = order[mine]
             self._next = end_batch
+            self._yielded += 1
             yield RatingBatch(
                 _rows(self.users, mine),
                 _rows(self.items, mine),
@@ -155,12 +172,15 @@ class RatingBatches:
 
     def state_dict(self) -> dict[str, int]:
         """Where the epoch under way stands."""
-        return {"epoch": self.epoch, "next_batch": self._next}
+        return {"epoch": self.epoch, "next_batch": self._next, "yielded": self._yielded}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where another one stood."""
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on where another one stood, whatever it yielded at a time."""
         self.epoch = state["epoch"]
         self._next = state["next_batch"]
+        # Before there were blocks, each batch counted.
+        self._yielded = state.get("yielded", self._next)
+        self._resumed_at = (self._next, self._yielded)
         self._resumed = True
 
 

@@ -1,5 +1,6 @@
 """The ratings of a run as Lightning wants them."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightning_collab.config.data import DataSource, FeaturesConfig, ratings_in_batch
 from lightning_collab.config.split import Split
-from lightning_collab.data.batches import BlockEnd, RatingBatch, RatingBatches
+from lightning_collab.data.batches import RatingBatch, RatingBatches
 from lightning_collab.data.features.build import FeatureSet, SideRows, TrainingRows, build_features
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, split_rows
@@ -60,7 +61,9 @@ class RatingDataModule(pl.LightningDataModule):
 
     Attributes:
         features: blocks and effects, made of the training rows and the side tables alone.
-        block_end: set by an engine that takes several training batches at a time.
+        block_ends: set by an engine that takes several training batches at a time; see
+            `RatingBatches`.
+        position: set by a module that is resumed, for the next training loader: where it goes on.
 
     Raises:
         DataError: the split leaves a part without rows, or a feature cannot be had.
@@ -87,13 +90,15 @@ class RatingDataModule(pl.LightningDataModule):
             table.items[train]
         )
         self.mean_rating = float(table.ratings[train].mean(dtype=np.float64))
-        self.block_end: BlockEnd | None = None
+        self.block_ends: Sequence[int] | None = None
+        self.position: Mapping[str, int] | None = None
         self._wants_day = features is not None and bool(features.time)
         self.features = self._features(features) if features else FeatureSet()
 
     def train_dataloader(self) -> RatingBatches:
         """Batches in an order of their own each epoch."""
-        return self.batches(self.rows.train, shuffle=True)
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        return self.batches(self.rows.train, train=True, shuffle=not overfit)
 
     def val_dataloader(self) -> RatingBatches | list[RatingBatches]:
         """The validation part in the order of the split; no loader where there is none."""
@@ -103,11 +108,16 @@ class RatingDataModule(pl.LightningDataModule):
         """The test part in the order of the split; no loader where there is none."""
         return self.batches(self.rows.test) if len(self.rows.test) else []
 
-    def steps_per_epoch(self, limit: int | None) -> int:
-        """Optimizer steps in an epoch, at most `limit`."""
+    @property
+    def batches_per_epoch(self) -> int:
+        """Training batches in an epoch."""
         ratings = len(self.rows.train)
-        steps = -(-ratings // ratings_in_batch(self._batch_size, ratings))
-        return steps if limit is None else min(steps, limit)
+        return -(-ratings // self.ratings_per_batch)
+
+    @property
+    def ratings_per_batch(self) -> int:
+        """Ratings in a training batch over all ranks; the last of an epoch may have fewer."""
+        return ratings_in_batch(self._batch_size, len(self.rows.train))
 
     def unknown_counts(self, rows: Rows) -> tuple[int, int]:
         """How many rows have a user, and how many an item, that the training part does not have.
@@ -146,23 +156,26 @@ class RatingDataModule(pl.LightningDataModule):
             ),
         )
 
-    def batches(self, rows: Rows, *, shuffle: bool = False) -> RatingBatches:
+    def batches(self, rows: Rows, *, train: bool = False, shuffle: bool = False) -> RatingBatches:
         """Batches of some rows of the table, for this rank and on its device.
 
         Args:
             rows: row numbers of the table.
-            shuffle: True: in training order and training batches.
+            train: True: training batches, in the engine's blocks.
+            shuffle: True: in another order each epoch.
         """
         trainer = self.trainer
+        position, self.position = (self.position, None) if train else (None, self.position)
         return RatingBatches(
             *self.columns(rows).tensors(),
-            batch_size=self._batch_size if shuffle else EVALUATION_BATCH,
+            batch_size=self._batch_size if train else EVALUATION_BATCH,
             shuffle=shuffle,
             seed=self._seed,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             device=trainer.strategy.root_device if trainer else "cpu",
-            block_end=self.block_end if shuffle else None,
+            block_ends=self.block_ends if train else None,
+            position=position,
         )
 
     def whole_batches(self, rows: Rows) -> RatingBatches:

@@ -16,7 +16,7 @@ from lightning_collab.inspection.log_embeddings import write_snapshot
 from lightning_collab.inspection.neighbours import GenreOverlap
 from lightning_collab.inspection.predictions import Predictions, predict_part
 from lightning_collab.inspection.run_report import write_run_report
-from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.trained_model import TrainedModel
 
@@ -77,7 +77,7 @@ def _to_tensorboard(
 ) -> None:
     """Test numbers beside the curves, figures, and the embeddings of the checkpoint."""
     logdir = trained.directory.tensorboard
-    step = int(read_checkpoint(trained.checkpoint)["global_step"])
+    step = steps_of_checkpoint(read_checkpoint(trained.checkpoint))
     with SummaryWriter(str(logdir)) as writer:
         for name in ("test/rmse", "test/mae"):
             if name in metrics:

@@ -61,18 +61,20 @@ class LogEmbeddings(lightning.Callback):
         every = self._settings.every_n_epochs
         due = ends_cycle(self._scheduler, done) if every is None else done % every == 0
         if due:
-            self._log(trainer, pl_module.model, done)
+            self._log(trainer, pl_module, done)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Log the last epoch, where it has not been logged."""
         if trainer.current_epoch and self._logged != trainer.current_epoch:
-            self._log(trainer, pl_module.model, trainer.current_epoch)
+            self._log(trainer, pl_module, trainer.current_epoch)
 
-    def _log(self, trainer: lightning.Trainer, model: RatingModel, epoch: int) -> None:
+    def _log(self, trainer: lightning.Trainer, module: Any, epoch: int) -> None:
         self._logged = epoch
         logger = self._logger(trainer)
         if logger is None:
             return
+        model: RatingModel = module.model
+        step: int = module.steps_done
         tables = model.lookup_tables().get("embeddings", {})
         for side in self._sides:
             if side not in tables:
@@ -80,10 +82,10 @@ class LogEmbeddings(lightning.Callback):
             learned = embeddings.side_embeddings(model, side)
             tag = f"{side}/epoch_{epoch:03}"
             write_snapshot(Path(logger.log_dir), tag, side, self._known[side], learned)
-            self._histograms(logger, side, learned, trainer.global_step)
+            self._histograms(logger, side, learned, step)
             if side == "items" and self._overlap is not None and self._overlap.possible:
                 overlap = self._overlap.of(learned.vectors)
-                logger.log_metrics(overlap.metrics, trainer.global_step)
+                logger.log_metrics(overlap.metrics, step)
 
     @staticmethod
     def _histograms(

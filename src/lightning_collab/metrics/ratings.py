@@ -6,6 +6,7 @@ from torchmetrics import Metric
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.losses import PointwiseLoss
 
 WARM, COLD = 0, 1
 
@@ -63,6 +64,38 @@ class RatingMetrics(Metric):
                 metrics[f"{self.prefix}rmse{suffix}"] = mean_square.sqrt().float()
                 metrics[f"{self.prefix}mae{suffix}"] = (absolute[which].sum() / count).float()
         return metrics
+
+
+class LossMetric(Metric):
+    """The mean of a pointwise loss over rows, exact over ranks.
+
+    Args:
+        loss: what is summed.
+    """
+
+    full_state_update = False
+    total: Tensor
+    rows: Tensor
+
+    def __init__(self, loss: PointwiseLoss) -> None:
+        super().__init__()
+        self._loss = loss
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("rows", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, target: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            predicted: float [B], what the loss compares.
+            target: float [B], in rating units.
+        """
+        self.total = self.total + self._loss(predicted, target)
+        self.rows = self.rows + len(target)
+
+    def compute(self) -> Tensor:
+        """A scalar."""
+        return self.total / self.rows
 
 
 # Percent of a normal distribution within so many standard deviations of its mean.

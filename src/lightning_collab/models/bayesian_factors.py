@@ -87,8 +87,7 @@ class BayesianFactors(RatingModel):
 
     def __init__(self, config: BayesianFactorsConfig, statistics: DatasetStatistics) -> None:
         # Features have done their part when a row has been drawn; effects of time are looked up.
-        super().__init__(statistics._replace(user_features=(), item_features=()))
-        self.config = config
+        super().__init__(config, statistics._replace(user_features=(), item_features=()))
         users, items, factors = statistics.user_rows, statistics.item_rows, config.factors
         self.user_factors = EmbeddingTable(users, factors, 0.0)
         self.item_factors = EmbeddingTable(items, factors, 0.0)

@@ -30,7 +30,7 @@ class EmbeddingDotBias(RatingModel):
     formula_parts = ("output",)
 
     def __init__(self, config: EmbeddingDotBiasConfig, statistics: DatasetStatistics) -> None:
-        super().__init__(statistics)
+        super().__init__(config, statistics)
         self.user_factors = EmbeddingTable(statistics.user_rows, config.factors, config.init_range)
         self.item_factors = EmbeddingTable(statistics.item_rows, config.factors, config.init_range)
         self.user_bias = EmbeddingTable(statistics.user_rows, 1, config.init_range)

@@ -64,7 +64,7 @@ class EmbeddingNet(RatingModel):
     has_biases = False
 
     def __init__(self, config: EmbeddingNetConfig, statistics: DatasetStatistics) -> None:
-        super().__init__(statistics)
+        super().__init__(config, statistics)
         self.user_factors = EmbeddingTable(statistics.user_rows, config.factors, config.init_range)
         self.item_factors = EmbeddingTable(statistics.item_rows, config.factors, config.init_range)
         self.embedding_dropout = BatchDropout(config.embedding_dropout, stream=0)

@@ -22,7 +22,7 @@ class MatrixProduct(RatingModel):
     has_biases = False
 
     def __init__(self, config: MatrixProductConfig, statistics: DatasetStatistics) -> None:
-        super().__init__()
+        super().__init__(config)
         self.user_factors = EmbeddingTable(statistics.user_rows, config.factors, config.init_range)
         self.item_factors = EmbeddingTable(statistics.item_rows, config.factors, config.init_range)
 

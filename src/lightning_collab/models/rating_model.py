@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lightning_collab.config.model import ModelConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock
 from lightning_collab.models.embedding_table import EmbeddingTable
@@ -42,10 +43,12 @@ class RatingModel(nn.Module, ABC):
     (dropout masks) comes from `batch.draw_seed`.
 
     Args:
+        config: the `model` section.
         statistics: its feature blocks are mapped by the tables of `mapping_tables`, its effects
             of time have a number each; None: the model knows ids alone.
 
     Attributes:
+        config: the `model` section.
         user_features: None where users have none.
         item_features: None where items have none.
         time_effects: empty where there are none.
@@ -67,8 +70,9 @@ class RatingModel(nn.Module, ABC):
     user_bias: EmbeddingTable
     item_bias: EmbeddingTable
 
-    def __init__(self, statistics: DatasetStatistics | None = None) -> None:
+    def __init__(self, config: ModelConfig, statistics: DatasetStatistics | None = None) -> None:
         super().__init__()
+        self.config = config
         self.user_features = _feature_rows(statistics.user_features if statistics else ())
         self.item_features = _feature_rows(statistics.item_features if statistics else ())
         self.time_effects = TimeEffects(() if statistics is None else statistics.time_effects)

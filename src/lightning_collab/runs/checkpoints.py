@@ -3,7 +3,7 @@
 import pickle
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,12 @@ def read_checkpoint(
         )
     result: dict[str, Any] = content
     return result
+
+
+def steps_of_checkpoint(content: Mapping[str, Any]) -> int:
+    """Optimizer steps that had been taken when a checkpoint was written."""
+    # Lightning's own count may be of blocks of steps; earlier versions had it count each.
+    return int(content.get("steps_done", content["global_step"]))
 
 
 def _refuse_packed(path: Path) -> None:

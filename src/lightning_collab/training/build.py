@@ -1,24 +1,20 @@
-"""From a config to its ratings, and to the module and engine that train its model."""
+"""From a config to its ratings, and to the module that trains its model."""
 
-import logging
-import os
-import shutil
 from contextlib import nullcontext
-from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import torch
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.run import Engine, unsupported_reason
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
-from lightning_collab.errors import ConfigError, DataError
-from lightning_collab.models import DatasetStatistics, RatingModel, build_model
+from lightning_collab.errors import DataError
+from lightning_collab.losses import build_loss
+from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.models.embedding_table import tables_drawn_later
-from lightning_collab.training.modules.gradient_module import CompiledModule, GradientModule
+from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
 from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.schedules import Schedule
@@ -48,7 +44,7 @@ def build_module(
     *,
     schedule: Schedule | None = None,
     to_shard: bool = False,
-) -> RatingModule:
+) -> BaseModule:
     """The model for a table's users and items, in the module that trains it.
 
     Args:
@@ -68,9 +64,8 @@ def build_module(
     _check_memory(statistics, config.model.factors)
     with tables_drawn_later() if to_shard else nullcontext():
         model = build_model(config.model, statistics)
-    parts: dict[str, Any] = {
-        "model": model,
-        "config": config,
+    of_run: dict[str, Any] = {
+        "config": config.model_dump(mode="json"),
         "rating_range": data.table.rating_range,
         "vocabularies": {"users": data.user_vocabulary, "items": data.item_vocabulary},
     }
@@ -79,12 +74,23 @@ def build_module(
             # Its kernels take a while to import.
             from lightning_collab.training.modules.bayesian_module import BayesianModule
 
-            return BayesianModule(features=data.features, **parts)
+            chain = {"seed": config.seed, "threads": config.trainer.threads}
+            return BayesianModule(model, features=data.features, **chain, **of_run)
         case "least_squares":
-            return LeastSquaresModule(**parts)
+            return LeastSquaresModule(model, **of_run)
         case "gradient":
-            steps = data.steps_per_epoch(config.trainer.limit_train_batches)
-            return gradient_module(steps_per_epoch=steps, schedule=schedule, **parts)
+            # Where entries are clipped, or gradients are not ours, Lightning clips.
+            by_norm = config.trainer.gradient_clip_algorithm != "value"
+            return RatingModule(
+                model,
+                build_loss(config.loss),
+                optimizer=config.optimizer,
+                scheduler=config.scheduler,
+                training=config.training,
+                clip=config.trainer.gradient_clip_val if by_norm else None,
+                schedule=schedule,
+                **of_run,
+            )
 
 
 def _check_memory(statistics: DatasetStatistics, factors: int) -> None:
@@ -100,104 +106,3 @@ def _check_memory(statistics: DatasetStatistics, factors: int) -> None:
             f"need about {needed / 2**30:.1f} GiB with gradients and moments, and "
             f"{free / 2**30:.1f} GiB are free; leave blocks out, or lower model.factors"
         )
-
-
-log = logging.getLogger(__name__)
-
-COMPILERS = ("c++", "g++", "clang++")
-
-
-class EngineChoice(NamedTuple):
-    """What trains a run.
-
-    Attributes:
-        engine: its name.
-        reason: why this one.
-    """
-
-    engine: Engine
-    reason: str
-
-    def __str__(self) -> str:
-        return f"engine: {self.engine} ({self.reason})"
-
-
-def choose_engine(config: RunConfig) -> EngineChoice:
-    """The engine that a config asks for; under `auto`, the fastest that can.
-
-    `auto` never compiles: that takes the better part of a minute, which most runs are shorter than.
-
-    Args:
-        config: of the run; its model is trained by gradient descent.
-
-    Raises:
-        ConfigError: this machine lacks what the engine that is asked for needs.
-    """
-    asked = config.training.engine
-    if asked == "auto":
-        return _fastest(config)
-    reason = _lacking(asked, config)
-    if reason is not None and asked == "compiled":
-        return EngineChoice("eager", f"not compiled: {reason}")
-    if reason is not None:
-        raise ConfigError(f"training.engine={asked}: {reason}; set training.engine=eager")
-    return EngineChoice(asked, "as the config says")
-
-
-def by_autograd(config: RunConfig) -> bool:
-    """Whether Lightning itself steps an optimizer with autograd's gradients.
-
-    Args:
-        config: of any run.
-    """
-    return config.model.by_gradient and choose_engine(config).engine != "fused"
-
-
-def gradient_module(
-    model: RatingModel, config: RunConfig, *, schedule: Schedule | None, **built_with: Any
-) -> GradientModule:
-    """The module of the engine that a config asks for.
-
-    Args:
-        model: what is trained.
-        config: of the run.
-        schedule: in place of the config's; each step is then seen by itself.
-        built_with: see `GradientModule`.
-
-    Raises:
-        ConfigError: this machine lacks what the engine that is asked for needs.
-    """
-    chosen = choose_engine(config)
-    if chosen.engine == "eager":
-        if config.training.engine == "compiled":
-            log.warning("%s", chosen)
-        return GradientModule(model, config, schedule=schedule, **built_with)
-    if chosen.engine == "compiled":
-        return CompiledModule(model, config, schedule=schedule, **built_with)
-    # numba takes a while to import.
-    from lightning_collab.training.modules.fused_module import FusedModule
-
-    module = FusedModule(model, config, schedule=schedule, **built_with)
-    module.single_steps = schedule is not None
-    return module
-
-
-def _fastest(config: RunConfig) -> EngineChoice:
-    reason = unsupported_reason("fused", config) or _lacking("fused", config)
-    if reason is None:
-        return EngineChoice("fused", "the fastest for this model on a CPU")
-    if config.training.sgd_threads > 1:
-        raise ConfigError(f"training.sgd_threads: {reason}")
-    return EngineChoice("eager", reason)
-
-
-def _lacking(engine: Engine, config: RunConfig) -> str | None:
-    """What this machine lacks for an engine."""
-    if engine == "fused":
-        if find_spec("numba") is None:
-            return "numba is not installed (pip install numba)"
-        if config.trainer.accelerator == "auto" and torch.cuda.is_available():
-            return "the fused engine is CPU-only, and trainer.accelerator=auto picks a GPU here"
-    if engine == "compiled" and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
-        return "torch.compile needs a C++ compiler, and none is installed"
-    return None

@@ -15,13 +15,13 @@ from lightning_collab.errors import CheckpointError
 from lightning_collab.metrics.baselines import rmse
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.modules.rating_module import RatingModule
+from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.sharding.sharded_table import is_sharded
 
 
 def evaluate_checkpoint(
     trainer: pl.Trainer,
-    module: RatingModule,
+    module: BaseModule,
     data: RatingDataModule,
     checkpoint: Path,
     *,
@@ -74,7 +74,7 @@ class Snapshot(NamedTuple):
 
 
 def snapshot_ensemble(
-    module: RatingModule, data: RatingDataModule, run: RunDirectory
+    module: BaseModule, data: RatingDataModule, run: RunDirectory
 ) -> list[Snapshot]:
     """Measure each cycle of a run, and means of the predictions of several.
 
@@ -121,7 +121,7 @@ def snapshot_ensemble(
 
 @torch.no_grad()
 def clamped_predictions(
-    module: RatingModule, data: RatingDataModule, rows: Rows
+    module: BaseModule, data: RatingDataModule, rows: Rows
 ) -> NDArray[np.float32]:
     """Predictions of some rows of the table, clamped to the scale, float32 [rows].
 

@@ -21,7 +21,8 @@ def parameter_groups(model: RatingModel, config: OptimizerConfig) -> list[dict[s
         config: the `optimizer` section.
 
     Returns:
-        For each group `params`, `name`, `lr` and `weight_decay`.
+        For each group `params`, `name`, `lr`, `initial_lr` (which a schedule multiplies) and
+        `weight_decay`.
 
     Raises:
         ConfigError: a parameter that is in no group or in two.
@@ -35,7 +36,8 @@ def parameter_groups(model: RatingModel, config: OptimizerConfig) -> list[dict[s
             parameter.requires_grad_(own.lr_scale > 0)
         decay = config.weight_decay if own.weight_decay is None else own.weight_decay
         lr = config.lr * own.lr_scale
-        result.append({"params": parameters, "name": name, "lr": lr, "weight_decay": decay})
+        rates = {"lr": lr, "initial_lr": lr}
+        result.append({"params": parameters, "name": name, **rates, "weight_decay": decay})
     return result
 
 

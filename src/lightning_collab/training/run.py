@@ -29,12 +29,12 @@ from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import command_line
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.runs.lock import run_held
-from lightning_collab.training.build import build_module, choose_engine, load_data
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
 from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.lr_range_test import with_found_rate
-from lightning_collab.training.modules.rating_module import RatingModule
+from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.trainer import build_trainer, log_hyperparameters
 
 log = logging.getLogger(__name__)
@@ -113,8 +113,6 @@ def _train(
     module = build_module(config, data, to_shard=config.model.sharded)
     trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
-    if config.model.by_gradient:
-        log.info("%s", choose_engine(config))
     if trainer.is_global_zero:
         run.write_config(config)
         if loadable:
@@ -161,7 +159,7 @@ def _write_metadata(run: RunDirectory, data: RatingDataModule) -> None:
             table.write_parquet(file)
 
 
-def _introduction(config: RunConfig, data: RatingDataModule, module: RatingModule) -> str:
+def _introduction(config: RunConfig, data: RatingDataModule, module: BaseModule) -> str:
     rows = data.rows
     unknown = "".join(
         f"; {count:,} {name.replace('_', ' ')}"
@@ -191,7 +189,7 @@ def _unknown_counts(data: RatingDataModule) -> dict[str, int]:
 
 def _fit(
     trainer: pl.Trainer,
-    module: RatingModule,
+    module: BaseModule,
     data: RatingDataModule,
     run: RunDirectory,
     checkpoint: Path | None,
@@ -207,7 +205,7 @@ def _fit(
         saved = any(isinstance(c, SaveOnInterrupt) and c.saved for c in trainer.callbacks)  # type: ignore[attr-defined]
         what = "saved" if saved else "not saved; its last checkpoint is of an earlier epoch"
         raise InterruptedRunError(
-            f"stopped at step {trainer.global_step} of epoch {trainer.current_epoch + 1} ({what})\n"
+            f"stopped at step {module.steps_done} of epoch {trainer.current_epoch + 1} ({what})\n"
             f"To go on: {command_line('train', resume=run.path)}"
         ) from None
     except (TrainingError, StorageError) as error:

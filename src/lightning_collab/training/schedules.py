@@ -51,7 +51,7 @@ def factors(schedule: Schedule, first: int, steps: int) -> Numbers:
 
 
 def build_schedule(
-    config: optimizer.Scheduler, *, lr: float, steps_per_epoch: int, max_epochs: int
+    config: optimizer.Scheduler, *, lr: float, steps_per_epoch: int, total_steps: int
 ) -> Schedule:
     """The schedule that a config asks for.
 
@@ -62,7 +62,7 @@ def build_schedule(
         config: the `scheduler` section.
         lr: the optimizer's learning rate, of which `eta_min` is a part.
         steps_per_epoch: optimizer steps in an epoch.
-        max_epochs: epochs of the whole run.
+        total_steps: optimizer steps of the whole run.
     """
     match config:
         case optimizer.ConstantConfig():
@@ -72,7 +72,7 @@ def build_schedule(
             floor, mult = config.eta_min / lr, config.cycle_mult
             return ClosedForm(lambda step: _between(1.0, floor, _cycle_share(step, first, mult)))
         case optimizer.OneCycleConfig():
-            last = steps_per_epoch * max_epochs - 1
+            last = total_steps - 1
             return ClosedForm(lambda step: _one_cycle(step, last, config))
         case optimizer.StepsConfig():
             milestones = [epoch * steps_per_epoch for epoch in config.milestones]

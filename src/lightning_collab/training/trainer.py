@@ -8,8 +8,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.utils import instantiate
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
@@ -21,7 +22,6 @@ from lightning_collab.errors import StorageError
 from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import by_autograd
 from lightning_collab.training.callbacks.averaging import RunAveraging
 from lightning_collab.training.callbacks.cycles import CycleCheckpoints, warn_of_unfinished_cycle
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
@@ -84,15 +84,14 @@ def build_trainer(
     logger: TensorBoardLogger | bool = False
     if config.logger.name == "tensorboard":
         logger = TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
+    if config.trainer.barebones:
+        # Lightning refuses whatever could be called beside the loop.
+        return pl.Trainer(**_arguments(config), default_root_dir=run.path)
     return pl.Trainer(
-        **_devices(config),
-        max_epochs=config.trainer.max_epochs,
-        log_every_n_steps=config.trainer.log_every_n_steps,
-        limit_train_batches=config.trainer.limit_train_batches,
+        **_arguments(config),
         callbacks=_callbacks(config, run, further),
         logger=logger,
         default_root_dir=run.path,
-        plugins=[SafeCheckpointIO()],
         enable_progress_bar=config.callbacks.progress_bar,
     )
 
@@ -110,8 +109,9 @@ def build_bare_trainer(
     Raises:
         ConfigError: the machine does not have the devices that the config asks for.
     """
+    arguments = {key: value for key, value in _arguments(config).items() if key not in LIMITS}
     return pl.Trainer(
-        **_devices(config),
+        **arguments,
         max_epochs=-1,
         max_steps=max_steps,
         limit_val_batches=0,
@@ -122,25 +122,39 @@ def build_bare_trainer(
     )
 
 
-def _devices(config: RunConfig) -> dict[str, Any]:
-    """Where and how every Trainer of a run computes."""
+# How long a run trains, on how much, and when it is looked at: a range test has its own answers.
+LIMITS = (
+    *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "fast_dev_run"),
+    *("limit_train_batches", "limit_val_batches", "overfit_batches", "accumulate_grad_batches"),
+    *("val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "profiler"),
+    *("reload_dataloaders_every_n_epochs", "barebones"),
+)
+# Keys of the section that are not arguments of Lightning's Trainer, or not handed on as they are.
+OURS = ("name", "process_group_backend", "threads", "strategy", "plugins")
+
+
+def _arguments(config: RunConfig) -> dict[str, Any]:
+    """What every Trainer of a run is made with."""
     settings = config.trainer
     check_devices(settings)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    return {
-        "accelerator": settings.accelerator,
-        "devices": settings.devices,
-        "num_nodes": settings.num_nodes,
-        "strategy": _strategy(config),
-        "precision": settings.precision,
-        # Fused steps clip on their own: Lightning does not where the optimization is manual.
-        "gradient_clip_val": settings.gradient_clip_val if by_autograd(config) else None,
-        # Our batches are shared out to the ranks already, and begin with no need of a rehearsal.
-        "use_distributed_sampler": False,
-        "num_sanity_val_steps": 0,
-        "enable_model_summary": False,
+    given = {
+        key: value
+        for key in type(settings).model_fields
+        if key not in OURS and (value := getattr(settings, key)) is not None
     }
+    if settings.gradient_clip_algorithm != "value":
+        # The module clips norms itself, since Lightning does not where steps are fused.
+        given.pop("gradient_clip_val", None)
+        given.pop("gradient_clip_algorithm", None)
+    if settings.barebones:
+        # Lightning has its own answers then, and refuses others.
+        for key in ("log_every_n_steps", "num_sanity_val_steps", "enable_model_summary"):
+            given.pop(key)
+    plugins = [] if settings.keeps_nothing else [SafeCheckpointIO()]
+    plugins += [instantiate(each) for each in settings.plugins]
+    return {**given, "strategy": _strategy(config), "plugins": plugins}
 
 
 def _callbacks(
@@ -155,16 +169,17 @@ def _callbacks(
         callbacks.append(TrainingProgress())
     if config.averaging.name != "none":
         callbacks.append(RunAveraging(config))
-    # Fused steps log their own rates, since Lightning sees only the first of each block of steps.
-    if config.logger.name != "none" and by_autograd(config):
-        callbacks.append(LearningRateMonitor(logging_interval="step"))
     if isinstance(config.scheduler, WarmRestartsConfig) and config.model.by_gradient:
         warn_of_unfinished_cycle(config.scheduler, config.trainer.max_epochs)
-        callbacks.append(CycleCheckpoints(run.checkpoints, config.scheduler))
+        callbacks.append(CycleCheckpoints(run.checkpoints))
     if config.monitor is not None:
         stopping = config.callbacks.early_stopping
         if stopping is not None:
-            callbacks.append(EarlyStopping(config.monitor, stopping.min_delta, stopping.patience))
+            callbacks.append(
+                EarlyStopping(
+                    config.monitor, stopping.min_delta, stopping.patience, mode=config.loss.mode
+                )
+            )
         callbacks.append(_checkpoint(config, run, "best", monitor=config.monitor))
     # Last in the list, so that last.ckpt knows what the others have seen of its epoch.
     callbacks.append(_checkpoint(config, run, "last", monitor=None))
@@ -179,6 +194,7 @@ def _checkpoint(
         run.checkpoints,
         filename=name,
         monitor=monitor,
+        mode=config.loss.mode,
         save_top_k=1,
         enable_version_counter=False,
         save_on_train_epoch_end=True,

@@ -9,11 +9,12 @@ import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_collab.compat import loader_position
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training import build
+from lightning_collab.training import engine
 from lightning_collab.training.run import InterruptedRunError, train
 
 # Double precision, so that equal steps give equal numbers.
@@ -59,13 +60,15 @@ def assert_alike(one, two, atol=1e-9):
     for mine, other in zip(one["optimizer_states"], two["optimizer_states"], strict=True):
         assert mine["param_groups"] == other["param_groups"]
         torch.testing.assert_close(mine["state"], other["state"], atol=atol, rtol=0)
-    assert one["lr_schedulers"] == two["lr_schedulers"]
-    for key in ("epoch", "global_step"):
+    for key in ("epoch", "steps_done"):
         assert one[key] == two[key]
-    loops = [each["loops"]["fit_loop"] for each in (one, two)]
-    for key in loops[0]:
-        if "optim" not in key and "scheduler_progress" not in key:
-            assert loops[0][key] == loops[1][key], key
+    positions = [loader_position(each) for each in (one, two)]
+    for key in ("epoch", "next_batch"):
+        assert positions[0][key] == positions[1][key]
+    # What Lightning itself has counted are blocks and single steps; epochs are alike.
+    progress = [each["loops"]["fit_loop"]["epoch_progress"]["current"] for each in (one, two)]
+    for key in ("processed", "completed"):
+        assert progress[0][key] == progress[1][key]
 
 
 @pytest.mark.parametrize(
@@ -96,11 +99,13 @@ def test_a_fused_run_is_an_eager_run(trained, overrides):
 class PressCtrlC(pl.Callback):
     """As soon as so many optimizer steps are done."""
 
+    takes_blocks = True
+
     def __init__(self, steps):
         self.steps = steps
 
-    def on_train_batch_start(self, trainer, *rest):
-        if trainer.global_step >= self.steps:
+    def on_train_batch_start(self, trainer, module, *rest):
+        if module.steps_done >= self.steps:
             os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -116,13 +121,39 @@ def test_a_run_is_resumed_in_mid_epoch_by_the_other_engine(
     with pytest.raises(InterruptedRunError):
         trained(*options, f"training.engine={first}", into=half, callbacks=[PressCtrlC(30)])
     stopped = checkpoint(half)
-    assert stopped["global_step"] % 30 != 0
+    assert stopped["steps_done"] % 30 != 0
     metrics, _ = trained(*options, f"training.engine={then}", resume=half)
     # Lightning takes back the weights before it makes them double: they are rounded to single.
     for name in ("last", "best"):
         assert_alike(checkpoint(whole, name), checkpoint(half, name), atol=1e-6)
     expected = json.loads(whole.metrics_file.read_text())["val/rmse"]
     assert metrics["val/rmse"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("first", "then"), [("eager", "fused"), ("fused", "eager")])
+@pytest.mark.parametrize("stop", [10, 20], ids=["in the last step of an epoch", "two epochs on"])
+def test_a_run_is_resumed_at_the_end_of_an_epoch_by_the_other_engine(
+    trained, tmp_path, first, then, stop
+):
+    """Lightning has counted ten batches of the epoch, or one block."""
+    options = ("data.batch_size=48", "scheduler=constant", "trainer.max_epochs=5")
+    _, whole = trained(*options, "training.engine=eager")
+    half = RunDirectory(tmp_path / "half")
+    with pytest.raises(InterruptedRunError):
+        trained(*options, f"training.engine={first}", into=half, callbacks=[PressCtrlC(stop - 1)])
+    assert checkpoint(half)["steps_done"] % 10 == 0
+    trained(*options, f"training.engine={then}", resume=half)
+    assert_alike(checkpoint(whole), checkpoint(half), atol=1e-6)
+
+
+@pytest.mark.parametrize(("first", "then"), [("eager", "fused"), ("fused", "eager")])
+def test_a_finished_run_goes_on_with_the_other_engine(trained, first, then):
+    options = ("data.batch_size=48", "scheduler=constant")
+    _, whole = trained(*options, "training.engine=eager", "trainer.max_epochs=4")
+    _, half = trained(*options, f"training.engine={first}", "trainer.max_epochs=2")
+    trained(*options, f"training.engine={then}", "trainer.max_epochs=4", resume=half)
+    assert_alike(checkpoint(whole), checkpoint(half), atol=1e-6)
+    assert checkpoint(half)["steps_done"] == 40
 
 
 def test_the_curves_have_the_same_points(trained):
@@ -179,7 +210,7 @@ def test_a_loss_that_is_no_number_stops_fused_steps_at_its_step(trained):
             resume=run,
         )
     kept = checkpoint(run)
-    assert kept["global_step"] == good["global_step"]
+    assert kept["steps_done"] == good["steps_done"]
     assert all(torch.isfinite(each).all() for each in kept["state_dict"].values())
 
 
@@ -196,18 +227,18 @@ def test_lazy_rows_stay_as_they_are_while_no_batch_touches_them(trained):
         assert lazy[name][1:].norm() > 5 * dense[name][1:].norm()
 
 
-def test_what_the_machine_lacks_is_said_aloud(run_config, monkeypatch):
-    config = run_config("training.engine=fused")
-    monkeypatch.setattr(build, "find_spec", lambda name: None)
+def test_what_the_machine_lacks_is_said_aloud(trained, monkeypatch, caplog):
+    quick = ("trainer.max_epochs=1", "scheduler=constant")
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"training.engine=fused: numba .*training.engine=eager"):
-        build.choose_engine(config)
-    chosen = build.choose_engine(run_config())
-    assert chosen.engine == "eager"
-    assert "numba is not installed" in str(chosen)
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
-    chosen = build.choose_engine(run_config("training.engine=compiled"))
-    assert chosen.engine == "eager"
-    assert "compiler" in chosen.reason
+        trained(*quick, "training.engine=fused")
+    with caplog.at_level("INFO"):
+        trained(*quick)
+    assert "engine: eager (numba is not installed" in caplog.text
+    monkeypatch.setattr(engine.shutil, "which", lambda name: None)
+    with caplog.at_level("INFO"):
+        trained(*quick, "training.engine=compiled")
+    assert "engine: eager (not compiled: torch.compile needs a C++ compiler" in caplog.text
 
 
 def test_a_compiler_that_fails_is_said_aloud_and_done_without(trained, monkeypatch, caplog):

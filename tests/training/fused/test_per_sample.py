@@ -8,7 +8,8 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.models.rating_output import Output
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training import build
+from lightning_collab.training import engine
+from lightning_collab.training.build import build_module
 from lightning_collab.training.fused.per_sample import (
     Rates,
     Samples,
@@ -18,6 +19,7 @@ from lightning_collab.training.fused.per_sample import (
     takes_single_ratings,
 )
 from lightning_collab.training.run import train
+from lightning_collab.training.trainer import build_bare_trainer
 
 SINGLE = (
     "data.batch_size=1",
@@ -209,10 +211,13 @@ def test_threads_that_would_do_something_else_are_refused(overrides, message):
         validated(composed(*base, "training.sgd_threads=2", *overrides))
 
 
-def test_without_numba_threads_are_refused(run_config, monkeypatch):
-    monkeypatch.setattr(build, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"sgd_threads: numba is not installed"):
-        build.choose_engine(run_config(*SINGLE, "training.sgd_threads=2"))
+def test_without_numba_threads_are_refused(run_config, small_table, monkeypatch):
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    config = run_config(*SINGLE, "training.sgd_threads=2")
+    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    trainer = build_bare_trainer(config, [], max_steps=1)
+    with pytest.raises(ConfigError, match=r"sgd_threads=2.*numba is not installed"):
+        trainer.fit(build_module(config, data), datamodule=data)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ class RunAveraging(WeightAveraging):
         assert not isinstance(settings, NoAveragingConfig)
         self._from_epoch = settings.from_epoch
         self._every_step = isinstance(settings, EMAConfig)
+        # A block of steps ends where an epoch or a cycle does.
+        self.takes_blocks = not self._every_step
         self._cycle_ends: list[float] | None = None
         mean = None
         if isinstance(settings, EMAConfig):
@@ -40,6 +42,7 @@ class RunAveraging(WeightAveraging):
         super().__init__(use_buffers=False, avg_fn=mean)
         self._steps: set[int] | None = None
         self._first_step = 0
+        self._updated_at = 0
 
     @property
     def _begun(self) -> bool:
@@ -60,11 +63,23 @@ class RunAveraging(WeightAveraging):
             ends = self._cycle_ends or range(1, (trainer.max_epochs or 0) + 1)
             self._steps = {round(end * steps) for end in ends}
 
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """What has been done before is averaged already."""
+        self._updated_at = pl_module.steps_done
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """After each step, or after the last one of an epoch or cycle."""
-        if step_idx is None or step_idx + 1 <= self._first_step:
-            return False
-        return self._steps is None or step_idx + 1 in self._steps
+        done = pl_module.steps_done
+        due = done > self._first_step and (self._steps is None or done in self._steps)
+        # A batch whose gradient is only gathered takes no step.
+        if due and done != self._updated_at:
+            assert self._average_model is not None
+            self._average_model.update_parameters(pl_module)
+            self._updated_at = done
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Never by Lightning's own count, which may be of blocks of steps."""
+        return False
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the mean in the model."""

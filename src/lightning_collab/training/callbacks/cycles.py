@@ -37,25 +37,27 @@ class CycleCheckpoints(pl.Callback):
 
     Args:
         folder: of the checkpoints.
-        config: the `scheduler` section.
     """
 
-    def __init__(self, folder: Path, config: WarmRestartsConfig) -> None:
+    # A block of steps ends where a cycle does.
+    takes_blocks = True
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = config
         self._cycle_ending_at: dict[int, int] = {}
+        self._saved_at = 0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Work out at which optimizer steps the cycles end."""
-        steps = trainer.num_training_batches
-        ends = self.config.cycle_ends(trainer.max_epochs or 0)
-        self._cycle_ending_at = {round(end * steps): n for n, end in enumerate(ends, 1)}
+        self._cycle_ending_at = {end: n for n, end in enumerate(pl_module.cycle_ends(), 1)}
+        self._saved_at = pl_module.steps_done
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Save at the last step of a cycle."""
-        cycle = self._cycle_ending_at.get(trainer.global_step)
-        if cycle is not None:
-            pl_module.model.fill_unknown_rows()  # type: ignore[operator, union-attr]
+        steps = pl_module.steps_done
+        cycle = self._cycle_ending_at.get(steps)
+        # A batch whose gradient is only gathered takes no step.
+        if cycle is not None and steps != self._saved_at:
+            self._saved_at = steps
+            pl_module.model.fill_unknown_rows()
             trainer.save_checkpoint(self.folder / f"cycle-{cycle}.ckpt")

@@ -23,6 +23,7 @@ SAME_PRESS = 2.0
 class SaveOnInterrupt(pl.Callback):
     """At the first Ctrl-C (or SIGTERM) finishes the step under way, saves and stops.
 
+    After the last step of an epoch the epoch is finished first, so that its checkpoints are whole.
     A second Ctrl-C stops at once. Ranks other than zero leave the signal to rank zero, which ends
     them after it has saved. Where the tables are split over ranks, all of them have a part in
     saving, and so they ask one another every `trainer.log_every_n_steps` steps.
@@ -31,9 +32,12 @@ class SaveOnInterrupt(pl.Callback):
         checkpoint: where to save.
     """
 
+    takes_blocks = True
+
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
         self.saved = False
+        self._stops_after_epoch = False
         self._asked_at: float | None = None
         self._before: dict[int, Any] = {}
 
@@ -48,13 +52,16 @@ class SaveOnInterrupt(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop if asked to."""
+        """Save and stop if asked to; at the end of an epoch let its checkpoints be written first."""
         together = isinstance(trainer.strategy, RowShardingStrategy)
         asked = self._asked_at is not None
+        last = batch_idx + 1 >= trainer.num_training_batches
         if together:
-            due = (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+            due = last or (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
             asked = due and trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if asked:
+        if asked and last:
+            trainer.should_stop = self._stops_after_epoch = True
+        elif asked:
             # Without trainer.save_checkpoint, whose barrier the other ranks would never reach.
             content = whole_checkpoint(trainer)
             if trainer.is_global_zero:
@@ -65,8 +72,11 @@ class SaveOnInterrupt(pl.Callback):
             raise KeyboardInterrupt
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop listening."""
+        """Stop listening, and stop if that has been put off to the end of the epoch."""
         self._restore()
+        if self._stops_after_epoch:
+            self.saved = True
+            raise KeyboardInterrupt
 
     def on_exception(self, *_: Any) -> None:
         """Stop listening."""

@@ -34,7 +34,7 @@ class TrainingProgress(ProgressBar):
         """Speak again."""
         self._enabled = True
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Show the bar."""
         if not self._enabled:
             return
@@ -52,8 +52,8 @@ class TrainingProgress(ProgressBar):
         )
         self._task = self._progress.add_task(
             "fit",
-            total=(trainer.max_epochs or 0) * trainer.num_training_batches,
-            completed=trainer.fit_loop.epoch_loop.batch_progress.total.completed,
+            total=_steps(trainer, pl_module),
+            completed=pl_module.steps_done,
             epoch=trainer.current_epoch + 1,
             epochs=trainer.max_epochs,
             numbers="",
@@ -78,7 +78,7 @@ class TrainingProgress(ProgressBar):
             self._due = now + REFRESH_SECONDS
             self._progress.update(
                 self._task,
-                completed=trainer.fit_loop.epoch_loop.batch_progress.total.ready,
+                completed=pl_module.steps_done,  # type: ignore[arg-type]
                 epoch=trainer.current_epoch + 1,
             )
 
@@ -109,3 +109,11 @@ class TrainingProgress(ProgressBar):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+def _steps(trainer: pl.Trainer, module: Any) -> int | None:
+    """Optimizer steps of the whole run; None where nothing says when it ends."""
+    per_epoch = getattr(module, "steps_per_epoch", 1)
+    epochs, steps = trainer.max_epochs or -1, trainer.max_steps
+    ends = [end for end in (epochs * per_epoch, steps) if end > 0]
+    return min(ends) if ends else None

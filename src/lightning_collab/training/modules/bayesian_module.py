@@ -10,11 +10,11 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureSet
 from lightning_collab.metrics.ratings import IntervalCoverage
 from lightning_collab.models.bayesian_factors import BayesianFactors
-from lightning_collab.training.modules.rating_module import RatingModule
+from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.solvers.gibbs_sampler import GibbsSampler, check_memory
 
 
-class BayesianModule(RatingModule):
+class BayesianModule(BaseModule):
     """Gibbs sampling inside Lightning's loop.
 
     The sampler is an optimizer under manual optimization; its batch is the whole training part. The
@@ -24,7 +24,9 @@ class BayesianModule(RatingModule):
     Args:
         model: takes the samples.
         features: of users and items, and effects of time.
-        built_with: what else `RatingModule` is told.
+        seed: of the chain.
+        threads: of the kernels; None: all there are.
+        of_run: see `BaseModule`.
 
     Raises:
         TrainingError: the samples, or blocks of features, need more memory than there is.
@@ -33,9 +35,18 @@ class BayesianModule(RatingModule):
     model: BayesianFactors
     automatic_optimization = False
 
-    def __init__(self, model: BayesianFactors, *, features: FeatureSet, **built_with: Any) -> None:
-        super().__init__(model, **built_with)
+    def __init__(
+        self,
+        model: BayesianFactors,
+        *,
+        features: FeatureSet,
+        seed: int = 42,
+        threads: int | None = None,
+        **of_run: Any,
+    ) -> None:
+        super().__init__(model, **of_run)
         check_memory(model, features)
+        self._seed, self._threads = seed, threads
         self._features = features
         self._averages: dict[int, RunningAverage] = {}
         self.val_coverage = IntervalCoverage("val/")
@@ -43,9 +54,7 @@ class BayesianModule(RatingModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The sampler."""
-        return GibbsSampler(
-            self.model, self._features, seed=self.config.seed, threads=self.config.trainer.threads
-        )
+        return GibbsSampler(self.model, self._features, seed=self._seed, threads=self._threads)
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """One sweep."""
@@ -53,7 +62,7 @@ class BayesianModule(RatingModule):
         sampler.step(closure=lambda: batch)
         chain = sampler.optimizer.chain
         squared_error = torch.tensor(chain.squared_error, dtype=torch.float64)
-        self.count_squared_errors(squared_error.to(self.device), len(batch.ratings))
+        self.count_loss(squared_error.to(self.device), len(batch.ratings))
         self.log_dict({f"chain/{name}": value for name, value in chain.traces().items()})
         self.log("chain/samples", self.model.kept.float())
 

@@ -5,11 +5,11 @@ from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.least_squares_factors import LeastSquaresFactors
-from lightning_collab.training.modules.rating_module import RatingModule
+from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.solvers.least_squares import AlternatingLeastSquares
 
 
-class LeastSquaresModule(RatingModule):
+class LeastSquaresModule(BaseModule):
     """Alternating ridge regression inside Lightning's loop.
 
     The solver is an optimizer under manual optimization, so that checkpoints, step counts and
@@ -29,7 +29,7 @@ class LeastSquaresModule(RatingModule):
         solver.step(closure=lambda: batch)  # type: ignore[union-attr]
         with torch.no_grad():
             squared_errors: Tensor = (self.model(batch) - batch.ratings).square().sum()
-        self.count_squared_errors(squared_errors, len(batch.ratings))
+        self.count_loss(squared_errors, len(batch.ratings))
 
     def advice_on_divergence(self) -> str:
         """What to do when the loss is no longer a number."""

@@ -1,222 +1,404 @@
-"""What every LightningModule of a rating model shares: metrics, checkpoints, unknown rows."""
+"""Training by gradient descent: any model, any loss, any optimizer and schedule."""
 
+import logging
 import math
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pydantic import TypeAdapter
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
-from torchmetrics import MeanSquaredError
 
-from lightning_collab.config import RunConfig
+from lightning_collab.compat import compiler_error, loader_position
+from lightning_collab.config.engine import TrainingConfig
+from lightning_collab.config.optimizer import Optimizer, Scheduler, WarmRestartsConfig
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.vocabulary import Vocabulary
-from lightning_collab.errors import CheckpointError, TrainingError
-from lightning_collab.metrics.ratings import RatingMetrics
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.errors import ConfigError
+from lightning_collab.losses import PointwiseLoss
 from lightning_collab.models import RatingModel
+from lightning_collab.models.rating_model import EmbeddedBatch
+from lightning_collab.runs.checkpoints import steps_of_checkpoint
+from lightning_collab.runs.invocation import called_as
+from lightning_collab.training.engine import EngineChoice, choose_engine
+from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.optimizers import build_optimizer, parameter_groups
+from lightning_collab.training.schedules import Schedule, build_schedule
+from lightning_collab.training.sharding.sharded_table import is_sharded, shard_tables
+from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
-# Training stops when predictions are wrong by so many times the scale, in the mean.
-EXPLODED = 100
+log = logging.getLogger(__name__)
 
 
-class RatingModule(pl.LightningModule):
-    """Measures RMSE and MAE on predictions clamped to the scale; subclasses train.
+class RatingModule(BaseModule):
+    """Makes a loss small by gradient descent on batches, under any `pl.Trainer`.
+
+    Which engine takes the optimizer steps is decided when the trainer is known: the fused one,
+    many steps at each batch of Lightning, where nothing in the trainer looks at single steps; the
+    same kernels one step at a time where something counts steps; autograd where something is about
+    gradients, devices or precisions that the kernels do not know. The weights are the same but for
+    rounding. `steps_done` counts optimizer steps whichever it is; `trainer.global_step` counts
+    Lightning's.
 
     Args:
         model: what is trained.
-        config: of the run.
-        rating_range: lowest and highest rating, to which predictions are clamped in metrics.
-        vocabularies: `users` and `items`, kept in each checkpoint.
+        loss: what is made small; None: squared error.
+        optimizer: its section of the config, or a mapping of its keys; None: Adam as shipped.
+        scheduler: of the learning rate, likewise; None: warm restarts as shipped.
+        training: the `training` section: engine, row updates, threads.
+        clip: norm to which gradients are clipped, whatever the engine; None: not.
+        schedule: factor on the learning rate at each step, in place of the scheduler's.
+        of_run: see `BaseModule`.
+
+    Raises:
+        ConfigError: a parameter of the model is in no group or in two.
+
+    Example:
+        >>> model = lc.EmbeddingDotBias.for_data(data, factors=32)  # doctest: +SKIP
+        >>> module = lc.RatingModule(model, optimizer={"name": "sgd", "lr": 0.1})  # doctest: +SKIP
+        >>> pl.Trainer(max_epochs=5).fit(module, datamodule=data)  # doctest: +SKIP
     """
 
     def __init__(
         self,
         model: RatingModel,
-        config: RunConfig,
+        loss: PointwiseLoss | None = None,
         *,
-        rating_range: tuple[float, float],
-        vocabularies: dict[str, Vocabulary],
+        optimizer: Optimizer | Mapping[str, Any] | None = None,
+        scheduler: Scheduler | Mapping[str, Any] | None = None,
+        training: TrainingConfig | None = None,
+        clip: float | None = None,
+        schedule: Schedule | None = None,
+        **of_run: Any,
     ) -> None:
-        super().__init__()
-        self.model = model
-        self.config = config
-        self.rating_range = rating_range
-        self.vocabularies = vocabularies
-        self.val_metrics = RatingMetrics("val/")
-        self.test_metrics = RatingMetrics("test/")
-        self.val_loss = MeanSquaredError()
-        # The sum of squared errors of the epoch under way stays on the device: reading it at each
-        # step would make the CPU wait.
-        self._squared_errors = torch.zeros((), dtype=torch.float64)
-        self._rows_seen = 0
-        # Whether a loss that is no number ends the run, as it should but in a range test.
-        self.stops_on_divergence = True
+        super().__init__(model, loss, **of_run)
+        self.optimizer_config: Optimizer = _section(Optimizer, optimizer or {"name": "adam"})
+        self.scheduler_config: Scheduler = _section(
+            Scheduler, scheduler or {"name": "warm_restarts"}
+        )
+        self.training_config = training or TrainingConfig()
+        self.clip = clip
+        self.choice = EngineChoice("eager", "no trainer yet")
+        self.steps_per_epoch = 0
+        self.schedule: Schedule = schedule or (lambda step: 1.0)
+        self._given_schedule = schedule
+        self._steps_done = 0
+        self._batch_size = 0
+        # Whether the resumed epoch has another number of Lightning's batches than later ones.
+        self._reload_once = False
+        # In a tuple, so that it is no submodule and the checkpoint is that of any engine.
+        self._compiled: tuple[Callable[..., tuple[Tensor, Tensor]]] | None = None
+        for tables in model.lookup_tables().values():
+            for table in tables.values():
+                table.sparse = self.optimizer_config.sparse_gradients
+        on_rows = self.optimizer_config.decay == "per_row"
+        self._row_decay = {
+            each["name"]: each["weight_decay"]
+            for each in parameter_groups(model, self.optimizer_config)
+            if each["weight_decay"] and on_rows
+        }
 
-    def forward(self, batch: RatingBatch) -> Tensor:
-        """Predicted ratings, float [B], not clamped."""
-        rating: Tensor = self.model(batch)
-        return rating
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps since the beginning of the training, over all resumes and engines."""
+        return self._steps_done
 
-    def count_squared_errors(self, squared_errors: Tensor, rows: int) -> None:
-        """Add a batch to the training loss of the epoch.
+    def configure_model(self) -> None:
+        """Split the tables over the ranks where the strategy asks for it, once."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, RowShardingStrategy) and not is_sharded(self.model):
+            shard_tables(self.model, strategy.row_mesh)
 
-        Args:
-            squared_errors: their sum, a scalar.
-            rows: how many they are.
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Choose the engine: the first hook that knows the trainer, before Lightning checks it.
+
+        Returns:
+            No callback.
         """
-        self._squared_errors += squared_errors.detach()
-        self._rows_seen += rows
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            with_features = bool(self.model.features() or len(self.model.time_effects))
+            self.choice = choose_engine(
+                self, self.trainer, asked=self.training_config.engine, with_features=with_features
+            )
+            self.automatic_optimization = self.choice.engine != "fused"
+            if self.stops_on_divergence:
+                log.info("%s", self.choice)
+            if self.choice.engine == "compiled":
+                # Sizes are left open, so that the last batch of an epoch, which is smaller,
+                # compiles nothing.
+                self._compiled = (torch.compile(self._loss_and_total, dynamic=True),)
+            data = getattr(self.trainer, "datamodule", None)
+            if isinstance(data, RatingDataModule):
+                self._plan(data)
+        return []
 
-    def on_train_start(self) -> None:
-        """Move the sums of a resumed epoch to the device."""
-        self._squared_errors = self._squared_errors.to(self.device)
+    def _plan(self, data: RatingDataModule) -> None:
+        """The steps of an epoch, and where a block of them ends."""
+        limit: int | float = self.trainer.limit_train_batches  # type: ignore[attr-defined]
+        batches = data.batches_per_epoch
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        self._batch_size = data.ratings_per_batch
+        self._schedule_steps(batches)
+        data.block_ends = None
+        if self.choice.blocks:
+            from lightning_collab.training.fused.blocks import block_ends
 
-    def on_train_epoch_start(self) -> None:
-        """Start the sums of the epoch."""
-        self._squared_errors.zero_()
-        self._rows_seen = 0
-
-    def on_train_batch_end(self, outputs: Any, batch: RatingBatch, batch_idx: int) -> None:
-        """Look now and then whether the loss is still a number."""
-        if (batch_idx + 1) % self.config.trainer.log_every_n_steps == 0:
-            self._stop_if_diverged()
-
-    def on_train_epoch_end(self) -> None:
-        """Log the mean loss of the epoch over all ranks."""
-        self._stop_if_diverged()
-        self.model.fill_unknown_rows()
-        sums = torch.stack([self._squared_errors, self._squared_errors.new_tensor(self._rows_seen)])
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        self.log("train/loss", (sums[0] / sums[1]).float())
-
-    def _stop_if_diverged(self) -> None:
-        if not self.stops_on_divergence:
-            return
-        loss = float(self._squared_errors) / max(self._rows_seen, 1)
-        if not math.isfinite(loss):
-            self._stop("the training loss is no longer a number")
-        low, high = self.rating_range
-        impossible = float((EXPLODED * max(abs(low), abs(high), high - low)) ** 2)
-        if loss > impossible:
-            self._stop(
-                f"the training loss is exploding: {loss:.3g}, where predictions wrong by "
-                f"{EXPLODED} times the scale would have {impossible:.3g}"
+            data.block_ends = block_ends(
+                self.model,
+                batches=batches,
+                batch_size=self._batch_size,
+                threads=self.training_config.sgd_threads,
+                cuts=(end % batches for end in self.cycle_ends()),
             )
 
-    def _stop(self, why: str) -> NoReturn:
-        raise TrainingError(
-            f"{why} at step {self.global_step} (epoch {self.current_epoch + 1}); "
-            f"{self.advice_on_divergence()}"
+    def _schedule_steps(self, batches: int) -> None:
+        """The schedule over the run, with so many batches in an epoch."""
+        trainer = self.trainer
+        self.steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
+        epochs, steps = trainer.max_epochs or -1, trainer.max_steps
+        total = self.steps_per_epoch * epochs if epochs > 0 else steps
+        if self._given_schedule is not None:
+            return
+        if total < 0 and self.scheduler_config.name == "one_cycle":
+            raise ConfigError(
+                "scheduler=one_cycle needs to know where the run ends; give the trainer max_epochs "
+                "or max_steps"
+            )
+        self.schedule = build_schedule(
+            self.scheduler_config,
+            lr=self.optimizer_config.lr,
+            steps_per_epoch=self.steps_per_epoch,
+            total_steps=min(total, steps) if steps > 0 else total,
         )
+
+    def cycle_ends(self) -> list[int]:
+        """Optimizer steps at which a cycle of the schedule ends, ascending; of the whole run."""
+        epochs = self.trainer.max_epochs or -1
+        scheduler = self.scheduler_config
+        if self._given_schedule or epochs < 0 or not isinstance(scheduler, WarmRestartsConfig):
+            return []
+        return [round(end * self.steps_per_epoch) for end in scheduler.cycle_ends(epochs)]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer over the named groups; its rates follow the schedule at each step."""
+        if not self.steps_per_epoch:
+            # Loaders of others: Lightning knows how many batches they have when it has set them up.
+            estimated = self.trainer.estimated_stepping_batches
+            batches = self.trainer.num_training_batches
+            self._schedule_steps(int(batches if math.isfinite(batches) else estimated))
+        groups = parameter_groups(self.model, self.optimizer_config)
+        if self.choice.engine == "fused":
+            return self._fused_optimizer(groups)
+        return build_optimizer(groups, self.optimizer_config)
+
+    def _fused_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        # numba takes a while to import.
+        from lightning_collab.training.fused.fused_optimizer import FusedSteps
+
+        threads = self.training_config.sgd_threads
+        if threads > 1:
+            log.warning(
+                "training.sgd_threads=%d: steps are taken in another order than by one thread, "
+                "so that the numbers are those of this many threads",
+                threads,
+            )
+        return FusedSteps(
+            groups,
+            self.optimizer_config,
+            self.model,
+            lazy=self.training_config.row_updates == "lazy",
+            clip=self.clip,
+            threads=threads,
+        )
+
+    def teardown(self, stage: str) -> None:
+        """Leave the data as it was."""
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and isinstance(data, RatingDataModule):
+            data.block_ends = data.position = None
+
+    def on_train_start(self) -> None:
+        """Go on at the rate of the schedule.
+
+        Raises:
+            ConfigError: a limit on steps, which the checkpoint's engine has counted otherwise.
+        """
+        super().on_train_start()
+        if self.trainer.max_steps > 0 and self.global_step != self._steps_done:
+            raise ConfigError(
+                f"trainer.max_steps={self.trainer.max_steps}: the checkpoint has "
+                f"{self._steps_done} steps, which another engine has counted; go on without "
+                "trainer.max_steps, or with the engine of the run"
+            )
+        self._follow_schedule()
+
+    def on_train_epoch_start(self) -> None:
+        """Count the loss anew; loaders of later epochs are as long as ever."""
+        super().on_train_epoch_start()
+        if self._reload_once:
+            self.trainer.reload_dataloaders_every_n_epochs = 0  # type: ignore[attr-defined]
+            self._reload_once = False
+
+    def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor | dict[str, Any]:
+        """The loss of this rank's share, or of the last step of a block that is taken here.
+
+        Args:
+            batch: this rank's share of a batch; a block of batches where `choice.blocks`.
+            batch_idx: counted by Lightning.
+
+        Returns:
+            Scaled so that the mean over ranks is the mean over the whole batch.
+        """
+        if self.choice.engine == "fused":
+            return self._take_block(batch)
+        loss, total = self._compiled_loss(batch) if self._compiled else self._loss_and_total(batch)
+        self.count_loss(loss, len(batch.ratings))
+        return total * (self.trainer.world_size / (batch.whole_size or len(batch.ratings)))
+
+    def _loss_and_total(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
+        """The sum of the losses, and the same with the penalty."""
+        embedded = self.model.embed(batch)
+        rated = self.model.rate(embedded.rows, batch, embedded.effects)
+        loss = self.loss(rated, batch.ratings)
+        return loss, loss + self._penalty(embedded, len(batch.ratings))
+
+    def _compiled_loss(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
+        """The same, compiled; where the compiler fails, the run says so and goes on without."""
+        assert self._compiled is not None
+        try:
+            return self._compiled[0](batch)
+        except compiler_error() as error:
+            reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+            log.warning("torch.compile failed, so the run goes on without it: %s", reason)
+            self._compiled = None
+        return self._loss_and_total(batch)
+
+    def _take_block(self, batch: RatingBatch) -> dict[str, Any]:
+        from lightning_collab.training.fused.blocks import last_loss, take_block
+
+        size = self._batch_size or len(batch.ratings)
+        losses = take_block(self.optimizers(), batch, size, self.schedule, self._steps_done)
+        summed = torch.tensor(losses.squared_errors.sum(), dtype=torch.float64)
+        self.count_loss(summed, len(batch.ratings))
+        self._count_steps(losses.taken)
+        if losses.taken < len(losses.squared_errors) and self.stops_on_divergence:
+            self._stop("the training loss is no longer a number")
+        return {"loss": last_loss(losses, batch, size)}
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """A step of autograd's, counted."""
+        super().optimizer_step(*arguments, **named)
+        self._count_steps(1)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip to the trainer's value, or to this module's own norm."""
+        if gradient_clip_val is None and self.clip is not None:
+            self.clip_gradients(optimizer, self.clip, "norm")
+        else:
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+
+    def _count_steps(self, taken: int) -> None:
+        first, self._steps_done = self._steps_done, self._steps_done + taken
+        self._log_rates(first, taken)
+        self._follow_schedule()
+
+    def _follow_schedule(self) -> None:
+        """Give each group the rate of the next step: one factor, which keeps their ratios."""
+        factor = self.schedule(self._steps_done)
+        for group in self._groups():
+            group["lr"] = group["initial_lr"] * factor
+
+    def _groups(self) -> list[dict[str, Any]]:
+        groups: list[dict[str, Any]] = self.trainer.optimizers[0].param_groups
+        return groups
+
+    def _log_rates(self, first: int, taken: int) -> None:
+        """The points of the learning-rate curves, at the same steps whatever the engine."""
+        trainer: Any = self.trainer
+        every = trainer.log_every_n_steps
+        steps = range(first + (-first - 1) % every, first + taken, every) if every else range(0)
+        if not steps or not trainer.loggers or self._given_schedule:
+            return
+        if any(isinstance(each, LearningRateMonitor) for each in trainer.callbacks):
+            return
+        optimizer = trainer.optimizers[0]
+        kind = getattr(optimizer, "name", type(optimizer).__name__)
+        for step in steps:
+            factor = self.schedule(step)
+            rates = {
+                f"lr-{kind}/{group['name']}": group["initial_lr"] * factor
+                for group in self._groups()
+            }
+            for logger in trainer.loggers:
+                logger.log_metrics(rates, step=step)
+
+    def on_train_batch_end(self, outputs: Any, batch: RatingBatch, batch_idx: int) -> None:
+        """Look whether the loss explodes; on a device only now and then."""
+        if self.choice.engine == "fused":
+            self._stop_if_diverged()
+        else:
+            super().on_train_batch_end(outputs, batch, batch_idx)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the number of steps."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["steps_done"] = self._steps_done
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on at the checkpoint's step, whatever its batches of Lightning were."""
+        super().on_load_checkpoint(checkpoint)
+        self._steps_done = steps_of_checkpoint(checkpoint)
+        data = getattr(self.trainer, "datamodule", None)
+        if self.trainer.state.fn == TrainerFn.FITTING and isinstance(data, RatingDataModule):
+            self._go_on_at(loader_position(checkpoint), data)
+
+    def _go_on_at(self, position: Mapping[str, int] | None, data: RatingDataModule) -> None:
+        """Finish the checkpoint's epoch in this engine's batches, after those that it counted."""
+        data.position = position
+        trainer: Any = self.trainer
+        if position is None or trainer.reload_dataloaders_every_n_epochs:
+            return
+        ends = data.block_ends or range(1, data.batches_per_epoch + 1)
+        before = sum(end <= position["next_batch"] for end in ends)
+        if position.get("yielded", position["next_batch"]) != before:
+            self._reload_once = True
+            trainer.reload_dataloaders_every_n_epochs = 1
+
+    def _penalty(self, embedded: EmbeddedBatch, count: int) -> Tensor | float:
+        """Weight decay that is on the rows a batch touches: decay / 2 * |row|^2 for each rating.
+
+        The gradient on a row is decay * row times the share of the batch's ratings that touch it;
+        the layers that every rating touches are decayed as by the form `gradient`.
+        """
+        penalty: Tensor | float = 0.0
+        touched = self.model.touched_squares(embedded) if self._row_decay else {}
+        for name, decay in self._row_decay.items():
+            if name in touched:
+                squares = touched[name]
+            else:
+                parameters = self.model.parameter_groups()[name]
+                squares = torch.stack([each.square().sum() for each in parameters]).sum() * count
+            penalty = penalty + decay / 2 * squares
+        return penalty
 
     def advice_on_divergence(self) -> str:
         """What to do when the loss is no longer a number."""
-        raise NotImplementedError
-
-    def on_validation_start(self) -> None:
-        """Unknown users and items are predicted from the known ones."""
-        self.model.fill_unknown_rows()
-
-    def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
-        """Add a batch to the validation metrics."""
-        predicted = self.model(batch)
-        self.val_loss.update(predicted, batch.ratings)
-        self.val_metrics.update(predicted.clamp(*self.rating_range), batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log and reset the validation metrics: val/rmse, val/mae, and val/loss (not clamped)."""
-        self.log_dict({"val/loss": self.val_loss.compute(), **self.val_metrics.compute()})
-        self.val_loss.reset()
-        self.val_metrics.reset()
-
-    def test_step(self, batch: RatingBatch, batch_idx: int) -> None:
-        """Add a batch to the test metrics."""
-        self.test_metrics.update(self.model(batch).clamp(*self.rating_range), batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log and reset the test metrics: test/rmse, test/mae, and of warm and cold rows."""
-        self.log_dict(self.test_metrics.compute())
-        self.test_metrics.reset()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a resumed run and a later user need beyond Lightning's own state.
-
-        Raises:
-            TrainingError: the last step made a parameter that is no number, before a loss could
-                show it; the checkpoint that was there stays.
-        """
-        # A sum that is finite has only finite terms, and needs no tensor of its own.
-        if not all(math.isfinite(float(_local(p).sum())) for p in self.parameters()):
-            self._stop("the weights are no longer numbers")
-        checkpoint["vocabularies"] = {
-            side: vocabulary.state() for side, vocabulary in self.vocabularies.items()
-        }
-        checkpoint["config"] = self.config.model_dump(mode="json")
-        checkpoint["rating_range"] = list(self.rating_range)
-        checkpoint["epoch_sums"] = {
-            "squared_errors": self._squared_errors,
-            "rows_seen": self._rows_seen,
-        }
-        checkpoint["rng_state"] = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            checkpoint["rng_state"]["cuda"] = torch.cuda.get_rng_state_all()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take back the sums of the epoch under way and the state of torch's random numbers."""
-        self._check_vocabularies(checkpoint)
-        carry_over_steps(checkpoint)
-        self._squared_errors = checkpoint["epoch_sums"]["squared_errors"].to(torch.float64)
-        self._rows_seen = checkpoint["epoch_sums"]["rows_seen"]
-        state = checkpoint["rng_state"]
-        torch.set_rng_state(state["cpu"].cpu())
-        if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
-            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
-
-    def load_trained(self, checkpoint: dict[str, Any], path: Path) -> None:
-        """Take the weights of a checkpoint.
-
-        Args:
-            checkpoint: its content.
-            path: where it came from, for error messages.
-
-        Raises:
-            CheckpointError: it is of another model or of other data.
-        """
-        try:
-            self._check_vocabularies(checkpoint)
-            self.load_state_dict(checkpoint["state_dict"])
-        except (CheckpointError, RuntimeError) as error:
-            raise CheckpointError(f"{path}: {error}") from error
-
-    def _check_vocabularies(self, checkpoint: dict[str, Any]) -> None:
-        for side, vocabulary in self.vocabularies.items():
-            found = Vocabulary.from_state(checkpoint["vocabularies"][side])
-            if found != vocabulary:
-                raise CheckpointError(
-                    f"the checkpoint is of other data: it knows {len(found) - 1} {side}, the "
-                    f"training part here has {len(vocabulary) - 1}, and they are not the same "
-                    "ids; use the data and the split that the run was trained with"
-                )
+        return (
+            f"the learning rate {self.optimizer_config.lr:g} is too high for this model: lower "
+            f"optimizer.lr, or let {called_as('find-lr')} suggest one"
+        )
 
 
-def _local(parameter: Tensor) -> Tensor:
-    """This rank's part of a table that is shared out by rows; else all of it."""
-    part: Tensor = parameter.to_local() if hasattr(parameter, "to_local") else parameter
-    return part.detach()
-
-
-def carry_over_steps(checkpoint: dict[str, Any]) -> None:
-    """Make the count of optimizer steps in a checkpoint known to every engine.
-
-    Lightning counts them in one place under automatic and in another under manual optimization.
-
-    Args:
-        checkpoint: of any engine, changed in place.
-    """
-    loops = checkpoint["loops"]["fit_loop"]
-    done = {"ready": checkpoint["global_step"], "completed": checkpoint["global_step"]}
-    automatic = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
-    automatic["total"] = dict(done)
-    manual = loops["epoch_loop.manual_optimization.optim_step_progress"]
-    manual["total"] = dict(done)
+def _section(kind: Any, values: Any) -> Any:
+    """The typed section of a mapping of its keys."""
+    return TypeAdapter(kind).validate_python(values)

@@ -1,0 +1,122 @@
+"""Which engine can take the optimizer steps of a run, as far as that is known before it starts."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from lightning_collab.config.loss import LossConfig
+from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.optimizer import OptimizerConfig
+from lightning_collab.config.section import Section
+
+Engine = Literal["eager", "compiled", "fused"]
+
+
+class TrainingConfig(Section):
+    """Which engine takes the optimizer steps."""
+
+    # auto: the fastest that can do what the config asks.
+    engine: Literal["auto", "eager", "compiled", "fused"] = "auto"
+    # Whether momentum and decay move rows without a rating in the batch; lazy: not.
+    row_updates: Literal["dense", "lazy"] = "dense"
+    # Threads that take plain SGD steps on single ratings at once, in an order of their own.
+    sgd_threads: Annotated[int, Field(ge=1, le=127)] = 1
+
+
+class StepNeeds(NamedTuple):
+    """What the arguments of a Trainer ask of whoever takes its steps.
+
+    Attributes:
+        autograd: why Lightning itself must see each gradient; None: it need not.
+        single: why it must see each step, though not its gradient; None: it need not.
+    """
+
+    autograd: str | None
+    single: str | None
+
+
+# Arguments of Lightning's Trainer about each gradient, and about each step: what is as by default.
+GRADIENTS: dict[str, tuple[Any, ...]] = {
+    "accumulate_grad_batches": (1,),
+    "detect_anomaly": (False,),
+    "gradient_clip_algorithm": ("norm",),
+}
+STEPS: dict[str, tuple[Any, ...]] = {
+    "fast_dev_run": (False,),
+    "max_steps": (-1,),
+    "min_steps": (),
+    "limit_train_batches": (1.0,),
+    "overfit_batches": (0,),
+    "val_check_interval": (1.0,),
+}
+FUSED_PRECISIONS = ("32-true", "64-true")
+
+
+def step_needs(arguments: Mapping[str, Any]) -> StepNeeds:
+    """What some arguments of a Trainer ask for.
+
+    Args:
+        arguments: by their names; one that is None or absent is as by default.
+    """
+    autograd = _asking(arguments, GRADIENTS)
+    single = _asking(arguments, STEPS)
+    precision = arguments.get("precision") or "32-true"
+    if precision not in FUSED_PRECISIONS:
+        reason = f"there are no fused kernels for trainer.precision={precision}"
+    else:
+        reason = _reason(autograd, arguments, "is about gradients, which only autograd shows")
+    return StepNeeds(reason, _reason(single, arguments, "counts single steps"))
+
+
+def _asking(arguments: Mapping[str, Any], harmless: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    return [
+        key
+        for key, values in harmless.items()
+        if (value := arguments.get(key)) is not None
+        # 1 is one batch, and 1.0 all of them.
+        and not any(value == each and type(value) is type(each) for each in values)
+        and not (value == 0 and 0 in values)
+    ]
+
+
+def _reason(keys: list[str], arguments: Mapping[str, Any], what: str) -> str | None:
+    return f"trainer.{keys[0]}={arguments[keys[0]]} {what}" if keys else None
+
+
+def unsupported_parts(
+    engine: Engine,
+    *,
+    model: ModelConfig,
+    loss: LossConfig,
+    optimizer: OptimizerConfig,
+    training: TrainingConfig,
+    with_features: bool,
+) -> str | None:
+    """Why an engine cannot train these parts, whatever trainer there is.
+
+    Args:
+        engine: which.
+        model: trained by gradient descent.
+        loss: of the training.
+        optimizer: of the training.
+        training: the `training` section.
+        with_features: whether the model is told more than ids.
+
+    Returns:
+        The reason, naming the key, or None.
+    """
+    lazy = training.row_updates == "lazy"
+    threads = training.sgd_threads
+    if engine != "fused":
+        if threads > 1:
+            return f"{engine} steps come one after the other, not by training.sgd_threads={threads}"
+        if lazy:
+            return f"{engine} steps move every row, and training.row_updates=lazy forbids that"
+        if engine == "compiled" and with_features:
+            return "features are mapped by scipy, which torch.compile cannot see into"
+        return None
+    for key, section in (("model", model), ("loss", loss), ("optimizer", optimizer)):
+        if not section.fused:
+            return f"there are no fused kernels for {key}={section.name}"
+    return None

@@ -1,0 +1,99 @@
+"""What the training makes small, as a part that can be exchanged.
+
+There are three kinds, by what they compare: a number with its target (`PointwiseLoss`), an item
+that a user chose with others (`PairwiseLoss`), and one row of scores of all items with the items
+that a user chose (`UserLoss`). A loss says by its kind which batches it is given.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from lightning_collab.config.loss import LossConfig, RankingLossConfig
+
+
+class Loss(ABC):  # noqa: B024 (its kinds have the methods)
+    """What every loss says of itself; derive from one of the three kinds below.
+
+    Args:
+        config: the `loss` section of the run.
+    """
+
+    # The class of its section in the config, which says what it measures; a loss that has keys
+    # names one of its own.
+    config_class: ClassVar[type[LossConfig]] = LossConfig
+    # Whether a model is asked for `ratings` (on the scale, after its output) or for raw `scores`.
+    of: ClassVar[Literal["ratings", "scores"]] = "ratings"
+
+    def __init__(self, config: LossConfig) -> None:
+        self.config = config
+
+    def exploded(self, rating_range: tuple[float, float]) -> float | None:
+        """The mean loss above which training has gone wrong, though it is still a number.
+
+        Args:
+            rating_range: lowest and highest rating.
+
+        Returns:
+            None: only a loss that is no number stops a run.
+        """
+        return None
+
+
+class PointwiseLoss(Loss):
+    """Compares a number for each row of a batch with its target."""
+
+    @abstractmethod
+    def __call__(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """The sum of the losses of B rows.
+
+        Args:
+            predicted: float [B], ratings or scores, as `of` says.
+            target: float [B], in rating units.
+
+        Returns:
+            A scalar with a gradient. It is divided by the size of the whole batch over all ranks
+            afterwards, so that shares of a batch add up.
+        """
+
+
+class PairwiseLoss(Loss):
+    """Compares the score of an item that a user chose with those of items drawn for it."""
+
+    config_class: ClassVar[type[LossConfig]] = RankingLossConfig
+    of: ClassVar[Literal["ratings", "scores"]] = "scores"
+    # Items drawn for each chosen one.
+    negatives: ClassVar[int] = 1
+
+    @abstractmethod
+    def __call__(self, chosen: Tensor, drawn: Tensor) -> Tensor:
+        """The sum of the losses of B rows.
+
+        Args:
+            chosen: float [B], scores of the items that the users chose.
+            drawn: float [B, negatives], scores of items that these users did not choose.
+
+        Returns:
+            A scalar with a gradient.
+        """
+
+
+class UserLoss(Loss):
+    """Compares one row of scores of the whole catalogue with all that a user chose."""
+
+    config_class: ClassVar[type[LossConfig]] = RankingLossConfig
+    of: ClassVar[Literal["ratings", "scores"]] = "scores"
+
+    @abstractmethod
+    def __call__(self, scores: Tensor, users: Tensor, items: Tensor) -> Tensor:
+        """The sum of the losses of P chosen items of U users.
+
+        Args:
+            scores: float [U, items], a row of each user of the batch.
+            users: int64 [P], the row in `scores` of each chosen item's user.
+            items: int64 [P], the column in `scores` of each chosen item.
+
+        Returns:
+            A scalar with a gradient.
+        """

@@ -1,0 +1,266 @@
+"""What every LightningModule of a rating model shares: metrics, checkpoints, unknown rows."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+from lightning_collab.config.loss import SquaredErrorConfig
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.vocabulary import Side, Vocabulary
+from lightning_collab.errors import CheckpointError, TrainingError
+from lightning_collab.losses import PointwiseLoss, SquaredError
+from lightning_collab.losses.squared_error import EXPLODED
+from lightning_collab.metrics.ratings import LossMetric, RatingMetrics
+from lightning_collab.models import RatingModel
+
+
+class BaseModule(pl.LightningModule):
+    """Measures RMSE and MAE on predictions clamped to the scale; subclasses train.
+
+    Args:
+        model: what is trained.
+        loss: what the training makes small; that of validation is logged beside the metrics.
+        config: plain values that each checkpoint keeps; `model` is always among them.
+        rating_range: lowest and highest rating, to which predictions are clamped in metrics; None:
+            those of the data module that the trainer is given.
+        vocabularies: `users` and `items`, kept in each checkpoint; None: likewise.
+    """
+
+    def __init__(
+        self,
+        model: RatingModel,
+        loss: PointwiseLoss | None = None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        rating_range: tuple[float, float] | None = None,
+        vocabularies: Mapping[Side, Vocabulary] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss or SquaredError(SquaredErrorConfig())
+        self.config = {"model": model.config.model_dump(mode="json"), **(config or {})}
+        self._rating_range = rating_range
+        self._vocabularies = vocabularies
+        self.val_metrics = RatingMetrics("val/")
+        self.test_metrics = RatingMetrics("test/")
+        self.val_loss = LossMetric(self.loss)
+        # The sum of the losses of the epoch under way stays on the device: reading it at each
+        # step would make the CPU wait.
+        self._loss_sum = torch.zeros((), dtype=torch.float64)
+        self._rows_seen = 0
+        # Whether a loss that is no number ends the run, as it should but in a range test.
+        self.stops_on_divergence = True
+
+    @property
+    def data(self) -> RatingDataModule:
+        """The ratings that the trainer works on.
+
+        Raises:
+            TrainingError: it was given loaders, or a data module of another kind.
+        """
+        found = getattr(self.trainer, "datamodule", None)
+        if not isinstance(found, RatingDataModule):
+            raise TrainingError(
+                "the trainer has no RatingDataModule to take the scale and the ids from; call "
+                "trainer.fit(module, datamodule=data) with one, or give the module rating_range "
+                "and vocabularies"
+            )
+        return found
+
+    @property
+    def rating_range(self) -> tuple[float, float]:
+        """Lowest and highest rating of the scale."""
+        if self._rating_range is None:
+            self._rating_range = self.data.table.rating_range
+        return self._rating_range
+
+    @property
+    def vocabularies(self) -> Mapping[Side, Vocabulary]:
+        """Of `users` and `items`, in the order of the model's rows."""
+        if self._vocabularies is None:
+            data = self.data
+            self._vocabularies = {"users": data.user_vocabulary, "items": data.item_vocabulary}
+        return self._vocabularies
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps since the beginning of the training, over all resumes."""
+        return self.global_step
+
+    def forward(self, batch: RatingBatch) -> Tensor:
+        """Predicted ratings, float [B], not clamped."""
+        rating: Tensor = self.model(batch)
+        return rating
+
+    def count_loss(self, loss: Tensor, rows: int) -> None:
+        """Add a batch to the training loss of the epoch.
+
+        Args:
+            loss: its sum over the rows, a scalar.
+            rows: how many they are.
+        """
+        self._loss_sum += loss.detach()
+        self._rows_seen += rows
+
+    def setup(self, stage: str) -> None:
+        """Refuse data that the model was not made for.
+
+        Raises:
+            TrainingError: the ids of the trainer's data are not those of the model's rows.
+        """
+        sizes = {side: len(each) for side, each in self.vocabularies.items()}
+        for side, table in self.model.lookup_tables()["embeddings"].items():
+            if sizes and len(table.weight) != sizes[side]:
+                raise TrainingError(
+                    f"the model has {len(table.weight)} rows of {side}, and the data's training "
+                    f"part has {sizes[side]} (the unknown row among them); make the model of "
+                    "this data: type(model).for_data(data, ...)"
+                )
+
+    def on_train_start(self) -> None:
+        """Move the sums of a resumed epoch to the device."""
+        self._loss_sum = self._loss_sum.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the sums of the epoch."""
+        self._loss_sum.zero_()
+        self._rows_seen = 0
+
+    def on_train_batch_end(self, outputs: Any, batch: RatingBatch, batch_idx: int) -> None:
+        """Look now and then whether the loss is still a number."""
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._stop_if_diverged()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss of the epoch over all ranks."""
+        self._stop_if_diverged()
+        self.model.fill_unknown_rows()
+        sums = torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._rows_seen)])
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        self._log_after_epoch({"train/loss": (sums[0] / sums[1]).float()})
+
+    def _log_after_epoch(self, values: Mapping[str, Any]) -> None:
+        """Log numbers of an epoch at the last optimizer step, however many steps a batch takes."""
+        fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        step = {"step": torch.tensor(self.steps_done - 1, dtype=torch.float64)} if fitting else {}
+        self.log_dict({**values, **step})
+
+    def _stop_if_diverged(self) -> None:
+        if not self.stops_on_divergence:
+            return
+        loss = float(self._loss_sum) / max(self._rows_seen, 1)
+        if not math.isfinite(loss):
+            self._stop("the training loss is no longer a number")
+        most = self.loss.exploded(self.rating_range)
+        if most is not None and loss > most:
+            self._stop(
+                f"the training loss is exploding: {loss:.3g}, where predictions wrong by "
+                f"{EXPLODED} times the scale would have {most:.3g}"
+            )
+
+    def _stop(self, why: str) -> NoReturn:
+        raise TrainingError(
+            f"{why} at step {self.steps_done} (epoch {self.current_epoch + 1}); "
+            f"{self.advice_on_divergence()}"
+        )
+
+    def advice_on_divergence(self) -> str:
+        """What to do when the loss is no longer a number."""
+        raise NotImplementedError
+
+    def on_validation_start(self) -> None:
+        """Unknown users and items are predicted from the known ones."""
+        self.model.fill_unknown_rows()
+
+    def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
+        """Add a batch to the validation metrics."""
+        predicted = self.model(batch)
+        self.val_loss.update(predicted, batch.ratings)
+        self.val_metrics.update(predicted.clamp(*self.rating_range), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log and reset the validation metrics: val/rmse, val/mae, and val/loss (not clamped)."""
+        self._log_after_epoch({"val/loss": self.val_loss.compute(), **self.val_metrics.compute()})
+        self.val_loss.reset()
+        self.val_metrics.reset()
+
+    def test_step(self, batch: RatingBatch, batch_idx: int) -> None:
+        """Add a batch to the test metrics."""
+        self.test_metrics.update(self.model(batch).clamp(*self.rating_range), batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log and reset the test metrics: test/rmse, test/mae, and of warm and cold rows."""
+        self.log_dict(self.test_metrics.compute())
+        self.test_metrics.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a resumed run and a later user need beyond Lightning's own state.
+
+        Raises:
+            TrainingError: the last step made a parameter that is no number, before a loss could
+                show it; the checkpoint that was there stays.
+        """
+        # A sum that is finite has only finite terms, and needs no tensor of its own.
+        if not all(math.isfinite(float(_local(p).sum())) for p in self.parameters()):
+            self._stop("the weights are no longer numbers")
+        checkpoint["vocabularies"] = {
+            side: vocabulary.state() for side, vocabulary in self.vocabularies.items()
+        }
+        checkpoint["config"] = dict(self.config)
+        checkpoint["rating_range"] = list(self.rating_range)
+        checkpoint["epoch_sums"] = {"loss": self._loss_sum, "rows_seen": self._rows_seen}
+        checkpoint["rng_state"] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            checkpoint["rng_state"]["cuda"] = torch.cuda.get_rng_state_all()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take back the sums of the epoch under way and the state of torch's random numbers."""
+        self._check_vocabularies(checkpoint)
+        sums = checkpoint["epoch_sums"]
+        # Of earlier versions, which knew one loss.
+        loss = sums["squared_errors"] if "squared_errors" in sums else sums["loss"]
+        self._loss_sum = loss.to(torch.float64)
+        self._rows_seen = sums["rows_seen"]
+        state = checkpoint["rng_state"]
+        torch.set_rng_state(state["cpu"].cpu())
+        if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+
+    def load_trained(self, checkpoint: dict[str, Any], path: Path) -> None:
+        """Take the weights of a checkpoint.
+
+        Args:
+            checkpoint: its content.
+            path: where it came from, for error messages.
+
+        Raises:
+            CheckpointError: it is of another model or of other data.
+        """
+        try:
+            self._check_vocabularies(checkpoint)
+            self.load_state_dict(checkpoint["state_dict"])
+        except (CheckpointError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: {error}") from error
+
+    def _check_vocabularies(self, checkpoint: dict[str, Any]) -> None:
+        for side, vocabulary in self.vocabularies.items():
+            found = Vocabulary.from_state(checkpoint["vocabularies"][side])
+            if found != vocabulary:
+                raise CheckpointError(
+                    f"the checkpoint is of other data: it knows {len(found) - 1} {side}, the "
+                    f"training part here has {len(vocabulary) - 1}, and they are not the same "
+                    "ids; use the data and the split that the run was trained with"
+                )
+
+
+def _local(parameter: Tensor) -> Tensor:
+    """This rank's part of a table that is shared out by rows; else all of it."""
+    part: Tensor = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+    return part.detach()
