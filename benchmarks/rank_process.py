@@ -23,7 +23,7 @@ from lightning_collab.data.batches import RatingBatches
 from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.console import run_log
-from lightning_collab.training.modules.gradient_module import GradientModule
+from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.trainer import build_bare_trainer
 
 REQUEST_FILE = "request.json"
@@ -95,7 +95,7 @@ def main() -> None:
     (folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(result))
 
 
-def random_module(config: RunConfig, users: int, items: int) -> GradientModule:
+def random_module(config: RunConfig, users: int, items: int) -> RatingModule:
     """A model for users and items that nobody has to name.
 
     Args:
@@ -110,8 +110,14 @@ def random_module(config: RunConfig, users: int, items: int) -> GradientModule:
             model = build_model(config.model, statistics)
     else:
         model = build_model(config.model, statistics)
-    return GradientModule(
-        model, config, rating_range=(1.0, 5.0), vocabularies={}, steps_per_epoch=1
+    return RatingModule(
+        model,
+        optimizer=config.optimizer,
+        scheduler=config.scheduler,
+        training=config.training,
+        clip=config.trainer.gradient_clip_val,
+        rating_range=(1.0, 5.0),
+        vocabularies={},
     )
 
 

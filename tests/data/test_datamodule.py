@@ -22,8 +22,7 @@ def test_the_parts_hold_the_ratings_of_the_split(small_table, run_config):
     ):
         (batch,) = list(loader)
         assert np.array_equal(batch.ratings.numpy(), small_table.ratings[rows])
-    assert len(data.train_dataloader()) == data.steps_per_epoch(None) == 5
-    assert data.steps_per_epoch(3) == 3
+    assert len(data.train_dataloader()) == data.batches_per_epoch == 5
 
 
 def test_absent_parts_have_no_loader(small_table, run_config):

@@ -127,7 +127,7 @@ def test_data_is_loaded_once_a_process(run_config, monkeypatch, small_table):
     assert data.of(run_config("optimizer.lr=0.2", "model.factors=3")) is first
     other = data.of(run_config("data.batch_size=7"))
     assert other is not first
-    assert other.steps_per_epoch(None) > first.steps_per_epoch(None)
+    assert other.batches_per_epoch > first.batches_per_epoch
     assert data.of(run_config("split.seed=1")).rows.train.tolist() != first.rows.train.tolist()
     assert len(loads) == 1
     data.of(run_config("data.root=/elsewhere"))

@@ -117,9 +117,9 @@ class BaseModule(pl.LightningModule):
         """
         sizes = {side: len(each) for side, each in self.vocabularies.items()}
         for side, table in self.model.lookup_tables()["embeddings"].items():
-            if sizes and len(table.weight) != sizes[side]:
+            if sizes and table.num_embeddings != sizes[side]:
                 raise TrainingError(
-                    f"the model has {len(table.weight)} rows of {side}, and the data's training "
+                    f"the model has {table.num_embeddings} rows of {side}, and the data's training "
                     f"part has {sizes[side]} (the unknown row among them); make the model of "
                     "this data: type(model).for_data(data, ...)"
                 )
@@ -148,9 +148,16 @@ class BaseModule(pl.LightningModule):
 
     def _log_after_epoch(self, values: Mapping[str, Any]) -> None:
         """Log numbers of an epoch at the last optimizer step, however many steps a batch takes."""
-        fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
-        step = {"step": torch.tensor(self.steps_done - 1, dtype=torch.float64)} if fitting else {}
-        self.log_dict({**values, **step})
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self.log_dict(dict(values))
+            return
+        # Lightning would put the points at its own count of batches, which may be blocks of steps.
+        self.log_dict(dict(values), logger=False)
+        if not self.trainer.sanity_checking:
+            plain = {name: float(value) for name, value in values.items()}
+            for logger in self.trainer.loggers:
+                point = {**plain, "epoch": float(self.current_epoch)}
+                logger.log_metrics(point, step=self.steps_done - 1)
 
     def _stop_if_diverged(self) -> None:
         if not self.stops_on_divergence:
