@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning_collab.config.data import (
     CustomFileConfig,
     DataSource,
+    MovieLens1MConfig,
     MovieLens100KConfig,
     MovieLensLargeConfig,
     MovieLensLatestSmallConfig,
@@ -47,7 +48,7 @@ def _source(config: DataSource) -> tuple[list[Path], Callable[[], RatingTable]]:
             return ml_100k.obtained(root), partial(ml_100k.load, root)
         case MovieLensLatestSmallConfig():
             release = ml_latest_small.EDITIONS[config.edition]
-        case MovieLensLargeConfig():
+        case MovieLens1MConfig() | MovieLensLargeConfig():
             release = ml_large.RELEASES[config.name]
     return obtained(release, root), partial(load_release, release, root)
 
