@@ -160,7 +160,11 @@ ONE = "1,1,3,100\n2,1,4,100\n"
             r"no column 'stars' \(data\.columns\.rating\); it has 'who'",
         ),
         (GOOD.replace(",", ";"), (), r"no column 'who'.*Is the delimiter ';'\?"),
-        (HEAD + ONE + "1,2,good,100\n", (), r"line 4: 'good' is not a valid rating \(1 such lines"),
+        (
+            HEAD + ONE + "1,2,good,100\n",
+            (),
+            r"line 4: 'good' is not a valid rating \(1 such line\)",
+        ),
         (HEAD + ONE + "1,2,nan,100\n\n3,3,inf,1\n", (), r"line 4: 'nan' is not .* \(2 such lines"),
         (HEAD + ONE + "1,2,,100\n", (), r"line 4: '' is not a valid rating"),
         (HEAD + ONE + "1,2\n", (), r"line 4: '' is not a valid rating"),
@@ -225,7 +229,7 @@ def test_what_is_wrong_with_a_parquet_file_is_said(load, tmp_path, frame, messag
     ("overrides", "message"),
     [
         ((), r"data\.path: set data\.path="),
-        (("data.path=x", "data.rating_range=[5,1]"), r"data\.rating_range must be \[lowest"),
+        (("data.path=x", "data.rating_range=[5,1]"), r"data\.rating_range: must be \[lowest"),
         (("data.path=x", "data.header=false"), r"data\.columns\.user must be a position"),
         (("data.path=x", "data.delimiter='::'"), r"data\.delimiter: .*at most 1 character"),
         (("data.path=x", "data.columns.user=0"), r"data\.columns\.user"),

@@ -143,7 +143,7 @@ def load(root: Path) -> RatingTable:
         item_features=frames.items,
         parts=_folds(frames.ratings, path),
     )
-    return with_one_rating_each(table, "error", None)
+    return with_one_rating_each(table, "error")
 
 
 def _grouplens_files(folder: Path) -> ReleaseFrames:

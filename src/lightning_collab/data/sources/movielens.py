@@ -137,7 +137,7 @@ def load_release(release: Release, root: Path) -> RatingTable:
         user_features=frames.users,
         item_features=frames.items,
     )
-    return with_one_rating_each(table, "error", None)
+    return with_one_rating_each(table, "error")
 
 
 def _by_hand(release: Release, folder: Path) -> str:
