@@ -10,7 +10,9 @@ from lightning_collab.data.rating_table import RatingTable
 
 
 def module_of(table, config):
-    return RatingDataModule(table, config.data, config.split, config.seed)
+    return RatingDataModule(
+        table, batch_size=config.data.batch_size, split=config.split, seed=config.seed
+    )
 
 
 def test_the_parts_hold_the_ratings_of_the_split(small_table, run_config):

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.features.blocks import (
     MISSING,
     binned_block,
@@ -18,6 +17,7 @@ from lightning_collab.data.features.blocks import (
 from lightning_collab.data.features.time_effect import TimeEffect
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import DataError
+from lightning_collab.training.build import load_data
 
 EVERYTHING = ("features=everything", "split.test=0.3")
 
@@ -53,7 +53,7 @@ def table_of(**columns):
 
 
 def module_of(config, table):
-    return RatingDataModule(table, config.data, config.split, config.seed, config.features)
+    return load_data(config, table)
 
 
 def of_ones(block):

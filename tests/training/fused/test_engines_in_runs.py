@@ -9,11 +9,11 @@ import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import build
+from lightning_collab.training.build import load_data
 from lightning_collab.training.run import InterruptedRunError, train
 
 # Double precision, so that equal steps give equal numbers.
@@ -30,7 +30,7 @@ QUICK = (
 
 
 def data_of(config, table):
-    return RatingDataModule(table, config.data, config.split, config.seed, config.features)
+    return load_data(config, table)
 
 
 @pytest.fixture
