@@ -204,8 +204,7 @@ def test_any_frame_ends_in_a_table_or_in_one_of_our_errors(
     )
     try:
         table, known = checked_frame(frame, config)
-    except DataError as refused:
-        assert str(refused)
+    except DataError:
         return
     low, high = table.rating_range
     assert known.rows == 3
