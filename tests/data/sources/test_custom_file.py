@@ -143,6 +143,12 @@ def test_what_other_files_say_of_users_and_items(load, tmp_path):
     assert table.user_features["age"].to_list() == [30, None]
 
 
+def test_ids_that_are_text_are_text_in_other_files_too(load, tmp_path):
+    (tmp_path / "people.csv").write_text("who,age\n007,40\n2,30\n")
+    table = load(GOOD.replace("\n1,", "\n007,"), f"data.users_path={tmp_path / 'people.csv'}")
+    assert table.user_features["user"].to_list() == ["007", "2"]
+
+
 HEAD = "who,what,stars,when\n"
 ONE = "1,1,3,100\n2,1,4,100\n"
 

@@ -1,6 +1,6 @@
 """Item and user metadata, in files or frames of the user's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -35,13 +35,15 @@ def read_side_file(
     path = Path(named)
     check_file(path)
     parquet = path.suffix.lower() in (".parquet", ".pq")
+    theirs = getattr(config.columns, side)
+    names = [name for name in (theirs, side) if isinstance(name, str)]
+    # Text such as 007 would lose its zeros as a number.
+    as_text = dict.fromkeys(names, pl.String()) if id_kind == pl.String else {}
     try:
-        frame = pl.read_parquet(path) if parquet else _read_text(path, config)
+        frame = pl.read_parquet(path) if parquet else _read_text(path, config, as_text)
     except READ_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read: {reason}") from error
-    theirs = getattr(config.columns, side)
-    names = [name for name in (theirs, side) if isinstance(name, str)]
     return side_table(frame, names, side, id_kind, Place.rows(path))
 
 
@@ -86,11 +88,14 @@ def side_table(
     return frame
 
 
-def _read_text(path: Path, config: CustomFileConfig) -> pl.DataFrame:
+def _read_text(
+    path: Path, config: CustomFileConfig, types: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
     return pl.read_csv(
         path,
         separator=config.delimiter,
         encoding=config.encoding,
+        schema_overrides=types,
         infer_schema_length=None,
         try_parse_dates=False,
     )
