@@ -83,7 +83,7 @@ def test_unknown_users_and_items_are_counted_and_have_the_unknown_row(run_config
             "timestamp": [0, 1, 2, 3, 10, 11],
         }
     )
-    table = RatingTable.from_frame(frame, name="late", rating_range=(1.0, 5.0))
+    table = RatingTable.of_checked(frame, name="late", rating_range=(1.0, 5.0))
     config = run_config("split=temporal", "split.val=0", "split.test=0.3333333333333333")
     data = module_of(table, config)
     assert data.unknown_counts(data.rows.test) == (2, 1)

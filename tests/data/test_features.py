@@ -49,7 +49,7 @@ def table_of(**columns):
         schema_overrides={"genres": pl.List(pl.String)},
     )
     known = {"user_features": users, "item_features": items, **columns}
-    return RatingTable.from_frame(frame, name="known", rating_range=(1.0, 5.0), **known)
+    return RatingTable.of_checked(frame, name="known", rating_range=(1.0, 5.0), **known)
 
 
 def module_of(config, table):
@@ -183,13 +183,13 @@ def test_test_rows_never_enter_a_feature(run_config, change):
             {"user": range(20), "gender": ["M", "F"] * 10, "age": range(20)}
         )
     }
-    table = RatingTable.from_frame(frame, name="t", rating_range=(1.0, 5.0), **side)
+    table = RatingTable.of_checked(frame, name="t", rating_range=(1.0, 5.0), **side)
     data = module_of(config, table)
     held_out = np.concatenate([data.rows.val, data.rows.test])
     if change == "fewer":
         # The same training rows in a table that has no others, split by nothing.
         rest = frame[np.sort(data.rows.train)]
-        alone = RatingTable.from_frame(rest, name="t", rating_range=(1.0, 5.0), **side)
+        alone = RatingTable.of_checked(rest, name="t", rating_range=(1.0, 5.0), **side)
         other = module_of(run_config("features=everything", "split.test=0", "split.val=0"), alone)
         assert other.user_vocabulary == data.user_vocabulary
     else:

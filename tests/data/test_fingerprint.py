@@ -40,7 +40,7 @@ PARTS = {"test": np.array([0, 2], dtype=np.int32)}
 
 
 def table(frame=ROWS, items=ITEMS, parts=PARTS):
-    return RatingTable.from_frame(
+    return RatingTable.of_checked(
         frame, name="t", rating_range=(1.0, 5.0), item_features=items, parts=parts
     )
 

@@ -46,7 +46,7 @@ def test_a_run_keeps_ids_in_checkpoint_and_catalogue(run_config, tmp_path_factor
             "rating": [1.0 + n % 5 for n in range(len(pairs))],
         }
     )
-    table = RatingTable.from_frame(frame, name="any", rating_range=(1.0, 5.0))
+    table = RatingTable.of_checked(frame, name="any", rating_range=(1.0, 5.0))
     config = run_config(
         "data=synthetic",
         "split.val=0",

@@ -66,7 +66,7 @@ def film_table() -> RatingTable:
             "occupation": ["writer" if u % 2 else "other" for u in range(USERS)],
         }
     )
-    return RatingTable.from_frame(
+    return RatingTable.of_checked(
         frame, name="films", rating_range=(1.0, 5.0), user_features=people, item_features=films
     )
 

@@ -65,7 +65,7 @@ def checked_table(
     """A table of rows whose values have been checked one by one.
 
     Args:
-        frame: as for `RatingTable.from_frame`; a column `part` names the part of each row.
+        frame: as for `RatingTable.of_checked`; a column `part` names the part of each row.
         name: of the data set.
         title: what the rows come from, as messages name it.
         caller: in whose words advice is given.
@@ -77,7 +77,7 @@ def checked_table(
     Raises:
         DataError: there is only one user, or no scale can be found.
     """
-    table = RatingTable.from_frame(
+    table = RatingTable.of_checked(
         frame,
         name=name,
         user_features=user_features,

@@ -50,7 +50,7 @@ class RatingTable:
         return len(self.ratings)
 
     @classmethod
-    def from_frame(
+    def of_checked(
         cls,
         frame: pl.DataFrame,
         *,
@@ -61,6 +61,8 @@ class RatingTable:
         parts: Mapping[str, NDArray[np.int32]] | None = None,
     ) -> "RatingTable":
         """A table from columns `user`, `item`, `rating` and, where there are, `timestamp`.
+
+        Nothing is checked: a frame of a user's own is one for `RatingDataModule.from_frame`.
 
         Args:
             frame: raw ids (Int64 or String), ratings (any float) and seconds since 1970 (Int64).

@@ -130,7 +130,7 @@ def load_release(release: Release, root: Path) -> RatingTable:
     for name, expected in release.sha256.items():
         if (folder / name).is_file() and sha256_of(folder / name) != expected:
             log.warning("%s is not the file of the release (another sha256)", folder / name)
-    table = RatingTable.from_frame(
+    table = RatingTable.of_checked(
         frames.ratings,
         name=release.name,
         rating_range=release.rating_range,
