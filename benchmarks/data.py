@@ -20,9 +20,9 @@ import torch
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data import table_cache
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import train
 
@@ -111,7 +111,7 @@ def _large(config: RunConfig, run: Path) -> dict[str, float]:
     started = time.perf_counter()
     table = load_ratings(config.data)
     drawn = time.perf_counter()
-    data = RatingDataModule(table, config.data, config.split, config.seed)
+    data = load_data(config, table)
     split = time.perf_counter()
     run.mkdir()
     with run_log(None, quiet=True):

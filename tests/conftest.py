@@ -78,7 +78,7 @@ def small_table() -> RatingTable:
     frame = pl.DataFrame(
         {"user": users + 100, "item": items + 7, "rating": ratings, "timestamp": 10**9 + users}
     )
-    return RatingTable.from_frame(frame, name="small", rating_range=(1.0, 5.0))
+    return RatingTable.of_checked(frame, name="small", rating_range=(1.0, 5.0))
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from benchmarks.engines import (
     epoch_seconds,
     in_turn,
 )
-from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.training.build import load_data
 
 
 @pytest.fixture
 def data(small_table, run_config):
     config = run_config()
-    return RatingDataModule(small_table, config.data, config.split, config.seed)
+    return load_data(config, small_table)
 
 
 def test_ways_are_measured_in_turn_and_compared_within_each_round():

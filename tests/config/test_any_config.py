@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from support import CONF, composed
 
 from lightning_collab.config import validated
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, LightningCollabError
-from lightning_collab.training.build import build_module
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.trainer import build_bare_trainer
 
 QUIET = ("trainer.limit_train_batches=1", "logger=none")
@@ -52,8 +51,7 @@ def test_any_choice_trains_on_a_batch_or_is_refused(chosen, small_table):
     plain = composed(*QUIET, *typed)
     try:
         config = validated(plain)
-        source = config.data.model_copy(update={"batch_size": config.batch_size})
-        data = RatingDataModule(small_table, source, config.split, config.seed, config.features)
+        data = load_data(config, small_table)
         module = build_module(config, data)
         trainer = build_bare_trainer(config, [], max_steps=1)
     except LightningCollabError as error:

@@ -7,8 +7,7 @@ import pytest
 from support import CONF, composed
 
 from lightning_collab.config import validated
-from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.training.build import build_module
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.trainer import build_bare_trainer
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
@@ -72,8 +71,7 @@ def test_every_option_composes_to_a_valid_config(option):
 def test_every_experiment_trains_on_a_batch(name, small_table):
     config = validated(composed(f"experiment={name}", "trainer.limit_train_batches=1"))
     split = validated(composed()).split
-    source = config.data.model_copy(update={"batch_size": config.batch_size})
-    data = RatingDataModule(small_table, source, split, config.seed, config.features)
+    data = load_data(config.model_copy(update={"split": split}), small_table)
     module = build_module(config, data)
     before = {name: value.clone() for name, value in module.model.state_dict().items()}
     build_bare_trainer(config, [], max_steps=1).fit(module, datamodule=data)

@@ -1,8 +1,14 @@
+import re
 from pathlib import Path
 
 import pytest
-from support import CONF
+import yaml
+from hydra.errors import HydraException
+from support import CONF, composed
 
+from lightning_collab.config import validated
+from lightning_collab.config.compose import config_error
+from lightning_collab.config.section import checked
 from lightning_collab.errors import ConfigError
 
 OPTIONS = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
@@ -17,6 +23,25 @@ def test_every_source_composes_to_a_valid_config(run_config, name):
     assert {"batch_size", "cache"} <= set(type(data).model_fields)
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_types_hold_the_defaults_of_the_files(name):
+    written = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text())
+    path = {"path": "ratings.csv"} if name == "csv" else {}
+    kind = type(validated(composed(f"data={name}", *NEEDED.get(name, ()))).data)
+    assert checked(kind, {"name": name, **path}) == checked(kind, {**written, **path})
+    assert set(written) == set(kind.model_fields)
+
+
+def test_a_frame_is_no_option_of_a_command_and_it_says_what_is():
+    with pytest.raises(HydraException) as refused:
+        composed("data=frame")
+    assert re.search(
+        r"^  data=frame: .*lightning_collab\.train\(frame\).* set data=csv data\.path=",
+        str(config_error(refused.value, ["data=frame"])),
+        re.MULTILINE,
+    )
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -24,6 +49,7 @@ def test_every_source_composes_to_a_valid_config(run_config, name):
         (("data.batch_size=half",), r"data\.batch_size"),
         (("data=ml_latest_small", "data.edition=2017"), r"data\.edition: .*2018 or 2016"),
         (("data=synthetic", "data.ratings=0"), r"data\.ratings: .*greater than or equal to 1"),
+        (("data=csv", "data.path=x", "data.rating_range=[null,5]"), r"data\.rating_range.*number"),
         (("data=synthetic", "data.noise=-1"), r"data\.noise: .*greater than or equal to 0"),
         (("data=synthetic", "+data.root=x"), r"data\.root: unknown key"),
         (("data=synthetic", "split=temporal"), r"set data\.timestamps=true"),

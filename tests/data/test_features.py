@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.features.blocks import (
     MISSING,
     binned_block,
@@ -18,6 +17,7 @@ from lightning_collab.data.features.blocks import (
 from lightning_collab.data.features.time_effect import TimeEffect
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import DataError
+from lightning_collab.training.build import load_data
 
 EVERYTHING = ("features=everything", "split.test=0.3")
 
@@ -49,11 +49,11 @@ def table_of(**columns):
         schema_overrides={"genres": pl.List(pl.String)},
     )
     known = {"user_features": users, "item_features": items, **columns}
-    return RatingTable.from_frame(frame, name="known", rating_range=(1.0, 5.0), **known)
+    return RatingTable.of_checked(frame, name="known", rating_range=(1.0, 5.0), **known)
 
 
 def module_of(config, table):
-    return RatingDataModule(table, config.data, config.split, config.seed, config.features)
+    return load_data(config, table)
 
 
 def of_ones(block):
@@ -183,13 +183,13 @@ def test_test_rows_never_enter_a_feature(run_config, change):
             {"user": range(20), "gender": ["M", "F"] * 10, "age": range(20)}
         )
     }
-    table = RatingTable.from_frame(frame, name="t", rating_range=(1.0, 5.0), **side)
+    table = RatingTable.of_checked(frame, name="t", rating_range=(1.0, 5.0), **side)
     data = module_of(config, table)
     held_out = np.concatenate([data.rows.val, data.rows.test])
     if change == "fewer":
         # The same training rows in a table that has no others, split by nothing.
         rest = frame[np.sort(data.rows.train)]
-        alone = RatingTable.from_frame(rest, name="t", rating_range=(1.0, 5.0), **side)
+        alone = RatingTable.of_checked(rest, name="t", rating_range=(1.0, 5.0), **side)
         other = module_of(run_config("features=everything", "split.test=0", "split.val=0"), alone)
         assert other.user_vocabulary == data.user_vocabulary
     else:

@@ -44,3 +44,13 @@ def test_the_cross_validations_compose(typed):
         )
         named = experiments(own, typed, {"model": "embedding_dot_bias", "experiment": None})
     assert len(named) == len(own.compare or ["one"])
+
+
+def test_the_example_of_an_own_frame_is_read_and_split(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    text = (REPOSITORY / "docs" / "data.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(example, names)  # our own page
+    assert names["data"].source.rows == 119
+    assert len(names["data"].table.item_features) == 10

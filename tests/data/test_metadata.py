@@ -2,13 +2,13 @@ import numpy as np
 import polars as pl
 from film_runs import NEVER_RATED, film_table
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.metadata import metadata_table
+from lightning_collab.training.build import load_data
 
 
 def test_counts_and_means_are_those_of_the_training_part(run_config):
     config = run_config()
-    data = RatingDataModule(film_table(), config.data, config.split, config.seed)
+    data = load_data(config, film_table())
     table, train = data.table, data.rows.train
     raw = table.item_vocabulary.decode(table.items[train])
     expected = (
@@ -28,7 +28,7 @@ def test_counts_and_means_are_those_of_the_training_part(run_config):
 
 def test_items_without_training_ratings_come_last(run_config):
     config = run_config()
-    data = RatingDataModule(film_table(), config.data, config.split, config.seed)
+    data = load_data(config, film_table())
     found = metadata_table(data, "items")
     last = found.row(-1, named=True)
     assert last["item"] == NEVER_RATED
@@ -39,7 +39,7 @@ def test_items_without_training_ratings_come_last(run_config):
 
 def test_a_source_without_features_has_ids_and_counts(small_table, run_config):
     config = run_config()
-    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    data = load_data(config, small_table)
     found = metadata_table(data, "users")
     assert found.columns == ["user", "ratings", "mean_rating"]
     assert found["ratings"].sum() == len(data.rows.train)

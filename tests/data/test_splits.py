@@ -170,7 +170,7 @@ def table_of(users, items, times, parts=None):
         schema={"user": pl.Int64, "item": pl.Int64, "rating": pl.Float64, "timestamp": pl.Int64},
     )
     parts = {name: rows.astype(np.int32) for name, rows in (parts or {}).items()}
-    return RatingTable.from_frame(frame, name="made_up", rating_range=(1.0, 5.0), parts=parts)
+    return RatingTable.of_checked(frame, name="made_up", rating_range=(1.0, 5.0), parts=parts)
 
 
 @given(table=tables(), config=CONFIGS)

@@ -176,7 +176,7 @@ def test_a_run_uses_it_unless_told_not_to(cache, run_config, tmp_path, monkeypat
     path.write_text("user,item,rating\n1,1,3\n2,1,4\n")
     config = run_config("data=csv", f"data.path={path}").data
     table = load_ratings(config)
-    monkeypatch.setattr(custom_file, "load", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr(custom_file, "load", lambda *_: pytest.fail("parsed"))
     assert load_ratings(config).ratings.tolist() == table.ratings.tolist()
     with pytest.raises(pytest.fail.Exception):
         load_ratings(config.model_copy(update={"cache": False}))

@@ -4,11 +4,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import TrainingError
+from lightning_collab.losses.squared_error import EXPLODED
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.losses.squared_error import EXPLODED
+from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
 
 
@@ -40,7 +40,7 @@ def run_with(small_table, run_config, tmp_path):
             "model.factors=4",
             *overrides,
         )
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = load_data(config, small_table)
         return train(config, RunDirectory(tmp_path), data=data, callbacks=callbacks)
 
     return run

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_collab import load
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.inference.lookup import row_of_id
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
 
 WHOLE = st.integers(0, 2**63 - 1)
@@ -46,7 +46,7 @@ def test_a_run_keeps_ids_in_checkpoint_and_catalogue(run_config, tmp_path_factor
             "rating": [1.0 + n % 5 for n in range(len(pairs))],
         }
     )
-    table = RatingTable.from_frame(frame, name="any", rating_range=(1.0, 5.0))
+    table = RatingTable.of_checked(frame, name="any", rating_range=(1.0, 5.0))
     config = run_config(
         "data=synthetic",
         "split.val=0",
@@ -58,7 +58,7 @@ def test_a_run_keeps_ids_in_checkpoint_and_catalogue(run_config, tmp_path_factor
         "model.factors=2",
     )
     run = RunDirectory(tmp_path_factory.mktemp("ids") / "run")
-    ratings = RatingDataModule(table, config.data, config.split, config.seed)
+    ratings = load_data(config, table)
     train(config, run, data=ratings)
     trained = load(run.path)
     for side, ids, frame_of in (("users", users, trained.users), ("items", items, trained.items)):

@@ -31,11 +31,11 @@ def test_predictions_give_the_rmse_of_the_run(film_run):
 
 
 def test_ratings_of_other_data_are_refused(film_run, small_table, run_config):
-    from lightning_collab.data.datamodule import RatingDataModule
+    from lightning_collab.training.build import load_data
 
     run = lightning_collab.load(film_run.directory.path)
     config = run_config()
-    other = RatingDataModule(small_table, config.data, config.split, config.seed)
+    other = load_data(config, small_table)
     with pytest.raises(InspectionError, match="not those that the run was trained on"):
         predict_part(run, other)
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_recall
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import DataError
 from lightning_collab.metrics import rankings
 from lightning_collab.metrics.rankings import rank_catalogue, ranking_of_part
 from lightning_collab.models import build_model
 from lightning_collab.models.rating_output import DatasetStatistics
+from lightning_collab.training.build import load_data
 
 
 class MadeUpScores:
@@ -84,7 +84,7 @@ def test_torchmetrics_finds_the_same():
 def measured(run_config, small_table):
     def of(*overrides, **options):
         config = run_config("split.test=0.3", *overrides)
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = load_data(config, small_table)
         torch.manual_seed(0)
         statistics = DatasetStatistics(
             len(data.user_vocabulary), len(data.item_vocabulary), (1.0, 5.0), 3.0

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.metrics.baselines import BIAS_PENALTY, baseline_metrics
+from lightning_collab.training.build import load_data
 
 PARTS = {"test": True, "val": False}
 
 
 def data_of(table, run_config):
     config = run_config("split.test=0.3", "split.val=0.2")
-    return RatingDataModule(table, config.data, config.split, config.seed)
+    return load_data(config, table)
 
 
 @pytest.fixture
@@ -51,5 +51,5 @@ def test_both_are_fitted_to_the_training_part_and_measured_on_the_other(data, pa
 
 def test_without_a_part_to_measure_there_are_none(small_table, run_config):
     config = run_config("split.test=0", "split.val=0")
-    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    data = load_data(config, small_table)
     assert baseline_metrics(data) == {}

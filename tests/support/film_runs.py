@@ -13,6 +13,7 @@ from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.inspection.after_training import inspect_run
 from lightning_collab.inspection.log_embeddings import LogEmbeddings
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
 
 NASTY = "</script><script>document.title='broken'</script> & <b>bold</b> (1999)"
@@ -65,7 +66,7 @@ def film_table() -> RatingTable:
             "occupation": ["writer" if u % 2 else "other" for u in range(USERS)],
         }
     )
-    return RatingTable.from_frame(
+    return RatingTable.of_checked(
         frame, name="films", rating_range=(1.0, 5.0), user_features=people, item_features=films
     )
 
@@ -84,7 +85,7 @@ def train_films(config: RunConfig, path: Path, *, resume: bool = False, further=
     """Train and inspect, as scripts/train.py does with a source of its own."""
     directory = RunDirectory(path)
     path.mkdir(parents=True, exist_ok=True)
-    data = RatingDataModule(film_table(), config.data, config.split, config.seed)
+    data = load_data(config, film_table())
     callbacks = [*further]
     if config.callbacks.projector is not None:
         callbacks.append(LogEmbeddings(config))

@@ -16,11 +16,11 @@ from torch.distributed.tensor import DTensor
 from benchmarks.rank_process import random_batches, random_module
 from lightning_collab.config import RunConfig
 from lightning_collab.data.batches import RatingBatch, RatingBatches
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.metrics.ratings import RatingMetrics
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import train
 from lightning_collab.training.trainer import build_bare_trainer
@@ -84,7 +84,7 @@ def trained(
     losses = Losses()
     run = RunDirectory(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    data = RatingDataModule(table, config.data, config.split, config.seed, config.features)
+    data = load_data(config, table)
     with run_log(None, silent=True):
         metrics = train(config, run, callbacks=[losses], data=data, resume=resume)
     content = read_checkpoint(run.last_checkpoint)

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import build_module
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.lr_range_test import (
     longest_valley,
     run_lr_range_test,
@@ -28,7 +27,7 @@ def tried(small_table, run_config):
 
 
 def data_of(table, config):
-    return RatingDataModule(table, config.data, config.split, config.seed)
+    return load_data(config, table)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -8,11 +8,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import CheckpointError, TrainingError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import build_module
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.run import train
 
 run_module = sys.modules["lightning_collab.training.run"]
@@ -29,7 +28,7 @@ def trained(small_table, run_config, tmp_path):
         config = run_config(*QUICK, "logger=none", *overrides)
         directory = resume or RunDirectory(tmp_path / f"run{next(count)}")
         directory.path.mkdir(exist_ok=True)
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = load_data(config, small_table)
         return train(config, directory, resume=resume is not None, data=data, **options), directory
 
     return run
@@ -131,7 +130,7 @@ def test_every_setting_of_a_schedule_changes_the_result(trained, scheduler, over
 def test_a_frozen_group_stays_as_it_was_drawn(trained, run_config, small_table):
     override = "optimizer.groups.biases.lr_scale=0"
     config = run_config(*QUICK, override)
-    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    data = load_data(config, small_table)
     drawn = build_module(config, data).state_dict()
     end = weights(trained(override, "scheduler.eta_min=0.001", "optimizer.decay=decoupled")[1])
     for name in drawn:
@@ -167,7 +166,7 @@ def test_val_numbers_are_those_of_the_best_epoch_and_test_numbers_of_the_same_we
     best, last = (read_checkpoint(run.checkpoints / f"{name}.ckpt") for name in ("best", "last"))
     assert best["epoch"] < last["epoch"], "the example must overfit"
     config = run_config(*QUICK, *overrides)
-    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    data = load_data(config, small_table)
     for part, rows in (("val", data.rows.val), ("test", data.rows.test)):
         columns = data.columns(rows)
         table = {name.removeprefix("model."): value for name, value in best["state_dict"].items()}

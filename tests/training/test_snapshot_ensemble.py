@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import CheckpointError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import build_module
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.evaluation import snapshot_ensemble
 from lightning_collab.training.run import train
 
@@ -21,7 +20,7 @@ def trained(run_config, small_table, tmp_path):
         config = run_config(
             "logger=none", "callbacks.progress_bar=false", "data.batch_size=50", *overrides
         )
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = load_data(config, small_table)
         directory = RunDirectory(tmp_path / "run")
         metrics = train(config, directory, data=data)
         return build_module(config, data), data, directory, metrics

@@ -58,12 +58,9 @@ def fit(small_table, run_config):
 
     def run(engine="auto", callbacks=(), resume=None, subclass=RatingModule, **arguments):
         torch.manual_seed(0)
-        data = RatingDataModule(small_table, config.data, config.split, seed=3)
-        statistics = DatasetStatistics(
-            len(data.user_vocabulary), len(data.item_vocabulary), (1.0, 5.0), data.mean_rating
-        )
+        data = RatingDataModule(small_table, batch_size=16, split=config.split, seed=3)
         module = subclass(
-            build_model(config.model, statistics),
+            build_model(config.model, DatasetStatistics.of(data)),
             optimizer=config.optimizer,
             scheduler=config.scheduler,
             training=TrainingConfig(engine=engine),
@@ -282,7 +279,7 @@ def test_a_module_with_steps_of_its_own_gets_autograd(fit):
 def test_loaders_without_a_data_module_are_trained_on(fit, small_table, run_config):
     expected, _ = fit()
     config = run_config("data.batch_size=16")
-    data = RatingDataModule(small_table, config.data, config.split, seed=3)
+    data = RatingDataModule(small_table, batch_size=16, split=config.split, seed=3)
     module = RatingModule(
         expected.model,
         optimizer=expected.optimizer_config,

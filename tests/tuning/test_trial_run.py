@@ -10,6 +10,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
 from lightning_collab.tuning.trial_run import (
     PreparedData,
@@ -30,7 +31,7 @@ class SmallData(PreparedData):
         self.table = table
 
     def of(self, config: RunConfig) -> RatingDataModule:
-        data = RatingDataModule(self.table, config.data, config.split, config.seed)
+        data = load_data(config, self.table)
 
         def forbidden():
             raise AssertionError("a trial looked at the test part")

@@ -60,7 +60,17 @@ def config_error(error: HydraException, typed: Sequence[str]) -> ConfigError:
     return invalid(*(line.strip() for line in str(error).splitlines() if line.strip()))
 
 
+# What runs have that were started in Python, and no command can be told.
+ONLY_IN_PYTHON = {
+    "data/frame": "data=frame: a frame is passed in Python, to lightning_collab.train(frame) or "
+    "lightning_collab.load(<run directory>).evaluate(frame); a command reads files: "
+    "set data=csv data.path=<file of the ratings>"
+}
+
+
 def _no_option(place: str, options: Sequence[str]) -> str:
+    if place in ONLY_IN_PYTHON:
+        return ONLY_IN_PYTHON[place]
     group, _, option = place.rpartition("/")
     known = suggestion(option, sorted(options))
     return new_form(group, option) or f"{group}={option}: no such option; {known}"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from lightning_collab.config.section import Section, needed
 
@@ -32,9 +32,9 @@ class DataConfig(Section):
 
     name: str
     # Ratings in one optimizer step over all ranks; `full`: all of them.
-    batch_size: BatchSize
+    batch_size: BatchSize = 512
     # Keep the parsed table, so that the next start need not parse again.
-    cache: bool
+    cache: bool = True
 
     @property
     def has_timestamps(self) -> bool:
@@ -51,7 +51,7 @@ class MovieLensConfig(DataConfig):
     """A release of MovieLens."""
 
     # Folder of the raw files; null: $LIGHTNING_COLLAB_DATA, else the user's cache folder.
-    root: str | None
+    root: str | None = None
 
 
 class MovieLens100KConfig(MovieLensConfig):
@@ -59,77 +59,94 @@ class MovieLens100KConfig(MovieLensConfig):
 
     official_folds = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
-    name: Literal["ml_100k"]
+    name: Literal["ml_100k"] = "ml_100k"
 
 
 class MovieLensLatestSmallConfig(MovieLensConfig):
     """MovieLens latest-small, about 100,000 ratings; GroupLens has changed it over the years."""
 
-    name: Literal["ml_latest_small"]
+    name: Literal["ml_latest_small"] = "ml_latest_small"
     # Year: 2018 is the one at GroupLens today, 2016 the one of the fastai course.
-    edition: Literal[2018, 2016]
+    edition: Literal[2018, 2016] = 2018
+
+
+class MovieLens1MConfig(MovieLensConfig):
+    """MovieLens 1M (2003)."""
+
+    name: Literal["ml_1m"] = "ml_1m"
+    # Ratings in one optimizer step over all ranks; `full`: all of them.
+    batch_size: BatchSize = 2048
 
 
 class MovieLensLargeConfig(MovieLensConfig):
-    """The larger releases of MovieLens: 1 to 32 million ratings."""
+    """The largest releases of MovieLens: 10 to 32 million ratings."""
 
-    name: Literal["ml_1m", "ml_10m", "ml_20m", "ml_25m", "ml_32m"]
+    name: Literal["ml_10m", "ml_20m", "ml_25m", "ml_32m"]
+    # Ratings in one optimizer step over all ranks; `full`: all of them.
+    batch_size: BatchSize = 16384
 
 
 class ColumnsConfig(Section):
     """Which columns of your own file are what: a name, or a position counted from 1."""
 
-    user: Column
-    item: Column
-    rating: Column
+    user: Column = "user"
+    item: Column = "item"
+    rating: Column = "rating"
     # null: there is none.
-    timestamp: Column | None
+    timestamp: Column | None = None
     # A column that says `train`, `val` or `test` (for split=predefined); null: there is none.
-    part: Column | None
+    part: Column | None = None
+
+
+def _pair(value: Any) -> Any:
+    """YAML has lists, which strict validation does not take for a pair."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] >= ends[1]:
+        raise ValueError("must be [lowest, highest]")
+    return ends
+
+
+RatingRange = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_ascending)]
+Duplicates = Literal["error", "last", "mean"]
 
 
 class CustomFileConfig(DataConfig):
     """Your own CSV or Parquet file."""
 
-    name: Literal["csv"]
+    name: Literal["csv"] = "csv"
     # File of the ratings: delimited text (also compressed by gzip) or Parquet.
     path: Annotated[AbsolutePath, needed("set data.path=<file of the ratings>")]
     # File of the validation part (for split=predefined); null: there is none.
-    val_path: AbsolutePath | None
+    val_path: AbsolutePath | None = None
     # File of the test part (for split=predefined); null: there is none.
-    test_path: AbsolutePath | None
+    test_path: AbsolutePath | None = None
     # File about users, with a column named as columns.user.
-    users_path: AbsolutePath | None
+    users_path: AbsolutePath | None = None
     # File about items, with a column named as columns.item.
-    items_path: AbsolutePath | None
+    items_path: AbsolutePath | None = None
     # null: by the end of the file's name.
-    format: Literal["csv", "parquet"] | None
+    format: Literal["csv", "parquet"] | None = None
     # One character between two values.
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     # Whether the first line names the columns.
-    header: bool
+    header: bool = True
     # Of the text.
-    encoding: Literal["utf8", "latin-1"]
-    columns: ColumnsConfig
+    encoding: Literal["utf8", "latin-1"] = "utf8"
+    columns: ColumnsConfig = ColumnsConfig()
     # What ids are; auto: integers where the first thousand are.
-    ids: Literal["auto", "integer", "string"]
+    ids: Literal["auto", "integer", "string"] = "auto"
     # Lowest and highest rating that the scale allows; null: those found.
-    rating_range: tuple[float, float] | None
+    rating_range: RatingRange | None = None
     # Of timestamps that are numbers since 1970.
-    timestamp_unit: Literal["s", "ms", "us"]
+    timestamp_unit: Literal["s", "ms", "us"] = "s"
     # What to do with several ratings of one item by one user; last: in time, else in the file.
-    duplicates: Literal["error", "last", "mean"]
-
-    @field_validator("rating_range", mode="before")
-    @classmethod
-    def _pair(cls, value: Any) -> Any:
-        """YAML has lists, which strict validation does not take for a pair."""
-        return tuple(float(each) for each in value) if isinstance(value, list) else value
+    duplicates: Duplicates = "error"
 
     @model_validator(mode="after")
     def _keys_fit_each_other(self) -> Self:
-        if self.rating_range is not None and self.rating_range[0] >= self.rating_range[1]:
-            raise ValueError("data.rating_range must be [lowest, highest]")
         parts = self.columns.part is not None
         if parts and (self.val_path or self.test_path):
             raise ValueError("data.columns.part and data.test_path both say what the parts are")
@@ -152,32 +169,79 @@ class CustomFileConfig(DataConfig):
         return bool(self.columns.part is not None or self.val_path or self.test_path)
 
 
+class FrameColumnsConfig(Section):
+    """Which columns of a frame are what, by name."""
+
+    user: str = "user"
+    item: str = "item"
+    rating: str = "rating"
+    # null: there is none.
+    timestamp: str | None = None
+    # A column that says `train`, `val` or `test` (for split=predefined); null: there is none.
+    part: str | None = None
+
+
+class FrameConfig(DataConfig):
+    """A frame of polars, pandas or Arrow that was passed in Python; a config cannot hold it."""
+
+    name: Literal["frame"] = "frame"
+    columns: FrameColumnsConfig = FrameColumnsConfig()
+    # SHA-256 of all that was read of the frames, row by row; null: not read yet.
+    fingerprint: str | None = None
+    # How many the frame of the ratings has; null: not read yet.
+    rows: int | None = None
+    # Whether a frame about users came with it.
+    users: bool = False
+    # Whether a frame about items came with it.
+    items: bool = False
+    # Lowest and highest rating that the scale allows; null: those found.
+    rating_range: RatingRange | None = None
+    # What to do with several ratings of one item by one user; last: in time, else in the frame.
+    duplicates: Duplicates = "error"
+    # There is no file to parse again.
+    cache: bool = False
+
+    @property
+    def has_timestamps(self) -> bool:
+        """Where a column is named."""
+        return self.columns.timestamp is not None
+
+    @property
+    def names_parts(self) -> bool:
+        """By a column."""
+        return self.columns.part is not None
+
+
 class SyntheticConfig(DataConfig):
     """Ratings drawn from known factors, for tests and for measuring scale."""
 
-    name: Literal["synthetic"]
+    name: Literal["synthetic"] = "synthetic"
     # How many.
-    ratings: Annotated[int, Field(ge=1)]
+    ratings: Annotated[int, Field(ge=1)] = 100000
     # How many; null: as many as a release of MovieLens of this size would have.
-    users: Annotated[int, Field(ge=2)] | None
+    users: Annotated[int, Field(ge=2)] | None = None
     # How many; null: as many as a release of MovieLens of this size would have.
-    items: Annotated[int, Field(ge=2)] | None
+    items: Annotated[int, Field(ge=2)] | None = None
     # Length of the true factors; 0: biases alone.
-    factors: Annotated[int, Field(ge=0)]
+    factors: Annotated[int, Field(ge=0)] = 8
     # Standard deviation of the dot product of true factors, in rating units.
-    factor_scale: Annotated[float, Field(ge=0)]
+    factor_scale: Annotated[float, Field(ge=0)] = 0.5
     # Standard deviation of the true biases of users and of items, in rating units.
-    bias_scale: Annotated[float, Field(ge=0)]
+    bias_scale: Annotated[float, Field(ge=0)] = 0.35
     # Standard deviation of what no model can know, in rating units.
-    noise: Annotated[float, Field(ge=0)]
+    noise: Annotated[float, Field(ge=0)] = 0.75
     # Ratings are rounded to whole multiples of it; 0: not rounded.
-    step: Annotated[float, Field(ge=0)]
+    step: Annotated[float, Field(ge=0)] = 0.5
     # Zipf exponent of the items' popularity; 0: all alike.
-    popularity: Annotated[float, Field(ge=0, le=2)]
+    popularity: Annotated[float, Field(ge=0, le=2)] = 0.8
     # Whether each rating has a time; 8 bytes more a rating.
-    timestamps: bool
+    timestamps: bool = False
     # Of the ratings.
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    # Ratings in one optimizer step over all ranks; `full`: all of them.
+    batch_size: BatchSize = 2048
+    # Drawing them again is about as fast as reading them.
+    cache: bool = False
 
     @property
     def has_timestamps(self) -> bool:
@@ -188,8 +252,10 @@ class SyntheticConfig(DataConfig):
 DataSource = Annotated[
     MovieLens100KConfig
     | MovieLensLatestSmallConfig
+    | MovieLens1MConfig
     | MovieLensLargeConfig
     | CustomFileConfig
+    | FrameConfig
     | SyntheticConfig,
     Field(discriminator="name"),
 ]
@@ -203,13 +269,13 @@ IfAbsent = Literal["error", "skip"]
 class HistoryConfig(Section):
     """Which items a user rated among the training ratings, or which users rated an item."""
 
-    kind: Literal["history"]
+    kind: Literal["history"] = "history"
 
 
 class CategoryConfig(Section):
     """One column of the block for each value; a column of lists may give a row several."""
 
-    kind: Literal["category"]
+    kind: Literal["category"] = "category"
     # Of the data's table of users (of items), by its name there.
     column: Annotated[str, Field(min_length=1)]
     # Where the data has no such column: an error, or the block is left out.
@@ -219,7 +285,7 @@ class CategoryConfig(Section):
 class BinnedConfig(Section):
     """A number, cut into bins that hold about as many users (items) each."""
 
-    kind: Literal["binned"]
+    kind: Literal["binned"] = "binned"
     # Of the data's table of users (of items), by its name there; a number.
     column: Annotated[str, Field(min_length=1)]
     # How many; fewer where values are so few that bins would be equal.

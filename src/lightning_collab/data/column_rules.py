@@ -1,15 +1,54 @@
-"""What must hold of each value in a column, and how to say where it does not."""
+"""What must hold of columns and of each value in them, and how to say where it does not."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from lightning_collab.errors import DataError
 
 # The year 5138: a larger number is milliseconds or something finer.
 LATEST_SECONDS = 10**11
+# How many of each a second has.
+Unit = Literal["s", "ms", "us"]
+UNITS: dict[Unit, int] = {"s": 1, "ms": 1000, "us": 1_000_000}
+
+
+class Place(NamedTuple):
+    """Where rows come from, as messages name it.
+
+    Attributes:
+        name: of the whole, such as the path of a file.
+        at: from a row number, counted from 0, to the place of that row.
+        unit: what a row is called.
+        absent: what is said in place of a value that is not there.
+    """
+
+    name: str
+    at: Callable[[int], str]
+    unit: str = "row"
+    absent: str = "''"
+
+    @classmethod
+    def lines(cls, path: Path, numbers: NDArray[np.integer[Any]]) -> Self:
+        """Lines of a text file, by the number of each."""
+        return cls(str(path), lambda row: f"{path}, line {numbers[row]}", unit="line")
+
+    @classmethod
+    def rows(cls, path: Path) -> Self:
+        """Rows of a file, counted from 1."""
+        return cls(str(path), lambda row: f"{path}, row {row + 1}")
+
+    @classmethod
+    def frame(cls, name: str) -> Self:
+        """Rows of a frame in Python, counted from 0 as Python does."""
+        return cls(
+            name, lambda row: f"row {row} of {name} (counted from 0)", absent="a missing value"
+        )
 
 
 @dataclass(frozen=True)
@@ -54,10 +93,13 @@ class Rule:
         return cls(column, pl.col(column).str.len_bytes() > 0, f"is not a valid {column}")
 
     @classmethod
-    def seconds(cls, column: str) -> Self:
-        """Seconds since 1970, not something finer."""
-        complaint = "is not a time in seconds since 1970; it looks like milliseconds"
-        return cls(column, pl.col(column).abs() < LATEST_SECONDS, complaint)
+    def time(cls, column: str, unit: Unit) -> Self:
+        """A time since 1970 in a unit, not in a finer one."""
+        long = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[unit]
+        complaint = f"is not a time in {long} since 1970"
+        if unit == "s":
+            complaint += "; it looks like milliseconds"
+        return cls(column, pl.col(column).abs() < LATEST_SECONDS * UNITS[unit], complaint)
 
 
 def number_rules(schema: Mapping[str, pl.DataType]) -> list[Rule]:
@@ -80,7 +122,7 @@ def all_hold(typed: pl.DataFrame, rules: Sequence[Rule]) -> bool:
 
 
 def check_columns(
-    typed: pl.DataFrame, raw: pl.DataFrame, rules: Sequence[Rule], where: Callable[[int], str]
+    typed: pl.DataFrame, raw: pl.DataFrame, rules: Sequence[Rule], place: Place
 ) -> None:
     """Refuse a frame that breaks a rule.
 
@@ -88,7 +130,7 @@ def check_columns(
         typed: the values.
         raw: the same rows as they were written, for the message.
         rules: which must hold, the first one that does not is named.
-        where: from a row number to file and line.
+        place: where the rows come from.
 
     Raises:
         DataError: the message names the first such value, its place, and how many there are.
@@ -99,14 +141,77 @@ def check_columns(
             row = broken.arg_max()
             assert row is not None
             value = raw[rule.column][row]
+            count = int(broken.sum())
             raise DataError(
-                f"{where(row)}: {('' if value is None else value)!r} {rule.complaint} "
-                f"({int(broken.sum())} such lines)"
+                f"{place.at(row)}: {place.absent if value is None else repr(value)} "
+                f"{rule.complaint} ({count} such {place.unit}{'' if count == 1 else 's'})"
             )
 
 
+def typed_columns(
+    raw: pl.DataFrame,
+    types: Mapping[str, pl.DataType],
+    rules: Sequence[Rule],
+    place: Place,
+    *,
+    unit: Unit = "s",
+) -> pl.DataFrame:
+    """Columns that have types already, as the types that are wanted, with every value checked.
+
+    Whole numbers may have been turned into floats, a date or datetime is a time since 1970 (UTC
+    where it names no time zone), a category is its text.
+
+    Args:
+        raw: columns by our names.
+        types: wanted of each; numbers must be there in each row.
+        rules: what must hold of the values.
+        place: where the rows come from.
+        unit: of times.
+
+    Raises:
+        DataError: there are no rows, a column cannot be of its type, or a value is wrong.
+    """
+    if raw.is_empty():
+        raise DataError(f"{place.name}: no rows")
+    for name, kind in raw.schema.items():
+        if not _may_be(kind, types[name], time=name == "timestamp"):
+            raise DataError(
+                f"{place.name}: a column is of a type that makes no sense: {name} is {kind}"
+            )
+    typed = raw.select(_converted(name, raw.schema[name], types[name], unit) for name in types)
+    check_columns(typed, raw, [*number_rules(types), *rules], place)
+    return typed
+
+
+def _may_be(found: pl.DataType, wanted: pl.DataType, *, time: bool) -> bool:
+    if found.is_numeric() or found in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return True
+    return time and found in (pl.Date, pl.Datetime)
+
+
+def _converted(name: str, found: pl.DataType, wanted: pl.DataType, unit: Unit) -> pl.Expr:
+    column = pl.col(name)
+    if found in (pl.Date, pl.Datetime):
+        column = column.cast(pl.Datetime("us")).dt.epoch(unit)
+    if found in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    if wanted == pl.Int64 and (found.is_float() or found.is_decimal()):
+        # Ids that a missing value has once turned into floats.
+        column = pl.when(column == column.floor()).then(column)
+    return column.cast(wanted, strict=False)
+
+
+def id_kind(found: pl.DataType) -> pl.DataType:
+    """Whether ids in a column that has a type already are numbers or text."""
+    return pl.Int64() if found.is_numeric() else pl.String()
+
+
 def rating_rules(
-    *, ids: dict[str, pl.DataType], rating_range: tuple[float, float] | None, timestamp: bool
+    *,
+    ids: Mapping[str, pl.DataType],
+    rating_range: tuple[float, float] | None,
+    timestamp: bool,
+    unit: Unit = "s",
 ) -> list[Rule]:
     """What must hold of ratings, whatever they come from.
 
@@ -114,6 +219,7 @@ def rating_rules(
         ids: the types of the columns `user` and `item`.
         rating_range: lowest and highest rating; None: any finite number.
         timestamp: whether there is such a column.
+        unit: of its numbers.
     """
     rules = [
         Rule.text_id(column) if kind == pl.String else Rule.whole_id(column)
@@ -123,5 +229,14 @@ def rating_rules(
     if rating_range is not None:
         rules.append(Rule.within("rating", *rating_range))
     if timestamp:
-        rules.append(Rule.seconds("timestamp"))
+        rules += [Rule.finite("timestamp"), Rule.time("timestamp", unit)]
     return rules
+
+
+# What rows say of the part that they belong to.
+PARTS = ("train", "val", "test")
+
+
+def part_rule() -> Rule:
+    """A row names one of the parts."""
+    return Rule("part", pl.col("part").is_in(PARTS), f"is not one of {', '.join(PARTS)}")

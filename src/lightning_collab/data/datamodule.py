@@ -1,20 +1,23 @@
 """The ratings of a run as Lightning wants them."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
-from lightning_collab.config.data import DataSource, FeaturesConfig, ratings_in_batch
-from lightning_collab.config.split import Split
+from lightning_collab.config.data import BatchSize, DataConfig, FeaturesConfig, ratings_in_batch
+from lightning_collab.config.section import Section, checked
+from lightning_collab.config.split import RandomSplitConfig, Split
 from lightning_collab.data.batches import RatingBatch, RatingBatches
 from lightning_collab.data.features.build import FeatureSet, SideRows, TrainingRows, build_features
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, split_rows
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.errors import ConfigError
 
 SECONDS_A_DAY = 86_400
 # Rows that are validated at a time: few enough for any memory, many enough to cost nothing.
@@ -46,41 +49,96 @@ class RatingColumns(NamedTuple):
         )
 
 
+class DataSettings(Section):
+    """What is made of a table, whatever source it comes from."""
+
+    # Ratings in one optimizer step over all ranks; `full`: all of them.
+    batch_size: BatchSize = 512
+    split: Split = RandomSplitConfig(name="random", test=0.1, val=0.1111111111, seed=42)
+    # Of the order of the training ratings.
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    features: FeaturesConfig = FeaturesConfig()
+
+
+def _columns(*named: str | int | None) -> dict[str, str | int | None]:
+    """The arguments that name columns, as keys of a config."""
+    return dict(zip(("user", "item", "rating", "timestamp", "part"), named, strict=True))
+
+
+def _fitting(split: Split | Mapping[str, Any] | None, source: DataConfig) -> Split | None:
+    """A split that can be made of a source.
+
+    Raises:
+        ConfigError: it is none, or the source lacks what it needs.
+    """
+    if split is None:
+        return None
+    fitting = checked(DataSettings, {"split": split}).split
+    try:
+        fitting.check_source(source)
+    except ValueError as error:
+        raise ConfigError(
+            f"{error}; in Python, pass the column's name as timestamp= or part="
+        ) from None
+    return fitting
+
+
 class RatingDataModule(pl.LightningDataModule):
     """Train, validation and test batches of one table.
 
     Vocabularies are those of the training part: a user or item that it does not have gets the
     unknown row, in validation and test as later in use.
 
+    Example:
+        >>> data = RatingDataModule.from_frame(frame, user="customer", item="sku", batch_size=1024)
+        >>> pl.Trainer(max_epochs=10).fit(module, datamodule=data)
+
     Args:
         table: all ratings.
-        data: the `data` section of the config.
-        split: the `split` section of the config.
+        batch_size: ratings in one optimizer step over all ranks; `full`: all of them.
+        split: which rows train, validate and test: a config of a split, or its keys with `name`;
+            None: 80% train, 10% validate and 10% test, drawn at random.
         seed: of the order of the training ratings.
-        features: the `features` section of the config; None: ids alone.
+        features: the `features` section of a config, or its keys; None: ids alone.
+        source: the `data` section that the table was read by, where there is one.
 
     Attributes:
+        settings: batch size, split, seed and features as they were checked.
+        source: as given; of a frame, with its fingerprint.
         features: blocks and effects, made of the training rows and the side tables alone.
         block_ends: set by an engine that takes several training batches at a time; see
             `RatingBatches`.
         position: set by a module that is resumed, for the next training loader: where it goes on.
 
     Raises:
+        ConfigError: a setting that is unknown, of a wrong type or out of range.
         DataError: the split leaves a part without rows, or a feature cannot be had.
     """
 
     def __init__(
         self,
         table: RatingTable,
-        data: DataSource,
-        split: Split,
-        seed: int,
-        features: FeaturesConfig | None = None,
+        *,
+        batch_size: BatchSize = 512,
+        split: Split | Mapping[str, Any] | None = None,
+        seed: int = 42,
+        features: FeaturesConfig | Mapping[str, Any] | None = None,
+        source: DataConfig | None = None,
     ) -> None:
         super().__init__()
         self.table = table
-        self.rows = split_rows(table, split)
-        self._batch_size = data.batch_size
+        self.source = source
+        self.settings = checked(
+            DataSettings,
+            {
+                "batch_size": batch_size,
+                "seed": seed,
+                **({} if split is None else {"split": split}),
+                **({} if features is None else {"features": features}),
+            },
+        )
+        self.rows = split_rows(table, self.settings.split)
+        self._batch_size = self.settings.batch_size
         self._seed = seed
         train = self.rows.train
         self.user_vocabulary, self._user_row = table.user_vocabulary.restricted_to(
@@ -92,8 +150,152 @@ class RatingDataModule(pl.LightningDataModule):
         self.mean_rating = float(table.ratings[train].mean(dtype=np.float64))
         self.block_ends: Sequence[int] | None = None
         self.position: Mapping[str, int] | None = None
-        self._wants_day = features is not None and bool(features.time)
-        self.features = self._features(features) if features else FeatureSet()
+        wanted = self.settings.features
+        self._wants_day = bool(wanted.time)
+        self.features = self._features(wanted) if wanted else FeatureSet()
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        user: str = "user",
+        item: str = "item",
+        rating: str = "rating",
+        timestamp: str | None = None,
+        part: str | None = None,
+        rating_range: tuple[float, float] | None = None,
+        duplicates: Duplicates = "error",
+        users: Any = None,
+        items: Any = None,
+        batch_size: BatchSize = 512,
+        split: Split | Mapping[str, Any] | None = None,
+        seed: int = 42,
+        features: FeaturesConfig | Mapping[str, Any] | None = None,
+    ) -> Self:
+        """The ratings of a frame, with every check that files get.
+
+        Example:
+            >>> data = RatingDataModule.from_frame(
+            ...     polars.read_csv("sales.csv"),
+            ...     user="customer",
+            ...     item="sku",
+            ...     rating="stars",
+            ...     timestamp="bought",
+            ...     split={"name": "temporal", "by": "date", "test": 0.1, "val": 0.1},
+            ... )
+
+        Args:
+            frame: polars DataFrame or LazyFrame, pandas DataFrame or pyarrow Table; a row a rating.
+            user: column of ids: integers or text.
+            item: likewise.
+            rating: column of finite numbers.
+            timestamp: column of seconds since 1970, dates or datetimes (UTC where they name no time
+                zone); None: there is none.
+            part: column that says `train`, `val` or `test`, for the split `predefined`.
+            rating_range: lowest and highest rating that the scale allows; None: those found.
+            duplicates: several ratings of one item by one user: `error`, `last` (in time, else in
+                the frame) or `mean`.
+            users: frame with a row for each user: the id under the same name as in `frame`, and any
+                other columns.
+            items: likewise for items; `title`, `year` and `genres` are understood.
+            batch_size: as of the class.
+            split: as of the class.
+            seed: as of the class.
+            features: as of the class.
+
+        Raises:
+            ConfigError: a setting that is unknown, of a wrong type or out of range.
+            DataError: it is no frame; a column is missing, or of a wrong type; a value is wrong,
+                with its row, counted from 0; or the split or the features need what is not there.
+        """
+        config = checked(
+            FrameConfig,
+            {
+                "columns": _columns(user, item, rating, timestamp, part),
+                "rating_range": rating_range,
+                "duplicates": duplicates,
+                "batch_size": batch_size,
+            },
+        )
+        table, known = checked_frame(frame, config, users=users, items=items)
+        return cls(
+            table,
+            batch_size=batch_size,
+            split=_fitting(split, known),
+            seed=seed,
+            features=features,
+            source=known,
+        )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | PathLike[str],
+        *,
+        user: str | int = "user",
+        item: str | int = "item",
+        rating: str | int = "rating",
+        timestamp: str | int | None = None,
+        part: str | int | None = None,
+        rating_range: tuple[float, float] | None = None,
+        duplicates: Duplicates = "error",
+        users: str | PathLike[str] | None = None,
+        items: str | PathLike[str] | None = None,
+        batch_size: BatchSize = 512,
+        split: Split | Mapping[str, Any] | None = None,
+        seed: int = 42,
+        features: FeaturesConfig | Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """The ratings of a CSV or Parquet file.
+
+        Example:
+            >>> data = RatingDataModule.from_file("sales.csv", user="customer", delimiter=";")
+
+        Args:
+            path: of the file.
+            user: column, by its name or by its place counted from 1; so are the next four.
+            item: see `from_frame`.
+            rating: see `from_frame`.
+            timestamp: see `from_frame`.
+            part: see `from_frame`.
+            rating_range: see `from_frame`.
+            duplicates: see `from_frame`.
+            users: path of a file about users.
+            items: path of a file about items.
+            batch_size: as of the class.
+            split: as of the class.
+            seed: as of the class.
+            features: as of the class.
+            settings: further keys of `data=csv`: delimiter, header, encoding, format, ids,
+                timestamp_unit, val_path, test_path, cache.
+
+        Raises:
+            ConfigError: a setting that is unknown, of a wrong type or out of range.
+            DataError: as of `from_frame`; the message names file and line.
+        """
+        config = checked(
+            CustomFileConfig,
+            {
+                "path": fspath(path),
+                "columns": _columns(user, item, rating, timestamp, part),
+                "rating_range": rating_range,
+                "duplicates": duplicates,
+                "users_path": None if users is None else fspath(users),
+                "items_path": None if items is None else fspath(items),
+                "batch_size": batch_size,
+                **settings,
+            },
+        )
+        return cls(
+            load_ratings(config, Caller.PYTHON),
+            batch_size=batch_size,
+            split=_fitting(split, config),
+            seed=seed,
+            features=features,
+            source=config,
+        )
 
     def train_dataloader(self) -> RatingBatches:
         """Batches in an order of their own each epoch."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lightning_collab.data.column_rules import Rule, check_columns, number_rules
+from lightning_collab.data.column_rules import Place, Rule, Unit, typed_columns
 from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import DataError
 
@@ -31,14 +31,17 @@ def read_parquet_columns(
     chosen: Mapping[str, str],
     types: Mapping[str, pl.DataType],
     rules: Sequence[Rule] = (),
+    *,
+    unit: Unit = "s",
 ) -> pl.DataFrame:
     """Some columns of a file, typed.
 
     Args:
         path: of the file.
         chosen: our name of each column -> theirs.
-        types: by our names; numbers must be there in each row. Dates become seconds since 1970.
+        types: by our names; numbers must be there in each row.
         rules: what must hold of the values.
+        unit: of times, which dates become.
 
     Raises:
         DataError: the file is not whole, has no rows, or a value or a column does not fit.
@@ -48,26 +51,7 @@ def read_parquet_columns(
         raw = pl.scan_parquet(path).select(columns).collect()
     except READ_ERRORS as error:
         raise _unreadable(path, error) from error
-    if raw.is_empty():
-        raise DataError(f"{path}: no rows")
-    dates = [name for name, kind in raw.schema.items() if kind in (pl.Date, pl.Datetime)]
-    raw = raw.with_columns(pl.col(name).cast(pl.Datetime("us")).dt.epoch("s") for name in dates)
-    for name, kind in raw.schema.items():
-        if not (kind.is_numeric() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
-            raise DataError(f"{path}: a column is of a type that makes no sense: {name} is {kind}")
-    typed = raw.with_columns(_converted(name, raw.schema[name], types[name]) for name in chosen)
-    check_columns(typed, raw, [*number_rules(types), *rules], lambda row: f"{path}, row {row + 1}")
-    return typed
-
-
-def _converted(name: str, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if found in (pl.Categorical, pl.Enum):
-        column = column.cast(pl.String)
-    if wanted == pl.Int64 and found.is_float():
-        # Ids that a missing value has once turned into floats.
-        column = pl.when(column == column.floor()).then(column)
-    return column.cast(wanted, strict=False)
+    return typed_columns(raw, types, rules, Place.rows(path), unit=unit)
 
 
 def _unreadable(path: Path, error: BaseException) -> DataError:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_collab.config.data import Duplicates
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import DataError
 
@@ -50,7 +50,7 @@ class RatingTable:
         return len(self.ratings)
 
     @classmethod
-    def from_frame(
+    def of_checked(
         cls,
         frame: pl.DataFrame,
         *,
@@ -61,6 +61,8 @@ class RatingTable:
         parts: Mapping[str, NDArray[np.int32]] | None = None,
     ) -> "RatingTable":
         """A table from columns `user`, `item`, `rating` and, where there are, `timestamp`.
+
+        Nothing is checked: a frame of a user's own is one for `RatingDataModule.from_frame`.
 
         Args:
             frame: raw ids (Int64 or String), ratings (any float) and seconds since 1970 (Int64).
@@ -87,10 +89,9 @@ class RatingTable:
         )
 
 
-Policy = Literal["error", "last", "mean"]
-
-
-def with_one_rating_each(table: RatingTable, policy: Policy, key: str | None) -> RatingTable:
+def with_one_rating_each(
+    table: RatingTable, policy: Duplicates, advice: str | None = None
+) -> RatingTable:
     """A table in which each user has rated each item at most once.
 
     Args:
@@ -98,7 +99,7 @@ def with_one_rating_each(table: RatingTable, policy: Policy, key: str | None) ->
         policy: `error`: refuse the table; `last`: keep the last rating in time, of the same time
             or without times the last in the file; `mean`: the last one's place, with the mean of
             the ratings.
-        key: of the policy in the config, for the error message; None: there is none to set.
+        advice: what to do, for the error message; None: there is no other policy to choose.
 
     Returns:
         The table itself where there is nothing to do.
@@ -114,11 +115,11 @@ def with_one_rating_each(table: RatingTable, policy: Policy, key: str | None) ->
     if policy == "error":
         example = ordered[np.flatnonzero(ordered[1:] == ordered[:-1])[0]]
         user, item = divmod(int(example), len(table.item_vocabulary))
-        advice = "" if key is None else f"; set {key}=last or {key}=mean to make one of them"
+        what_to_do = "" if advice is None else f"; {advice} to make one of them"
         raise DataError(
             f"{table.name}: {repeats} ratings are of an item that the same user has rated already "
             f"(first: user {table.user_vocabulary.decode(np.array([user]))[0]!r}, item "
-            f"{table.item_vocabulary.decode(np.array([item]))[0]!r}){advice}"
+            f"{table.item_vocabulary.decode(np.array([item]))[0]!r}){what_to_do}"
         )
     times = table.timestamps if table.timestamps is not None else np.zeros(len(pair), np.int8)
     by_pair = np.lexsort((np.arange(len(pair)), times, pair))

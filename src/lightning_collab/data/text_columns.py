@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lightning_collab.data.column_rules import Rule, all_hold, check_columns, number_rules
+from lightning_collab.data.column_rules import Place, Rule, all_hold, check_columns, number_rules
 from lightning_collab.errors import DataError
 
 # What polars raises on bytes that are not the text it was told of; a panic is no Exception.
@@ -121,9 +121,7 @@ def _explained(
         else pl.col(name)
         for name, kind in schema.items()
     )
-    check_columns(
-        typed, raw, [*number_rules(schema), *rules], lambda row: f"{path}, line {lines[row]}"
-    )
+    check_columns(typed, raw, [*number_rules(schema), *rules], Place.lines(path, lines))
     return typed
 
 

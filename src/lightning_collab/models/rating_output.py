@@ -1,12 +1,16 @@
 """What a model must know of the ratings before it can be built, and ratings from its raw number."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_collab.data.features import FeatureBlock, TimeEffect
 from lightning_collab.models.config import EmbeddingModelConfig
+
+if TYPE_CHECKING:
+    # Lightning, which the use of a trained model does without.
+    from lightning_collab.data.datamodule import RatingDataModule
 
 
 class DatasetStatistics(NamedTuple):
@@ -29,6 +33,21 @@ class DatasetStatistics(NamedTuple):
     user_features: tuple[FeatureBlock, ...] = ()
     item_features: tuple[FeatureBlock, ...] = ()
     time_effects: tuple[TimeEffect, ...] = ()
+
+    @classmethod
+    def of(cls, data: "RatingDataModule") -> "DatasetStatistics":
+        """What the training part of some data says.
+
+        Example:
+            >>> model = EmbeddingDotBias(config, DatasetStatistics.of(data))
+        """
+        return cls(
+            len(data.user_vocabulary),
+            len(data.item_vocabulary),
+            data.table.rating_range,
+            data.mean_rating,
+            *data.features,
+        )
 
 
 class Output(NamedTuple):

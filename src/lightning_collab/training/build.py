@@ -33,9 +33,14 @@ def load_data(config: RunConfig, table: RatingTable | None = None) -> RatingData
     Raises:
         DataError: they cannot be found or read, or the split leaves a part without rows.
     """
-    data = config.data.model_copy(update={"batch_size": config.batch_size})
-    table = load_ratings(config.data) if table is None else table
-    return RatingDataModule(table, data, config.split, config.seed, config.features)
+    return RatingDataModule(
+        load_ratings(config.data) if table is None else table,
+        batch_size=config.batch_size,
+        split=config.split,
+        seed=config.seed,
+        features=config.features,
+        source=config.data,
+    )
 
 
 def build_module(
@@ -54,13 +59,7 @@ def build_module(
         to_shard: the tables hold nothing yet, since a trainer will split them over ranks.
     """
     torch.manual_seed(config.seed)
-    statistics = DatasetStatistics(
-        len(data.user_vocabulary),
-        len(data.item_vocabulary),
-        data.table.rating_range,
-        data.mean_rating,
-        *data.features,
-    )
+    statistics = DatasetStatistics.of(data)
     _check_memory(statistics, config.model.factors)
     with tables_drawn_later() if to_shard else nullcontext():
         model = build_model(config.model, statistics)

@@ -10,12 +10,11 @@ import numpy as np
 import polars as pl
 
 from lightning_collab.config import RunConfig
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import build_module
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.evaluation import clamped_predictions
 from lightning_collab.training.run import train
 
@@ -102,7 +101,7 @@ def run_fold(fold: FoldRun, table: RatingTable) -> None:
         table: the ratings that its config asks for.
     """
     config = fold.config
-    data = RatingDataModule(table, config.data, config.split, config.seed, config.features)
+    data = load_data(config, table)
     fold.run.path.mkdir(parents=True, exist_ok=True)
     train(config, fold.run, data=data)
     # The learning rate may have been found only then.

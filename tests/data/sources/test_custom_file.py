@@ -143,6 +143,12 @@ def test_what_other_files_say_of_users_and_items(load, tmp_path):
     assert table.user_features["age"].to_list() == [30, None]
 
 
+def test_ids_that_are_text_are_text_in_other_files_too(load, tmp_path):
+    (tmp_path / "people.csv").write_text("who,age\n007,40\n2,30\n")
+    table = load(GOOD.replace("\n1,", "\n007,"), f"data.users_path={tmp_path / 'people.csv'}")
+    assert table.user_features["user"].to_list() == ["007", "2"]
+
+
 HEAD = "who,what,stars,when\n"
 ONE = "1,1,3,100\n2,1,4,100\n"
 
@@ -160,7 +166,11 @@ ONE = "1,1,3,100\n2,1,4,100\n"
             r"no column 'stars' \(data\.columns\.rating\); it has 'who'",
         ),
         (GOOD.replace(",", ";"), (), r"no column 'who'.*Is the delimiter ';'\?"),
-        (HEAD + ONE + "1,2,good,100\n", (), r"line 4: 'good' is not a valid rating \(1 such lines"),
+        (
+            HEAD + ONE + "1,2,good,100\n",
+            (),
+            r"line 4: 'good' is not a valid rating \(1 such line\)",
+        ),
         (HEAD + ONE + "1,2,nan,100\n\n3,3,inf,1\n", (), r"line 4: 'nan' is not .* \(2 such lines"),
         (HEAD + ONE + "1,2,,100\n", (), r"line 4: '' is not a valid rating"),
         (HEAD + ONE + "1,2\n", (), r"line 4: '' is not a valid rating"),
@@ -225,7 +235,7 @@ def test_what_is_wrong_with_a_parquet_file_is_said(load, tmp_path, frame, messag
     ("overrides", "message"),
     [
         ((), r"data\.path: set data\.path="),
-        (("data.path=x", "data.rating_range=[5,1]"), r"data\.rating_range must be \[lowest"),
+        (("data.path=x", "data.rating_range=[5,1]"), r"data\.rating_range: must be \[lowest"),
         (("data.path=x", "data.header=false"), r"data\.columns\.user must be a position"),
         (("data.path=x", "data.delimiter='::'"), r"data\.delimiter: .*at most 1 character"),
         (("data.path=x", "data.columns.user=0"), r"data\.columns\.user"),

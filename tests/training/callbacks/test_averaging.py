@@ -6,10 +6,10 @@ import torch
 from support import composed
 
 from lightning_collab.config import validated
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
 
 SMALL = (
@@ -41,7 +41,7 @@ class Weights(pl.Callback):
 def trained(run_config, small_table, tmp_path):
     def run(*overrides, folder="run", **more):
         config = run_config(*SMALL, *overrides)
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = load_data(config, small_table)
         directory = RunDirectory(tmp_path / folder)
         weights = Weights()
         metrics = train(config, directory, callbacks=[weights], data=data, **more)

@@ -10,11 +10,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_collab.compat import loader_position
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import engine
+from lightning_collab.training.build import load_data
 from lightning_collab.training.run import InterruptedRunError, train
 
 # Double precision, so that equal steps give equal numbers.
@@ -31,7 +31,7 @@ QUICK = (
 
 
 def data_of(config, table):
-    return RatingDataModule(table, config.data, config.split, config.seed, config.features)
+    return load_data(config, table)
 
 
 @pytest.fixture
@@ -158,10 +158,10 @@ def test_a_finished_run_goes_on_with_the_other_engine(trained, first, then):
 
 def test_the_curves_have_the_same_points(trained):
     points = []
-    for engine in ("eager", "fused"):
+    for each in ("eager", "fused"):
         overrides = ("logger=tensorboard", "trainer.log_every_n_steps=7")
         groups = "optimizer.groups.biases.lr_scale=0.5"
-        _, run = trained(*overrides, groups, f"training.engine={engine}")
+        _, run = trained(*overrides, groups, f"training.engine={each}")
         events = EventAccumulator(str(run.tensorboard), size_guidance={"scalars": 0}).Reload()
         points.append(
             {

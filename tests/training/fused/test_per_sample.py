@@ -4,12 +4,11 @@ import torch
 from support import composed
 
 from lightning_collab.config import validated
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.models.rating_output import Output
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import engine
-from lightning_collab.training.build import build_module
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.fused.per_sample import (
     Rates,
     Samples,
@@ -167,7 +166,7 @@ def test_several_threads_learn_nearly_as_well_as_one(ml_100k, run_config, tmp_pa
             "trainer.max_epochs=2",
             f"training.sgd_threads={threads}",
         )
-        data = RatingDataModule(ml_100k, config.data, config.split, config.seed)
+        data = load_data(config, ml_100k)
         (tmp_path / str(threads)).mkdir()
         run = RunDirectory(tmp_path / str(threads))
         rmse[threads] = train(config, run, data=data, test=False)["val/rmse"]
@@ -184,7 +183,7 @@ def test_a_run_of_several_threads_says_that_its_order_is_another(
     config = config.model_copy(
         update={"scheduler": config.scheduler.model_copy(update={"cycle_len": 1.0})}
     )
-    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    data = load_data(config, small_table)
     (tmp_path / "run").mkdir()
     with caplog.at_level("WARNING"):
         train(config, RunDirectory(tmp_path / "run"), data=data)
@@ -214,7 +213,7 @@ def test_threads_that_would_do_something_else_are_refused(overrides, message):
 def test_without_numba_threads_are_refused(run_config, small_table, monkeypatch):
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     config = run_config(*SINGLE, "training.sgd_threads=2")
-    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    data = load_data(config, small_table)
     trainer = build_bare_trainer(config, [], max_steps=1)
     with pytest.raises(ConfigError, match=r"sgd_threads=2.*numba is not installed"):
         trainer.fit(build_module(config, data), datamodule=data)

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
 from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.models.bayesian_factors import SAMPLED
@@ -13,7 +12,7 @@ from lightning_collab.models.config import BayesianFactorsConfig
 from lightning_collab.models.feature_rows import features_from_buffers
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import build_module
+from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.modules.bayesian_module import RunningAverage
 from lightning_collab.training.run import train
 from lightning_collab.training.solvers import gibbs_sampler
@@ -44,8 +43,7 @@ def sampled(small_table, run_config, tmp_path_factory):
         )
         directory = resume or RunDirectory(tmp_path_factory.mktemp("run"))
         directory.path.mkdir(exist_ok=True)
-        source = config.data.model_copy(update={"batch_size": config.batch_size})
-        data = RatingDataModule(small_table, source, config.split, config.seed, config.features)
+        data = load_data(config, small_table)
         return train(config, directory, data=data, resume=resume is not None), directory
 
     return run
@@ -126,8 +124,7 @@ def test_a_checkpoint_alone_predicts(sampled, run_config, small_table):
     metrics, run = sampled("split.val=0")
     model = rebuilt(run)
     config = run.read_config()
-    source = config.data.model_copy(update={"batch_size": config.batch_size})
-    data = RatingDataModule(small_table, source, config.split, config.seed, config.features)
+    data = load_data(config, small_table)
     batch = next(iter(data.whole_batches(data.rows.test)))
     errors = model(batch).clamp(1, 5) - batch.ratings
     assert errors.square().mean().sqrt().item() == pytest.approx(metrics["test/rmse"], rel=1e-5)
@@ -137,8 +134,7 @@ def test_a_checkpoint_alone_predicts(sampled, run_config, small_table):
 
 def test_the_running_average_is_the_prediction(sampled, run_config, small_table):
     config = run_config("model=bayesian_factors", "model.samples=3", "model.burn_in=0")
-    source = config.data.model_copy(update={"batch_size": config.batch_size})
-    data = RatingDataModule(small_table, source, config.split, config.seed, config.features)
+    data = load_data(config, small_table)
     module = build_module(config, data)
     batch = next(iter(data.train_dataloader()))
     sampler, average = module.configure_optimizers(), RunningAverage()
@@ -162,8 +158,7 @@ def test_a_chain_that_diverges_says_so(sampled, monkeypatch):
 
 def test_ratings_that_are_all_the_same_are_no_reason_to_diverge(run_config, small_table):
     config = run_config("model=bayesian_factors", "model.burn_in=0")
-    source = config.data.model_copy(update={"batch_size": config.batch_size})
-    data = RatingDataModule(small_table, source, config.split, config.seed, config.features)
+    data = load_data(config, small_table)
     module = build_module(config, data)
     batch = next(iter(data.train_dataloader()))
     same = batch._replace(ratings=torch.full_like(batch.ratings, 3.0))
@@ -205,8 +200,7 @@ def test_bad_configs_are_refused(run_config):
 
 def test_more_than_memory_allows_is_refused_at_once(run_config, small_table, monkeypatch):
     config = run_config("model=bayesian_factors", "features=history", "model.factors=2")
-    source = config.data.model_copy(update={"batch_size": config.batch_size})
-    data = RatingDataModule(small_table, source, config.split, config.seed, config.features)
+    data = load_data(config, small_table)
     model = build_module(config, data).model
     samples = sum(getattr(model, name).numel() * 4 for name in SAMPLED)
     memory = SimpleNamespace(available=0)

@@ -5,8 +5,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.training.build import build_module
+from lightning_collab.training.build import build_module, load_data
 
 FAR = 50.0
 MODELS = {
@@ -20,7 +19,7 @@ MODELS = {
 def far_off(request, run_config, small_table):
     """A module that predicts far above the scale for every second user, far below for others."""
     config = run_config("trainer=cpu", *MODELS[request.param])
-    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    data = load_data(config, small_table)
     module = build_module(config, data)
     bias = module.model.lookup_tables()["biases"]["users"].weight
     with torch.no_grad():

@@ -6,11 +6,11 @@ import torch
 from sklearn.linear_model import Ridge
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
 from lightning_collab.training.solvers import least_squares
 from lightning_collab.training.solvers.least_squares import AlternatingLeastSquares
@@ -120,8 +120,7 @@ def solved(small_table, run_config, tmp_path):
         )
         directory = resume or RunDirectory(tmp_path / f"run{next(count)}")
         directory.path.mkdir(exist_ok=True)
-        data = config.data.model_copy(update={"batch_size": config.batch_size})
-        data = RatingDataModule(small_table, data, config.split, config.seed)
+        data = load_data(config, small_table)
         return train(config, directory, data=data, resume=resume is not None), directory
 
     return run

@@ -1,10 +1,12 @@
-"""Item and user metadata in files of the user's."""
+"""Item and user metadata, in files or frames of the user's own."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from lightning_collab.config.data import CustomFileConfig
+from lightning_collab.data.column_rules import Place, Rule, typed_columns
 from lightning_collab.data.sources.movielens import release_year
 from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import DataError
@@ -33,24 +35,50 @@ def read_side_file(
     path = Path(named)
     check_file(path)
     parquet = path.suffix.lower() in (".parquet", ".pq")
+    theirs = getattr(config.columns, side)
+    names = [name for name in (theirs, side) if isinstance(name, str)]
+    # Text such as 007 would lose its zeros as a number.
+    as_text = dict.fromkeys(names, pl.String()) if id_kind == pl.String else {}
     try:
-        frame = pl.read_parquet(path) if parquet else _read_text(path, config)
+        frame = pl.read_parquet(path) if parquet else _read_text(path, config, as_text)
     except READ_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read: {reason}") from error
-    theirs = getattr(config.columns, side)
-    names = [name for name in (theirs, side) if isinstance(name, str)]
+    return side_table(frame, names, side, id_kind, Place.rows(path))
+
+
+def side_table(
+    frame: pl.DataFrame, names: Sequence[str], side: str, id_kind: pl.DataType, place: Place
+) -> pl.DataFrame:
+    """Features of users or items, as `RatingTable` has them.
+
+    Args:
+        frame: one row for each; the id, and any other columns.
+        names: which the id may have, the likeliest first.
+        side: `user` or `item`.
+        id_kind: Int64 or String.
+        place: where the rows come from.
+
+    Returns:
+        As of `read_side_file`.
+
+    Raises:
+        DataError: there is no id, or one is wrong or comes twice; a column holds no plain values.
+    """
     name = next((each for each in names if each in frame.columns), None)
     if name is None:
-        raise DataError(f"{path}: no column {names[0]!r}; it has {', '.join(frame.columns)}")
+        known = ", ".join(map(repr, frame.columns))
+        raise DataError(f"{place.name}: no column {names[0]!r}; it has {known}")
     others = [each for each in frame.columns if each not in (name, side)]
-    ids = frame[name].cast(id_kind, strict=False)
-    if ids.has_nulls():
-        row = int(ids.is_null().arg_max() or 0)
-        raise DataError(f"{path}, row {row + 1}: {frame[name][row]!r} is not a valid {side}")
+    for each in others:
+        if frame.schema[each] == pl.Object:
+            raise DataError(f"{place.name}: the values of column {each!r} are of no type of polars")
+    rule = Rule.text_id(side) if id_kind == pl.String else Rule.whole_id(side)
+    typed = typed_columns(frame.select(pl.col(name).alias(side)), {side: id_kind}, [rule], place)
+    ids = typed[side]
     if ids.is_duplicated().any():
-        raise DataError(f"{path}: {side} {ids.filter(ids.is_duplicated())[0]!r} comes twice")
-    frame = frame.select(ids.alias(side), *others)
+        raise DataError(f"{place.name}: {side} {ids.filter(ids.is_duplicated())[0]!r} comes twice")
+    frame = frame.select(ids, *others)
     if frame.schema.get("genres") == pl.String:
         frame = frame.with_columns(pl.col("genres").str.split("|").fill_null([]))
     if "year" in others:
@@ -60,11 +88,14 @@ def read_side_file(
     return frame
 
 
-def _read_text(path: Path, config: CustomFileConfig) -> pl.DataFrame:
+def _read_text(
+    path: Path, config: CustomFileConfig, types: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
     return pl.read_csv(
         path,
         separator=config.delimiter,
         encoding=config.encoding,
+        schema_overrides=types,
         infer_schema_length=None,
         try_parse_dates=False,
     )

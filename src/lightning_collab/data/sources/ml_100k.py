@@ -135,7 +135,7 @@ def load(root: Path) -> RatingTable:
     if not path.is_file() and (folder / "ml-100k.inter").is_file():
         path, read = folder / "ml-100k.inter", _recbole_files
     frames = read(folder)
-    table = RatingTable.from_frame(
+    table = RatingTable.of_checked(
         frames.ratings,
         name="ml_100k",
         rating_range=RATING_RANGE,
@@ -143,7 +143,7 @@ def load(root: Path) -> RatingTable:
         item_features=frames.items,
         parts=_folds(frames.ratings, path),
     )
-    return with_one_rating_each(table, "error", None)
+    return with_one_rating_each(table, "error")
 
 
 def _grouplens_files(folder: Path) -> ReleaseFrames:

@@ -130,14 +130,14 @@ def load_release(release: Release, root: Path) -> RatingTable:
     for name, expected in release.sha256.items():
         if (folder / name).is_file() and sha256_of(folder / name) != expected:
             log.warning("%s is not the file of the release (another sha256)", folder / name)
-    table = RatingTable.from_frame(
+    table = RatingTable.of_checked(
         frames.ratings,
         name=release.name,
         rating_range=release.rating_range,
         user_features=frames.users,
         item_features=frames.items,
     )
-    return with_one_rating_each(table, "error", None)
+    return with_one_rating_each(table, "error")
 
 
 def _by_hand(release: Release, folder: Path) -> str:

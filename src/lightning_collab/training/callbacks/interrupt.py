@@ -52,7 +52,7 @@ class SaveOnInterrupt(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop if asked to; at the end of an epoch let its checkpoints be written first."""
+        """Save and stop if asked to; at the end of an epoch once its checkpoints are written."""
         together = isinstance(trainer.strategy, RowShardingStrategy)
         asked = self._asked_at is not None
         last = batch_idx + 1 >= trainer.num_training_batches

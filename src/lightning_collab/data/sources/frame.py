@@ -1,0 +1,142 @@
+"""Your own ratings in a frame of polars, pandas or Arrow, with every check that files get."""
+
+from typing import Any
+
+import polars as pl
+
+from lightning_collab.config.data import FrameConfig
+from lightning_collab.data.checked_table import Caller, checked_table
+from lightning_collab.data.column_rules import (
+    Place,
+    id_kind,
+    part_rule,
+    rating_rules,
+    typed_columns,
+)
+from lightning_collab.data.fingerprint import fingerprint
+from lightning_collab.data.frames import read_frame
+from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
+from lightning_collab.data.sources.metadata_file import side_table
+from lightning_collab.errors import DataError
+
+TITLE = "the frame"
+SIDE_TITLES = {"user": "the frame of users", "item": "the frame of items"}
+
+
+def checked_frame(
+    frame: Any, config: FrameConfig, *, users: Any = None, items: Any = None
+) -> tuple[RatingTable, FrameConfig]:
+    """The table of a frame, and the config by which the same frame is known again.
+
+    Args:
+        frame: polars DataFrame or LazyFrame, pandas DataFrame or pyarrow Table; a row a rating.
+            Users and items are integers (floats that are whole are, too) or text (categories are).
+            Ratings are finite numbers. Times are seconds since 1970, dates or datetimes, which are
+            UTC where they name no time zone.
+        config: which columns are what. Where it has a fingerprint, as in a run's config.yaml,
+            it must be that of this frame.
+        users: frame with a row for each user: the id under the same name as in `frame` (or
+            `user`), and any other columns; None: there is none.
+        items: likewise for items; `title`, `year` and `genres` are understood.
+
+    Returns:
+        The table, and the config with `rows` and `fingerprint`.
+
+    Raises:
+        DataError: it is no frame, a column is missing or of a wrong type, a value is wrong (with
+            the number of its row, counted from 0), ratings are not of several users or on no
+            scale, an item is rated twice by one user, or it is not the frame that the config is of.
+    """
+    try:
+        table, rows = _checked(frame, config, users, items)
+    except DataError as error:
+        raise DataError(f"{error}{_advice(str(error), config)}") from error
+    known = config.model_copy(
+        update={
+            "rows": rows,
+            "fingerprint": fingerprint(table),
+            "users": users is not None,
+            "items": items is not None,
+        }
+    )
+    if config.fingerprint is not None:
+        _check_same(known, config)
+    advice = Caller.PYTHON.advice("duplicates", "last", "mean")
+    return with_one_rating_each(table, config.duplicates, advice), known
+
+
+def only_in_python(config: FrameConfig) -> DataError:
+    """What to say where ratings are wanted that only a program can pass.
+
+    Args:
+        config: the `data` section of a run.
+    """
+    columns = ", ".join(name for _, name in config.columns if name is not None)
+    rows = "" if config.rows is None else f" of {config.rows:,} rows"
+    return DataError(
+        f"data=frame: the run was trained in Python, on a frame{rows} with the columns {columns}, "
+        "which no config can hold; pass that frame, in Python: "
+        "lightning_collab.load(<run directory>).evaluate(frame)"
+    )
+
+
+def _checked(frame: Any, config: FrameConfig, users: Any, items: Any) -> tuple[RatingTable, int]:
+    chosen = {ours: theirs for ours, theirs in config.columns if theirs is not None}
+    raw = read_frame(frame, TITLE, chosen)
+    ids = {side: id_kind(raw.schema[side]) for side in ("user", "item")}
+    rules = rating_rules(ids=ids, rating_range=config.rating_range, timestamp=config.has_timestamps)
+    if config.names_parts:
+        rules.append(part_rule())
+    # Times may have a fraction.
+    known = {**ids, "rating": pl.Float32(), "timestamp": pl.Float64(), "part": pl.String()}
+    types = {ours: known[ours] for ours in chosen}
+    typed = typed_columns(raw, types, rules, Place.frame(TITLE))
+    if config.has_timestamps:
+        typed = typed.with_columns(pl.col("timestamp").floor().cast(pl.Int64))
+    sides = {"user": users, "item": items}
+    features = {side: _side(each, side, chosen[side], ids[side]) for side, each in sides.items()}
+    table = checked_table(
+        typed,
+        name=TITLE,
+        title=TITLE,
+        caller=Caller.PYTHON,
+        rating_range=config.rating_range,
+        user_features=features["user"],
+        item_features=features["item"],
+    )
+    return table, len(typed)
+
+
+def _side(frame: Any, side: str, name: str, kind: pl.DataType) -> pl.DataFrame | None:
+    if frame is None:
+        return None
+    title = SIDE_TITLES[side]
+    return side_table(read_frame(frame, title), (name, side), side, kind, Place.frame(title))
+
+
+def _advice(message: str, config: FrameConfig) -> str:
+    """What may help that the caller can do."""
+    if "looks like milliseconds" in message:
+        return (
+            f". If they are, divide the column {config.columns.timestamp!r} by 1000 "
+            "or make it one of datetimes"
+        )
+    return ""
+
+
+def _check_same(found: FrameConfig, trained: FrameConfig) -> None:
+    """Refuse a frame that is not the one that a run was trained on."""
+    for side in ("users", "items"):
+        if getattr(trained, side) != getattr(found, side):
+            what = "with" if getattr(trained, side) else "without"
+            raise DataError(f"the run was trained {what} a frame of {side} ({side}=)")
+    if found.rows != trained.rows:
+        raise DataError(
+            f"the run was trained on another frame: it had {trained.rows:,} rows, and this one "
+            f"has {found.rows:,}"
+        )
+    if found.fingerprint != trained.fingerprint:
+        raise DataError(
+            "the run was trained on another frame: values, or the order of rows, differ from those "
+            f"of the {trained.rows:,} rows that it had"
+        )
