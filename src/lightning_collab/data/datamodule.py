@@ -1,7 +1,8 @@
 """The ratings of a run as Lightning wants them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from os import PathLike, fspath
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import pytorch_lightning as pl
@@ -9,12 +10,21 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lightning_collab.config.data import BatchSize, DataConfig, FeaturesConfig, ratings_in_batch
+from lightning_collab.config.data import (
+    BatchSize,
+    CustomFileConfig,
+    DataConfig,
+    Duplicates,
+    FeaturesConfig,
+    FrameConfig,
+    ratings_in_batch,
+)
 from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import RandomSplitConfig, Split
 from lightning_collab.data.batches import RatingBatch, RatingBatches
 from lightning_collab.data.features.build import FeatureSet, SideRows, TrainingRows, build_features
 from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.sources import Caller, checked_frame, load_ratings
 from lightning_collab.data.splits import Rows, split_rows
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import ConfigError
