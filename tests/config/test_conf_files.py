@@ -16,6 +16,7 @@ GROUPS = (
     "callbacks",
     "features",
     "logger",
+    "loss",
     "model",
     "optimizer",
     "scheduler",

@@ -249,7 +249,7 @@ def test_ctrl_c_ends_all_ranks_after_saving(start, sharding, tmp_path):
     assert "Traceback" not in said
     gone(ranks)
     saved = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
-    assert f"stopped at step {saved['global_step']} " in said
+    assert f"stopped at step {saved['steps_done']} " in said
 
 
 def test_a_rank_that_dies_ends_all_and_is_named(start, tmp_path):

@@ -100,14 +100,6 @@ def when_written(name: str, times: int) -> Moment:
     return moment
 
 
-COUNTED_TWICE = (
-    "epoch_loop.automatic_optimization.optim_progress",
-    "epoch_loop.manual_optimization.optim_step_progress",
-)
-"""Lightning's counts of steps for each kind of loop: a checkpoint that is read fills in both, so
-that another engine can go on from it. `global_step` beside them is compared."""
-
-
 def differences(one: Any, two: Any, place: str = "") -> list[str]:
     """Where two checkpoints are not the same to the bit; paths and clocks may differ."""
     if isinstance(one, torch.Tensor):
@@ -117,8 +109,7 @@ def differences(one: Any, two: Any, place: str = "") -> list[str]:
         one, two = _by_file_name(one), _by_file_name(two)
         if set(one) != set(two):
             return [f"{place}: {sorted(map(str, set(one) ^ set(two)))}"]
-        keys = [key for key in one if key not in COUNTED_TWICE]
-        return [d for key in keys for d in differences(one[key], two[key], f"{place}/{key}")]
+        return [d for key in one for d in differences(one[key], two[key], f"{place}/{key}")]
     if isinstance(one, list | tuple):
         if len(one) != len(two):
             return [place]

@@ -54,7 +54,7 @@ def test_the_loss_is_that_of_training_with_those_rates(small_table, run_config, 
     config = run_config(*QUICK, *overrides, "training.engine=eager")
     data = data_of(small_table, config)
     module = build_module(config, data)
-    optimizer = module.configure_optimizers()["optimizer"]
+    optimizer = module.configure_optimizers()
     batches = data.train_dataloader()
     losses, epoch = [], 0
     while len(losses) < len(found.losses):
@@ -78,7 +78,7 @@ def test_nothing_of_the_run_is_moved_bit_by_bit(small_table, run_config):
     config = run_config(*QUICK, "model=embedding_net")
     data = data_of(small_table, config)
     module = build_module(config, data)
-    optimizer = module.configure_optimizers()["optimizer"]
+    optimizer = module.configure_optimizers()
     batch = next(iter(data.train_dataloader()))
     (module(batch) - batch.ratings).square().mean().backward()
     optimizer.step()

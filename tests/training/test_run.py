@@ -142,7 +142,7 @@ def test_each_cycle_leaves_a_checkpoint_of_its_last_step(trained):
     _, run = trained("trainer.max_epochs=4")
     names = sorted(path.name for path in run.checkpoints.iterdir())
     assert names == ["best.ckpt", "cycle-1.ckpt", "cycle-2.ckpt", "last.ckpt"]
-    steps = [read_checkpoint(run.checkpoints / name)["global_step"] for name in names[1:3]]
+    steps = [read_checkpoint(run.checkpoints / name)["steps_done"] for name in names[1:3]]
     assert steps == [8, 24]
     # The end of a cycle is the end of an epoch here, and so the weights of a run that ends there.
     _, short = trained("trainer.max_epochs=3")

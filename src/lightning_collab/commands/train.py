@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
 from lightning_collab.commands.entry import run_config
-from lightning_collab.commands.terminal import say_file
+from lightning_collab.commands.terminal import say, say_file
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.runs.directory import RunDirectory
@@ -46,7 +46,12 @@ def train_command(config: DictConfig) -> dict[str, Any]:
             callbacks=inspection_callbacks(checked),
             inspect=_inspect,
         )
-    if first:
+    if first and checked.trainer.keeps_nothing:
+        say(
+            f"{metrics['steps']} steps in {metrics['fit_seconds']:.1f} s; nothing was measured or "
+            "kept, as trainer.fast_dev_run and trainer.barebones ask"
+        )
+    elif first:
         print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
         if run.report_file.is_file():
             say_file("report", run.report_file)

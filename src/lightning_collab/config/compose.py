@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_collab.config.renamed import new_form
 from lightning_collab.config.run import RunConfig, validated
 from lightning_collab.config.section import invalid, may_be_added, suggestion
+from lightning_collab.config.trainer import NOT_ARGUMENTS
 from lightning_collab.errors import ConfigError
 
 NOT_OF_A_RUN = ("resume", "hydra")
@@ -86,6 +87,8 @@ def _no_key(cause: OmegaConfBaseException, typed: Sequence[str]) -> str:
         renamed = new_form(name, value) if typed_name == name else None
         if renamed is not None:
             return renamed
+    if path == ["trainer"] and key in NOT_ARGUMENTS:
+        return f"{name} cannot be set: {NOT_ARGUMENTS[key]}"
     if path and may_be_added(RunConfig, path, values, key):
         return f"{name}: not in the config yet; add it with +{name}=..."
     return f"{name}: unknown key; {suggestion(key, [each for each in values if each != 'hydra'])}"
@@ -97,7 +100,9 @@ def _values(node: Any) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
 
 
-FIXED_BY_THE_CHECKPOINT = ("experiment", "model", "data", "split", "optimizer", "features")
+FIXED_BY_THE_CHECKPOINT = (
+    *("experiment", "model", "loss", "data", "split", "optimizer", "features"),
+)
 
 
 def resumed_config(

@@ -83,7 +83,8 @@ def train(
             metrics, data = _train(
                 config, run, callbacks, data, resume=resume, test=test, loadable=loadable
             )
-            if inspect is not None and is_first_rank():
+            kept = not config.trainer.keeps_nothing
+            if inspect is not None and kept and is_first_rank():
                 metrics = inspect(config, run, data, metrics)
             return metrics
         except LightningCollabError:
@@ -113,6 +114,8 @@ def _train(
     module = build_module(config, data, to_shard=config.model.sharded)
     trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
+    if config.trainer.keeps_nothing:
+        return _tried(trainer, module, data), data
     if trainer.is_global_zero:
         run.write_config(config)
         if loadable:
@@ -120,7 +123,9 @@ def _train(
     started = time.perf_counter()
     first_epoch = _fit(trainer, module, data, run, checkpoint)
     seconds = time.perf_counter() - started
-    measured_on = run.best_checkpoint if config.monitor else run.last_checkpoint
+    # A limit on steps may end a run before its first validation.
+    validated = config.monitor is not None and run.best_checkpoint.is_file()
+    measured_on = run.best_checkpoint if validated else run.last_checkpoint
     measured = evaluate_checkpoint(trainer, module, data, measured_on, test=test)
     epochs = trainer.current_epoch
     metrics = {
@@ -146,6 +151,24 @@ def _train(
         log_hyperparameters(trainer, config, metrics)
         run.write_metrics(metrics)
     return metrics, data
+
+
+def _tried(trainer: pl.Trainer, module: BaseModule, data: RatingDataModule) -> dict[str, Any]:
+    """A run that only shows that it works: `trainer.fast_dev_run` and `trainer.barebones`.
+
+    Returns:
+        `epochs`, `steps` and `fit_seconds`; no metrics, which would be of a few batches.
+    """
+    started = time.perf_counter()
+    trainer.fit(module, datamodule=data)
+    seconds = time.perf_counter() - started
+    if len(data.rows.test) and not trainer.barebones:
+        trainer.test(module, datamodule=data, verbose=False)
+    return {
+        "epochs": trainer.current_epoch,
+        "steps": module.steps_done,
+        "fit_seconds": round(seconds, 3),
+    }
 
 
 def _write_metadata(run: RunDirectory, data: RatingDataModule) -> None:

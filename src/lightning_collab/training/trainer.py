@@ -190,6 +190,9 @@ def _checkpoint(
     config: RunConfig, run: RunDirectory, name: str, monitor: str | None
 ) -> RunCheckpoint:
     kind = SpacedCheckpoint if config.model.keeps_samples else RunCheckpoint
+    each_epoch = (
+        config.trainer.val_check_interval is None and config.trainer.check_val_every_n_epoch == 1
+    )
     return kind(
         run.checkpoints,
         filename=name,
@@ -197,7 +200,8 @@ def _checkpoint(
         mode=config.loss.mode,
         save_top_k=1,
         enable_version_counter=False,
-        save_on_train_epoch_end=True,
+        # A metric that is not of this epoch says nothing of its weights.
+        save_on_train_epoch_end=each_epoch or monitor is None,
     )
 
 

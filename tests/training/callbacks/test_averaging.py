@@ -25,7 +25,9 @@ NAME = "model.user_factors.weight"
 
 
 class Weights(pl.Callback):
-    """The weights under training after each step, and the metric of each validation."""
+    """The weights under training after each step or block, and the metric of each validation."""
+
+    takes_blocks = True
 
     def __init__(self):
         self.steps, self.measured = [], []

@@ -148,6 +148,8 @@ class BaseModule(pl.LightningModule):
 
     def _log_after_epoch(self, values: Mapping[str, Any]) -> None:
         """Log numbers of an epoch at the last optimizer step, however many steps a batch takes."""
+        if getattr(self.trainer, "barebones", False):
+            return
         if self.trainer.state.fn != TrainerFn.FITTING:
             self.log_dict(dict(values))
             return

@@ -184,11 +184,6 @@ class RatingModule(BaseModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer over the named groups; its rates follow the schedule at each step."""
-        if not self.steps_per_epoch:
-            # Loaders of others: Lightning knows how many batches they have when it has set them up.
-            estimated = self.trainer.estimated_stepping_batches
-            batches = self.trainer.num_training_batches
-            self._schedule_steps(int(batches if math.isfinite(batches) else estimated))
         groups = parameter_groups(self.model, self.optimizer_config)
         if self.choice.engine == "fused":
             return self._fused_optimizer(groups)
@@ -224,9 +219,19 @@ class RatingModule(BaseModule):
         """Go on at the rate of the schedule.
 
         Raises:
-            ConfigError: a limit on steps, which the checkpoint's engine has counted otherwise.
+            ConfigError: a limit on steps, which the checkpoint's engine has counted otherwise; a
+                schedule over epochs that have no end.
         """
         super().on_train_start()
+        if not self.steps_per_epoch:
+            # Loaders of others: how many batches they have is known when they have been set up.
+            batches = self.trainer.num_training_batches
+            if math.isinf(batches) and self.scheduler_config.name != "constant":
+                raise ConfigError(
+                    f"scheduler={self.scheduler_config.name} counts epochs, and the training loader "
+                    'has no length; give it one, or set scheduler={"name": "constant"}'
+                )
+            self._schedule_steps(1 if math.isinf(batches) else int(batches))
         if self.trainer.max_steps > 0 and self.global_step != self._steps_done:
             raise ConfigError(
                 f"trainer.max_steps={self.trainer.max_steps}: the checkpoint has "
