@@ -19,8 +19,8 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.batches import RatingBatch, RatingBatches
 from lightning_collab.models import DatasetStatistics, build_model
-from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
 from lightning_collab.training.fused.blocks import BLOCK_RATINGS
+from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
 from lightning_collab.training.optimizers import parameter_groups
 
 USERS = 100_000

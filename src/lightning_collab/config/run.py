@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from lightning_collab.config.data import BatchSize, DataSource, FeaturesConfig
+from lightning_collab.config.data import AbsolutePath, BatchSize, DataSource, FeaturesConfig
 from lightning_collab.config.engine import Engine, TrainingConfig, step_needs, unsupported_parts
 from lightning_collab.config.loss import Loss, SquaredErrorConfig
 from lightning_collab.config.model import Model
@@ -43,7 +43,9 @@ class RunConfig(Section):
     callbacks: CallbacksConfig
     lr_range_test: LRRangeTestConfig
     # Look for a learning rate first, and train with the one found.
-    find_lr: bool
+    find_lr: bool = False
+    # A run whose rows the ids that both know start with; null: all rows are drawn.
+    init_from: AbsolutePath | None = None
 
     @property
     def batch_size(self) -> BatchSize:
@@ -122,6 +124,11 @@ class RunConfig(Section):
         if not self.model.sharded:
             return
         trainer = self.trainer
+        if self.init_from is not None:
+            raise ValueError(
+                "init_from: no rank has whole tables to start from while they are split; set "
+                "model.sharding=none, or leave init_from out"
+            )
         if trainer.strategy != "ddp":
             raise ValueError(
                 f"model.sharding=row splits tables over ranks, and trainer={trainer.name} is one "
@@ -149,6 +156,11 @@ class RunConfig(Section):
                 raise ValueError(
                     f"trainer={self.trainer.name} shares gradients between ranks, and "
                     f"model={self.model.name} is solved without any; set trainer=cpu or trainer=gpu"
+                )
+            if self.init_from is not None and self.model.keeps_samples:
+                raise ValueError(
+                    f"init_from: model={self.model.name} is a mean over samples, which no other "
+                    "run has drawn; leave it out"
                 )
             if self.find_lr:
                 raise ValueError(f"find_lr: model={self.model.name} has no learning rate")

@@ -36,6 +36,7 @@ from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.lr_range_test import with_found_rate
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.trainer import build_trainer, log_hyperparameters
+from lightning_collab.training.warm_start import start_from_run
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,8 @@ def _train(
     module = build_module(config, data, to_shard=config.model.sharded)
     trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
+    if config.init_from is not None and checkpoint is None:
+        start_from_run(config, module)
     if config.trainer.keeps_nothing:
         return _tried(trainer, module, data), data
     if trainer.is_global_zero:
