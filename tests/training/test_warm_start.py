@@ -71,9 +71,11 @@ def test_rows_of_ids_in_both_are_those_of_the_run_and_others_stay_as_drawn(
                 assert torch.equal(dict(module.model.named_parameters())[name], value), name
 
 
-def test_a_run_that_starts_from_another_is_better_after_one_epoch(before, run_config, tmp_path):
-    table = table_of(range(10))
-    path = before("trainer.max_epochs=20", table=table)
+def test_a_run_that_starts_from_another_is_better_after_one_epoch(
+    before, run_config, tmp_path, small_table
+):
+    table = small_table
+    path = before("trainer.max_epochs=20", "optimizer.lr=0.02", table=table)
     one = ("trainer.max_epochs=1", "scheduler=constant")
     losses = []
     for name, extra in (("drawn", ()), ("started", (f"init_from={path}",))):
@@ -102,7 +104,9 @@ def test_another_model_is_refused(before, run_config, overrides, message):
 
 def test_other_ids_are_refused(before, run_config):
     path = before()
-    with pytest.raises(ConfigError, match="none of these users and items .*Int64 there and String"):
+    with pytest.raises(
+        ConfigError, match=r"none of these users and items .*Int64 there and String"
+    ):
         started(run_config, path, table_of(range(10), ids=pl.String))
 
 

@@ -228,8 +228,8 @@ class RatingModule(BaseModule):
             batches = self.trainer.num_training_batches
             if math.isinf(batches) and self.scheduler_config.name != "constant":
                 raise ConfigError(
-                    f"scheduler={self.scheduler_config.name} counts epochs, and the training loader "
-                    'has no length; give it one, or set scheduler={"name": "constant"}'
+                    f"scheduler={self.scheduler_config.name} counts epochs, and the training "
+                    'loader has no length; give it one, or set scheduler={"name": "constant"}'
                 )
             self._schedule_steps(1 if math.isinf(batches) else int(batches))
         if self.trainer.max_steps > 0 and self.global_step != self._steps_done:
