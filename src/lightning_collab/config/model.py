@@ -28,7 +28,7 @@ class ModelConfig(Section):
 
     name: str
     # Length of the embedding of a user and of an item.
-    factors: Annotated[int, Field(ge=1)]
+    factors: Annotated[int, Field(ge=1)] = 50
 
     @classmethod
     def class_of(cls, values: Mapping[str, Any]) -> type[Section]:

@@ -8,6 +8,8 @@ from lightning_collab.config.section import Section
 
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]
+Decay = Literal["gradient", "decoupled", "per_row"]
 
 
 class GroupConfig(Section):
@@ -44,12 +46,12 @@ class OptimizerConfig(Section):
     fused: ClassVar[bool] = False
 
     # Learning rate before schedule and lr_scale.
-    lr: Annotated[float, Field(gt=0)]
+    lr: Rate = 3e-3
     # Weight decay of all groups that name none of their own.
-    weight_decay: NonNegative
+    weight_decay: NonNegative = 0.08
     # Form of the weight decay; see docs/weight-decay.md.
-    decay: Literal["gradient", "decoupled", "per_row"]
-    groups: GroupsConfig
+    decay: Decay = "per_row"
+    groups: GroupsConfig = GroupsConfig()
 
     @property
     def sparse_gradients(self) -> bool:
@@ -62,11 +64,14 @@ class SGDConfig(OptimizerConfig):
 
     fused: ClassVar[bool] = True
 
-    name: Literal["sgd"]
+    name: Literal["sgd"] = "sgd"
+    lr: Rate = 0.1
+    weight_decay: NonNegative = 2e-4
+    decay: Decay = "gradient"
     # 0: none.
-    momentum: Fraction
+    momentum: Fraction = 0.9
     # Nesterov's form of the momentum.
-    nesterov: bool
+    nesterov: bool = False
     # Gradients of tables are of the rows that a batch touches alone; for plain SGD.
     sparse: bool = False
 
@@ -95,20 +100,22 @@ class AdamConfig(OptimizerConfig):
 
     fused: ClassVar[bool] = True
 
-    name: Literal["adam"]
+    name: Literal["adam"] = "adam"
     # Decay of the running mean of gradients.
-    beta1: Fraction
+    beta1: Fraction = 0.9
     # Decay of the running mean of squared gradients.
-    beta2: Fraction
+    beta2: Fraction = 0.999
     # Added to the denominator.
-    eps: Annotated[float, Field(gt=0)]
+    eps: Annotated[float, Field(gt=0)] = 1e-8
 
 
 class AdamWConfig(AdamConfig):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
-    name: Literal["adamw"]  # type: ignore[assignment]
-    decay: Literal["decoupled"]
+    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
+    lr: Rate = 5e-3
+    weight_decay: NonNegative = 0.1
+    decay: Literal["decoupled"] = "decoupled"
 
 
 Optimizer = Annotated[SGDConfig | AdamConfig | AdamWConfig, Field(discriminator="name")]
@@ -120,19 +127,19 @@ Whole = Annotated[int, Field(ge=1)]
 class ConstantConfig(Section):
     """The same rate from first to last step."""
 
-    name: Literal["constant"]
+    name: Literal["constant"] = "constant"
 
 
 class WarmRestartsConfig(Section):
     """Cosine to eta_min within a cycle, then up again (Loshchilov and Hutter 2017)."""
 
-    name: Literal["warm_restarts"]
+    name: Literal["warm_restarts"] = "warm_restarts"
     # Epochs of the first cycle.
-    cycle_len: Annotated[float, Field(gt=0)]
+    cycle_len: Annotated[float, Field(gt=0)] = 1
     # Each cycle is this many times as long as the one before.
-    cycle_mult: Whole
+    cycle_mult: Whole = 2
     # Lowest learning rate, before lr_scale.
-    eta_min: Annotated[float, Field(ge=0)]
+    eta_min: Annotated[float, Field(ge=0)] = 0.0
 
     def cycle_ends(self, epochs: float) -> list[float]:
         """Where the cycles end that end within so many epochs, in epochs from the start.
@@ -150,23 +157,23 @@ class WarmRestartsConfig(Section):
 class OneCycleConfig(Section):
     """Up to the learning rate and down again, once over the whole run (Smith and Topin 2018)."""
 
-    name: Literal["one_cycle"]
+    name: Literal["one_cycle"] = "one_cycle"
     # Share of the run in which the rate rises.
-    warm_up: Annotated[float, Field(gt=0, lt=1)]
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.3
     # The first rate is lr divided by this.
-    start_div: Annotated[float, Field(ge=1)]
+    start_div: Annotated[float, Field(ge=1)] = 25.0
     # The last rate is the first one divided by this.
-    end_div: Annotated[float, Field(ge=1)]
+    end_div: Annotated[float, Field(ge=1)] = 10000.0
 
 
 class StepsConfig(Section):
     """The rate is multiplied by gamma at each milestone."""
 
-    name: Literal["steps"]
+    name: Literal["steps"] = "steps"
     # Epochs after which the rate changes, ascending.
-    milestones: Annotated[list[Whole], Field(min_length=1)]
+    milestones: list[Whole] = Field(default_factory=lambda: [3], min_length=1)
     # Factor at each milestone.
-    gamma: Annotated[float, Field(gt=0)]
+    gamma: Annotated[float, Field(gt=0)] = 0.1
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:

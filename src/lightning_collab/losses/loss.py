@@ -17,7 +17,7 @@ class Loss(ABC):  # noqa: B024 (its kinds have the methods)
     """What every loss says of itself; derive from one of the three kinds below.
 
     Args:
-        config: the `loss` section of the run.
+        config: the `loss` section of the run; None: as shipped.
     """
 
     # The class of its section in the config, which says what it measures; a loss that has keys
@@ -26,8 +26,15 @@ class Loss(ABC):  # noqa: B024 (its kinds have the methods)
     # Whether a model is asked for `ratings` (on the scale, after its output) or for raw `scores`.
     of: ClassVar[Literal["ratings", "scores"]] = "ratings"
 
-    def __init__(self, config: LossConfig) -> None:
-        self.config = config
+    def __init__(self, config: LossConfig | None = None) -> None:
+        self.config = config or self._shipped_config()
+
+    @classmethod
+    def _shipped_config(cls) -> LossConfig:
+        if cls.config_class.model_fields["name"].is_required():
+            # Of a loss without keys, which needs no config class of its own.
+            return cls.config_class(name=getattr(cls, "name", cls.__name__))
+        return cls.config_class()  # type: ignore[call-arg]
 
     def exploded(self, rating_range: tuple[float, float]) -> float | None:
         """The mean loss above which training has gone wrong, though it is still a number.
@@ -42,7 +49,14 @@ class Loss(ABC):  # noqa: B024 (its kinds have the methods)
 
 
 class PointwiseLoss(Loss):
-    """Compares a number for each row of a batch with its target."""
+    """Compares a number for each row of a batch with its target.
+
+    Example:
+        >>> class AbsoluteError(lightning_collab.PointwiseLoss):
+        ...     def __call__(self, predicted, target):
+        ...         return (predicted - target).abs().sum()
+        >>> module = lightning_collab.RatingModule(model, AbsoluteError())  # doctest: +SKIP
+    """
 
     @abstractmethod
     def __call__(self, predicted: Tensor, target: Tensor) -> Tensor:

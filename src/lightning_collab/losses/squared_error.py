@@ -10,7 +10,12 @@ EXPLODED = 100
 
 
 class SquaredError(PointwiseLoss):
-    """The sum of (prediction - rating)^2, so that the loss of a batch is its mean squared error."""
+    """The sum of (prediction - rating)^2, so that the loss of a batch is its mean squared error.
+
+    Example:
+        >>> float(SquaredError()(torch.tensor([3.0, 4.0]), torch.tensor([5.0, 4.0])))
+        4.0
+    """
 
     config_class = SquaredErrorConfig
 

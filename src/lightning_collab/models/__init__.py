@@ -4,6 +4,7 @@ Each name is imported when it is asked for, so that `models.config` alone needs 
 """
 
 from importlib import import_module
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from lightning_collab.config.registry import class_at
@@ -29,6 +30,10 @@ _MODULES = {
 }
 
 
+# Held by whoever seeds torch's random numbers and draws from them, which all threads share.
+random_numbers = RLock()
+
+
 def build_model(config: "ModelConfig", statistics: "DatasetStatistics") -> "RatingModel":
     """The model that a config asks for, with freshly drawn parameters.
 
@@ -36,7 +41,8 @@ def build_model(config: "ModelConfig", statistics: "DatasetStatistics") -> "Rati
         config: the `model` section.
         statistics: sizes, scale and mean of the training ratings.
     """
-    model: RatingModel = class_at(config.model_class)(config, statistics)
+    with random_numbers:
+        model: RatingModel = class_at(config.model_class)(config, statistics)
     return model
 
 

@@ -1,12 +1,13 @@
 """What every model of ratings offers to training, inspection and use."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.section import checked
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock
 from lightning_collab.models.embedding_table import EmbeddingTable
@@ -14,6 +15,10 @@ from lightning_collab.models.feature_rows import FeatureRows, SelectedRows
 from lightning_collab.models.item_scores import ItemScores, PairwiseScores, Rows, Tables
 from lightning_collab.models.rating_output import DatasetStatistics, Output
 from lightning_collab.models.time_effects import TimeEffects
+
+if TYPE_CHECKING:
+    # Lightning, which the use of a trained model does without.
+    from lightning_collab.data.datamodule import RatingDataModule
 
 
 class EmbeddedBatch(NamedTuple):
@@ -58,6 +63,8 @@ class RatingModel(nn.Module, ABC):
         item_bias: where `has_biases`.
     """
 
+    # Of the config that it is built from: `model_class(config, statistics)`.
+    config_class: ClassVar[type[ModelConfig]]
     # What an exported model's card says of it.
     description: ClassVar[str] = ""
     trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"
@@ -76,6 +83,27 @@ class RatingModel(nn.Module, ABC):
         self.user_features = _feature_rows(statistics.user_features if statistics else ())
         self.item_features = _feature_rows(statistics.item_features if statistics else ())
         self.time_effects = TimeEffects(() if statistics is None else statistics.time_effects)
+
+    @classmethod
+    def for_data(cls, data: "RatingDataModule", **settings: Any) -> Self:
+        """A model of the users and items of some data, with freshly drawn parameters.
+
+        They are drawn by torch's global random numbers: `torch.manual_seed` makes them the same
+        again.
+
+        Args:
+            data: split ratings; the training part says which ids there are, the scale and the mean.
+            settings: keys of the `model` section; the others are as shipped.
+
+        Raises:
+            ConfigError: a setting that is unknown, of a wrong type or out of range.
+
+        Example:
+            >>> data = lightning_collab.RatingDataModule.from_frame(frame)  # doctest: +SKIP
+            >>> model = lightning_collab.EmbeddingDotBias.for_data(data, factors=32)
+            ... # doctest: +SKIP
+        """
+        return cls(checked(cls.config_class, settings, at="model"), DatasetStatistics.of(data))
 
     def forward(self, batch: RatingBatch) -> Tensor:
         """Predicted ratings.

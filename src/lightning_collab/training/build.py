@@ -12,7 +12,7 @@ from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import DataError
 from lightning_collab.losses import build_loss
-from lightning_collab.models import DatasetStatistics, build_model
+from lightning_collab.models import DatasetStatistics, build_model, random_numbers
 from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
@@ -58,10 +58,10 @@ def build_module(
         schedule: of the learning rate, in place of the config's; each step is then seen by itself.
         to_shard: the tables hold nothing yet, since a trainer will split them over ranks.
     """
-    torch.manual_seed(config.seed)
     statistics = DatasetStatistics.of(data)
     _check_memory(statistics, config.model.factors)
-    with tables_drawn_later() if to_shard else nullcontext():
+    with random_numbers, tables_drawn_later() if to_shard else nullcontext():
+        torch.manual_seed(config.seed)
         model = build_model(config.model, statistics)
     of_run: dict[str, Any] = {
         "config": config.model_dump(mode="json"),

@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -20,6 +22,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import LRRangeTestConfig, Suggestion
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
+from lightning_collab.models import random_numbers
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
@@ -77,7 +80,7 @@ def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
     settings = config.lr_range_test
     watch = _Watch(settings)
     devices, lr = list(range(torch.cuda.device_count())), config.optimizer.lr
-    with torch.random.fork_rng(devices=devices):
+    with _random_numbers_put_back(devices):
         schedule = exponential(settings.start_lr / lr, settings.end_lr / lr, settings.steps)
         module = build_module(config, data, schedule=schedule, to_shard=config.model.sharded)
         module.stops_on_divergence = False
@@ -88,6 +91,18 @@ def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
     rates = np.array([factor(step) for step in range(len(losses))])
     smoothed = smoothed_losses(losses, settings.smoothing)
     return LRRangeTest(rates, losses, smoothed, suggestions(rates, smoothed))
+
+
+@contextmanager
+def _random_numbers_put_back(devices: list[int]) -> Iterator[None]:
+    fork = torch.random.fork_rng(devices=devices)
+    with random_numbers:
+        fork.__enter__()
+    try:
+        yield
+    finally:
+        with random_numbers:
+            fork.__exit__(None, None, None)
 
 
 class _Watch(pl.Callback):

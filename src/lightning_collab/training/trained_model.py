@@ -1,10 +1,11 @@
 """A trained model with all that belongs to it, read from its run directory alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import polars as pl
 import torch
@@ -100,44 +101,21 @@ class TrainedModel:
         config = directory.read_plain_config()
         path = checkpoint_of_run(directory, checkpoint)
         content = read_checkpoint(path)
-        missing = [key for key in NEEDED if key not in content]
-        if missing:
-            raise CheckpointError(
-                f"{path}: not a checkpoint of lightning-collab, or of a version before 0.1: it has "
-                f"no {' and no '.join(missing)}. Train the model again"
-            )
-        vocabularies: dict[Side, Vocabulary] = {
-            side: Vocabulary.from_state(content["vocabularies"][side]) for side in ID_COLUMN
-        }
-        low, high = content["rating_range"]
-        state = {
-            name.removeprefix(MODEL_PREFIX): value
-            for name, value in content["state_dict"].items()
-            if name.startswith(MODEL_PREFIX)
-        }
-        statistics = DatasetStatistics(
-            len(vocabularies["users"]),
-            len(vocabularies["items"]),
-            (low, high),
-            0.0,  # the mean rating is a buffer of the model, so the checkpoint has the real one
-            *features_from_buffers(state),
+        commit = _metrics_of(directory).get("git_commit")
+        rebuilt = rebuilt_model(
+            content, model_config(config, directory.config_file, commit=commit), path
         )
-        model = build_model(model_config(config, directory), statistics)
-        try:
-            with torch.no_grad():
-                model.load_state_dict(state)
-        except RuntimeError as error:
-            raise CheckpointError(f"{path}: not of the model in config.yaml: {error}") from error
+        vocabularies = rebuilt.vocabularies
         users, unseen_users = described(directory.users_file, "users", vocabularies["users"])
         items, unseen_items = described(directory.items_file, "items", vocabularies["items"])
         return cls(
             directory=directory,
             checkpoint=path,
             config=config,
-            model=model.eval().requires_grad_(False),
+            model=rebuilt.model.eval().requires_grad_(False),
             user_vocabulary=vocabularies["users"],
             item_vocabulary=vocabularies["items"],
-            rating_range=(low, high),
+            rating_range=rebuilt.rating_range,
             users=users,
             items=items,
             unseen_users=unseen_users,
@@ -145,12 +123,71 @@ class TrainedModel:
         )
 
 
-def model_config(config: dict[str, Any], directory: RunDirectory) -> ModelConfig:
+class RebuiltModel(NamedTuple):
+    """A model as a checkpoint has it.
+
+    Attributes:
+        model: with its weights, on the CPU.
+        vocabularies: raw ids of its rows.
+        rating_range: lowest and highest rating.
+    """
+
+    model: RatingModel
+    vocabularies: dict[Side, Vocabulary]
+    rating_range: tuple[float, float]
+
+
+def rebuilt_model(content: Mapping[str, Any], config: ModelConfig, path: Path) -> RebuiltModel:
+    """The model of a checkpoint, which alone has all that it is made of but its config.
+
+    Args:
+        content: of the checkpoint.
+        config: of the model.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: it lacks what belongs to a model, or is of another one.
+    """
+    missing = [key for key in NEEDED if key not in content]
+    if missing:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of lightning-collab, or of a version before 0.1: it has "
+            f"no {' and no '.join(missing)}. Train the model again"
+        )
+    vocabularies: dict[Side, Vocabulary] = {
+        side: Vocabulary.from_state(content["vocabularies"][side]) for side in ID_COLUMN
+    }
+    low, high = content["rating_range"]
+    state = {
+        name.removeprefix(MODEL_PREFIX): value
+        for name, value in content["state_dict"].items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    statistics = DatasetStatistics(
+        len(vocabularies["users"]),
+        len(vocabularies["items"]),
+        (low, high),
+        0.0,  # the mean rating is a buffer of the model, so the checkpoint has the real one
+        *features_from_buffers(state),
+    )
+    model = build_model(config, statistics)
+    try:
+        with torch.no_grad():
+            model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: not of the model in its config: {error}") from error
+    return RebuiltModel(model, vocabularies, (low, high))
+
+
+def model_config(
+    config: Mapping[str, Any], place: Path, *, commit: str | None = None
+) -> ModelConfig:
     """The model's own part of a run's config; all else may be of any version.
 
     Args:
         config: of the run, as plain values.
-        directory: of the run.
+        place: the file that it is in, for messages.
+        commit: of the source that made the run, where that is known.
 
     Raises:
         ConfigError: the model is of another version.
@@ -159,9 +196,8 @@ def model_config(config: dict[str, Any], directory: RunDirectory) -> ModelConfig
         return checked(_ModelOnly, {"model": config.get("model")}).model
     except ConfigError as error:
         problems = "; ".join(line.strip() for line in str(error).splitlines()[1:])
-        commit = _metrics_of(directory).get("git_commit")
         raise ConfigError(
-            f"{directory.config_file}: not a model that this version of lightning-collab "
+            f"{place}: not a model that this version of lightning-collab "
             f"({version('lightning-collab')}) knows: {problems}. Use the one that made the run"
             f"{f' (commit {commit})' if commit else ''}, or train it again with this one"
         ) from None

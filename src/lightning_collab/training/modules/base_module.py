@@ -3,22 +3,30 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, Self
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_collab.config.loss import SquaredErrorConfig
+from lightning_collab.config.renamed import with_new_names
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.vocabulary import Side, Vocabulary
-from lightning_collab.errors import CheckpointError, TrainingError
+from lightning_collab.errors import CheckpointError, ConfigError, TrainingError
 from lightning_collab.losses import PointwiseLoss, SquaredError
 from lightning_collab.losses.squared_error import EXPLODED
 from lightning_collab.metrics.ratings import LossMetric, RatingMetrics
-from lightning_collab.models import RatingModel
+from lightning_collab.models import RatingModel, random_numbers
+from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.training.trained_model import model_config, rebuilt_model
+
+MODULES = {
+    "gradient": "RatingModule",
+    "least_squares": "LeastSquaresModule",
+    "gibbs": "BayesianModule",
+}
 
 
 class BaseModule(pl.LightningModule):
@@ -33,6 +41,11 @@ class BaseModule(pl.LightningModule):
         vocabularies: `users` and `items`, kept in each checkpoint; None: likewise.
     """
 
+    # Which models it trains.
+    trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"
+    # Whether its batch is the whole training part.
+    takes_all_at_once: ClassVar[bool] = False
+
     def __init__(
         self,
         model: RatingModel,
@@ -44,7 +57,7 @@ class BaseModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss or SquaredError(SquaredErrorConfig())
+        self.loss = loss or SquaredError()
         self.config = {"model": model.config.model_dump(mode="json"), **(config or {})}
         self._rating_range = rating_range
         self._vocabularies = vocabularies
@@ -57,6 +70,60 @@ class BaseModule(pl.LightningModule):
         self._rows_seen = 0
         # Whether a loss that is no number ends the run, as it should but in a range test.
         self.stops_on_divergence = True
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path,
+        map_location: str | torch.device | None = None,
+        **settings: Any,
+    ) -> Self:
+        """The module of a checkpoint, whichever trainer wrote it: a run's, or a stock `pl.Trainer`.
+
+        The model, its weights and the ids of its rows are those of the checkpoint, which is read
+        as tensors and plain values: no code in it is run.
+
+        Args:
+            checkpoint_path: of the file.
+            map_location: device that the module is put on; None: the CPU.
+            settings: arguments of the class, in place of what the checkpoint says.
+
+        Raises:
+            CheckpointError: there is no such file, it is no checkpoint of ours, or its model is
+                trained by another class.
+            ConfigError: its model, loss, optimizer or schedule is of another version.
+
+        Example:
+            >>> module = lightning_collab.RatingModule.load_from_checkpoint(
+            ...     "outputs/train/my-run/checkpoints/best.ckpt"
+            ... )  # doctest: +SKIP
+            >>> pl.Trainer().validate(module, datamodule=data)  # doctest: +SKIP
+        """
+        path = Path(checkpoint_path)
+        content = read_checkpoint(path)
+        config = with_new_names(content["config"])
+        model, vocabularies, rating_range = rebuilt_model(content, model_config(config, path), path)
+        if model.trained_by != cls.trained_by:
+            raise CheckpointError(
+                f"{path}: its model is {type(model).__name__}, which {cls.__name__} does not "
+                f"train; use {MODULES[model.trained_by]}.load_from_checkpoint"
+            )
+        of_checkpoint = {
+            "config": config,
+            "rating_range": rating_range,
+            "vocabularies": vocabularies,
+            **cls._settings_of(config, path, settings),
+        }
+        module = cls(model, **{**of_checkpoint, **settings})
+        module.load_trained(content, path)
+        return module.to(map_location) if map_location is not None else module
+
+    @classmethod
+    def _settings_of(
+        cls, config: Mapping[str, Any], path: Path, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Arguments of the class that the config in a checkpoint has, but for those given."""
+        return {}
 
     @property
     def data(self) -> RatingDataModule:
@@ -114,6 +181,7 @@ class BaseModule(pl.LightningModule):
 
         Raises:
             TrainingError: the ids of the trainer's data are not those of the model's rows.
+            ConfigError: the model is solved on all ratings at once, and the data has batches.
         """
         sizes = {side: len(each) for side, each in self.vocabularies.items()}
         for side, table in self.model.lookup_tables()["embeddings"].items():
@@ -123,6 +191,24 @@ class BaseModule(pl.LightningModule):
                     f"part has {sizes[side]} (the unknown row among them); make the model of "
                     "this data: type(model).for_data(data, ...)"
                 )
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, RatingDataModule):
+            self._check_data(data, stage)
+
+    def _check_data(self, data: RatingDataModule, stage: str) -> None:
+        found: dict[Side, Vocabulary] = {
+            "users": data.user_vocabulary,
+            "items": data.item_vocabulary,
+        }
+        for side, ours in self.vocabularies.items():
+            if ours is not found[side] and ours != found[side]:
+                raise TrainingError(_other_data("the model", ours, found[side], side))
+        batches = data.batches_per_epoch
+        if stage == "fit" and self.takes_all_at_once and batches > 1:
+            raise ConfigError(
+                f"{type(self.model).__name__} is solved on all training ratings at once, and the "
+                f'data gives them in {batches} batches; make it with batch_size="full"'
+            )
 
     def on_train_start(self) -> None:
         """Move the sums of a resumed epoch to the device."""
@@ -238,7 +324,8 @@ class BaseModule(pl.LightningModule):
         self._loss_sum = loss.to(torch.float64)
         self._rows_seen = sums["rows_seen"]
         state = checkpoint["rng_state"]
-        torch.set_rng_state(state["cpu"].cpu())
+        with random_numbers:
+            torch.set_rng_state(state["cpu"].cpu())
         if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
             torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
 
@@ -262,11 +349,15 @@ class BaseModule(pl.LightningModule):
         for side, vocabulary in self.vocabularies.items():
             found = Vocabulary.from_state(checkpoint["vocabularies"][side])
             if found != vocabulary:
-                raise CheckpointError(
-                    f"the checkpoint is of other data: it knows {len(found) - 1} {side}, the "
-                    f"training part here has {len(vocabulary) - 1}, and they are not the same "
-                    "ids; use the data and the split that the run was trained with"
-                )
+                raise CheckpointError(_other_data("the checkpoint", found, vocabulary, side))
+
+
+def _other_data(what: str, known: Vocabulary, found: Vocabulary, side: Side) -> str:
+    return (
+        f"{what} is of other data: it knows {len(known) - 1} {side}, the training part here has "
+        f"{len(found) - 1}, and they are not the same ids; use the data and the split that the run "
+        "was trained with"
+    )
 
 
 def _local(parameter: Tensor) -> Tensor:

@@ -23,29 +23,40 @@ class BayesianModule(BaseModule):
 
     Args:
         model: takes the samples.
-        features: of users and items, and effects of time.
+        features: of users and items, and effects of time; None: those of the data module that the
+            trainer is given.
         seed: of the chain.
         threads: of the kernels; None: all there are.
         of_run: see `BaseModule`.
 
     Raises:
         TrainingError: the samples, or blocks of features, need more memory than there is.
+
+    Example:
+        >>> data = lightning_collab.RatingDataModule.from_frame(frame, batch_size="full")
+        ... # doctest: +SKIP
+        >>> model = lightning_collab.BayesianFactors.for_data(data, samples=50)  # doctest: +SKIP
+        >>> module = lightning_collab.BayesianModule(model)  # doctest: +SKIP
+        >>> pl.Trainer(max_epochs=60).fit(module, datamodule=data)  # doctest: +SKIP
     """
 
     model: BayesianFactors
     automatic_optimization = False
+    trained_by = "gibbs"
+    takes_all_at_once = True
 
     def __init__(
         self,
         model: BayesianFactors,
         *,
-        features: FeatureSet,
+        features: FeatureSet | None = None,
         seed: int = 42,
         threads: int | None = None,
         **of_run: Any,
     ) -> None:
         super().__init__(model, **of_run)
-        check_memory(model, features)
+        if features is not None:
+            check_memory(model, features)
         self._seed, self._threads = seed, threads
         self._features = features
         self._averages: dict[int, RunningAverage] = {}
@@ -54,7 +65,11 @@ class BayesianModule(BaseModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The sampler."""
-        return GibbsSampler(self.model, self._features, seed=self._seed, threads=self._threads)
+        features = self._features
+        if features is None:
+            features = self.data.features
+            check_memory(self.model, features)
+        return GibbsSampler(self.model, features, seed=self._seed, threads=self._threads)
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """One sweep."""

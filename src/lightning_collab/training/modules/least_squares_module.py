@@ -14,10 +14,20 @@ class LeastSquaresModule(BaseModule):
 
     The solver is an optimizer under manual optimization, so that checkpoints, step counts and
     resume work as for any other model. Its batch is the whole training part.
+
+    Example:
+        >>> data = lightning_collab.RatingDataModule.from_frame(frame, batch_size="full")
+        ... # doctest: +SKIP
+        >>> model = lightning_collab.LeastSquaresFactors.for_data(data, factors=20)
+        ... # doctest: +SKIP
+        >>> module = lightning_collab.LeastSquaresModule(model)  # doctest: +SKIP
+        >>> pl.Trainer(max_epochs=10).fit(module, datamodule=data)  # doctest: +SKIP
     """
 
     model: LeastSquaresFactors
     automatic_optimization = False
+    trained_by = "least_squares"
+    takes_all_at_once = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The solver."""

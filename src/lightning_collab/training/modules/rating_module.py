@@ -3,22 +3,25 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_collab.compat import compiler_error, loader_position
 from lightning_collab.config.engine import TrainingConfig
-from lightning_collab.config.optimizer import Optimizer, Scheduler, WarmRestartsConfig
+from lightning_collab.config.loss import Loss, SquaredErrorConfig
+from lightning_collab.config.optimizer import AdamConfig, Optimizer, Scheduler, WarmRestartsConfig
+from lightning_collab.config.section import Section, checked
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
-from lightning_collab.losses import PointwiseLoss
+from lightning_collab.losses import PointwiseLoss, build_loss
 from lightning_collab.models import RatingModel
 from lightning_collab.models.rating_model import EmbeddedBatch
 from lightning_collab.runs.checkpoints import steps_of_checkpoint
@@ -31,6 +34,17 @@ from lightning_collab.training.sharding.sharded_table import is_sharded, shard_t
 from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
 log = logging.getLogger(__name__)
+
+
+class StepSections(Section):
+    """Of a run's config, what decides each step."""
+
+    loss: Loss = SquaredErrorConfig()
+    optimizer: Optimizer = AdamConfig()
+    scheduler: Scheduler = WarmRestartsConfig()
+    training: TrainingConfig = TrainingConfig()
+    # Norm to which gradients are clipped; null: not.
+    clip: Annotated[float, Field(gt=0)] | None = None
 
 
 class RatingModule(BaseModule):
@@ -48,17 +62,21 @@ class RatingModule(BaseModule):
         loss: what is made small; None: squared error.
         optimizer: its section of the config, or a mapping of its keys; None: Adam as shipped.
         scheduler: of the learning rate, likewise; None: warm restarts as shipped.
-        training: the `training` section: engine, row updates, threads.
+        training: the `training` section, likewise: engine, row updates, threads.
         clip: norm to which gradients are clipped, whatever the engine; None: not.
         schedule: factor on the learning rate at each step, in place of the scheduler's.
         of_run: see `BaseModule`.
 
     Raises:
-        ConfigError: a parameter of the model is in no group or in two.
+        ConfigError: a key of optimizer, scheduler or training that is unknown, of a wrong type or
+            out of range; or a parameter of the model is in no group or in two.
 
     Example:
-        >>> model = lc.EmbeddingDotBias.for_data(data, factors=32)  # doctest: +SKIP
-        >>> module = lc.RatingModule(model, optimizer={"name": "sgd", "lr": 0.1})  # doctest: +SKIP
+        >>> data = lightning_collab.RatingDataModule.from_frame(frame)  # doctest: +SKIP
+        >>> model = lightning_collab.EmbeddingDotBias.for_data(data, factors=32)
+        ... # doctest: +SKIP
+        >>> module = lightning_collab.RatingModule(model, optimizer={"name": "sgd", "lr": 0.1})
+        ... # doctest: +SKIP
         >>> pl.Trainer(max_epochs=5).fit(module, datamodule=data)  # doctest: +SKIP
     """
 
@@ -69,18 +87,29 @@ class RatingModule(BaseModule):
         *,
         optimizer: Optimizer | Mapping[str, Any] | None = None,
         scheduler: Scheduler | Mapping[str, Any] | None = None,
-        training: TrainingConfig | None = None,
+        training: TrainingConfig | Mapping[str, Any] | None = None,
         clip: float | None = None,
         schedule: Schedule | None = None,
         **of_run: Any,
     ) -> None:
         super().__init__(model, loss, **of_run)
-        self.optimizer_config: Optimizer = _section(Optimizer, optimizer or {"name": "adam"})
-        self.scheduler_config: Scheduler = _section(
-            Scheduler, scheduler or {"name": "warm_restarts"}
+        sections = checked(
+            StepSections,
+            {
+                "loss": self.loss.config,
+                "optimizer": optimizer or {"name": "adam"},
+                "scheduler": scheduler or {"name": "warm_restarts"},
+                "training": training or {},
+                "clip": clip,
+            },
         )
-        self.training_config = training or TrainingConfig()
+        self.optimizer_config = sections.optimizer
+        self.scheduler_config = sections.scheduler
+        self.training_config = sections.training
         self.clip = clip
+        if "optimizer" not in self.config:
+            # Of no run, whose config has all of them.
+            self.config = {**self.config, **sections.model_dump(mode="json")}
         self.choice = EngineChoice("eager", "no trainer yet")
         self.steps_per_epoch = 0
         self.schedule: Schedule = schedule or (lambda step: 1.0)
@@ -100,6 +129,27 @@ class RatingModule(BaseModule):
             for each in parameter_groups(model, self.optimizer_config)
             if each["weight_decay"] and on_rows
         }
+
+    @classmethod
+    def _settings_of(
+        cls, config: Mapping[str, Any], path: Path, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        keys = [key for key in StepSections.model_fields if key in config and key not in given]
+        trainer = config.get("trainer") or {}
+        clip = config.get("clip", trainer.get("gradient_clip_val"))
+        if trainer.get("gradient_clip_algorithm") == "value":
+            clip = None  # Lightning did it
+        try:
+            found = checked(StepSections, {**{key: config[key] for key in keys}, "clip": clip})
+        except ConfigError as error:
+            raise ConfigError(
+                f"{path}: {error}\nGive load_from_checkpoint the part that this version does not "
+                "know, such as optimizer=..., in its place"
+            ) from None
+        settings = {key: getattr(found, key) for key in (*keys, "clip") if key not in given}
+        if "loss" in settings:
+            settings["loss"] = build_loss(found.loss)
+        return settings
 
     @property
     def steps_done(self) -> int:
@@ -402,8 +452,3 @@ class RatingModule(BaseModule):
             f"the learning rate {self.optimizer_config.lr:g} is too high for this model: lower "
             f"optimizer.lr, or let {called_as('find-lr')} suggest one"
         )
-
-
-def _section(kind: Any, values: Any) -> Any:
-    """The typed section of a mapping of its keys."""
-    return TypeAdapter(kind).validate_python(values)
