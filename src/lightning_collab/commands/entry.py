@@ -206,11 +206,9 @@ def _check_writable(directory: Path) -> None:
 
 def _remove_unstarted(directory: Path) -> None:
     """A job that failed before its run began leaves no directory behind."""
-    if directory.resolve() == Path.cwd():
-        return  # a script that only asks has no directory of its own
-    if directory.is_dir() and {path.name for path in directory.iterdir()} <= {"train.log"}:
-        (directory / "train.log").unlink(missing_ok=True)
-        directory.rmdir()
+    # A command that only asks has no directory of its own.
+    if directory.resolve() != Path.cwd():
+        RunDirectory(directory).remove_unstarted()
 
 
 def _unless_disk_full(failure: threading.ExceptHookArgs) -> None:

@@ -55,8 +55,16 @@ class RunDirectory:
         if any(self.checkpoints.glob("*.ckpt")):
             raise CheckpointError(
                 f"{self.path}: there is a trained run already; go on with it by "
-                f"resume={self.path}, or remove it, or set hydra.run.dir to another folder"
+                f"resume={self.path} (in Python: lightning_collab.load({str(self.path)!r})"
+                ".resume()), or remove it, or set hydra.run.dir (in Python: run_dir) to another "
+                "folder"
             )
+
+    def remove_unstarted(self) -> None:
+        """Leave no directory of a run that failed before it began."""
+        if self.path.is_dir() and {each.name for each in self.path.iterdir()} <= {"train.log"}:
+            self.log_file.unlink(missing_ok=True)
+            self.path.rmdir()
 
     def read_config(self) -> RunConfig:
         """The config that the run was made with.

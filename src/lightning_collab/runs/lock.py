@@ -40,7 +40,7 @@ def run_held(directory: Path) -> Iterator[None]:
     except Timeout:
         raise CheckpointError(
             f"{directory}: another run is writing there ({_holder(directory)}); wait for it to "
-            "end, stop it, or set hydra.run.dir to another folder"
+            "end, stop it, or set hydra.run.dir (in Python: run_dir) to another folder"
         ) from None
     except OSError as error:
         raise StorageError.of(error, directory) from error

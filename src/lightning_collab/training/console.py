@@ -2,7 +2,9 @@
 
 import logging
 import sys
+import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +14,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from lightning_collab.runs.invocation import command_line, tensorboard_line
+from lightning_collab.runs.invocation import tensorboard_line
+from lightning_collab.training.process import SharedContext
 
 # Lightning's advice that does not hold for batches that are already on the device.
 NOISE = (
@@ -46,13 +49,15 @@ class RunLogFile(logging.FileHandler):
 def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False) -> Iterator[None]:
     """Send log records to the terminal and to a file while a job runs.
 
+    Jobs of several threads at once have each its own records. What a thread without a job says
+    goes to all of them.
+
     Args:
         log_file: of the run; None (another rank's run): no file.
         quiet: only warnings on the terminal.
         silent: nothing on the terminal, as in one of many trials.
     """
     root = logging.getLogger()
-    before = root.level
     terminal = RichHandler(
         console=Console(stderr=True), show_path=False, show_time=False, markup=False
     )
@@ -63,31 +68,64 @@ def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False)
         file = RunLogFile(log_file)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers.append(file)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    root.setLevel(logging.WARNING)  # of the libraries
-    logging.getLogger("lightning_collab").setLevel(logging.DEBUG)  # epoch by epoch, to the file
+    thread = threading.get_ident()
     for handler in handlers:
+        handler.addFilter(lambda record: record.thread == thread or not _JOBS[record.thread])
         root.addHandler(handler)
+    _JOBS[thread] += 1
+    try:
+        with _LIBRARIES:
+            yield
+    finally:
+        _JOBS[thread] -= 1
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+# How many jobs each thread has: one inside another, if more than one.
+_JOBS: Counter[int | None] = Counter()
+# Epoch by epoch, to the file; of the libraries, warnings alone.
+_LEVELS = {
+    "lightning_collab": logging.DEBUG,
+    "pytorch_lightning": logging.WARNING,
+    "": logging.WARNING,
+}
+
+
+@contextmanager
+def _levels_of_libraries() -> Iterator[None]:
+    before = {name: logging.getLogger(name).level for name in _LEVELS}
+    captured = warnings.showwarning.__module__ == logging.__name__
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(True)
     try:
         with warnings.catch_warnings():
             for message in NOISE:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
-        root.setLevel(before)
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()
+        if not captured:
+            logging.captureWarnings(False)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
-def print_summary(metrics: Mapping[str, Any], model: str, run: Path) -> None:
+_LIBRARIES = SharedContext(_levels_of_libraries)
+
+
+def print_summary(
+    metrics: Mapping[str, Any], model: str, run: Path, again: str, report: Path | None = None
+) -> None:
     """The numbers beside the baselines, where the run is, and how to look at its curves.
 
     Args:
         metrics: the content of metrics.json.
         model: its name.
         run: the run directory.
+        again: what measures the run again.
+        report: its page; None: there is none.
     """
     console = Console()
     console.print(metrics_table(metrics, model))
@@ -97,11 +135,10 @@ def print_summary(metrics: Mapping[str, Any], model: str, run: Path) -> None:
         f"peak memory {metrics['peak_rss_bytes'] / 2**20:.0f} MiB, seed {metrics['seed']}",
         highlight=False,
     )
-    for label, text in (
-        ("run", str(run)),
-        ("curves", tensorboard_line(run)),
-        ("again", command_line("evaluate", run=run)),
-    ):
+    lines = {"run": str(run), "curves": tensorboard_line(run), "again": again}
+    if report is not None:
+        lines["report"] = str(report)
+    for label, text in lines.items():
         console.print(f"{label:<8}{text}", highlight=False, soft_wrap=True, markup=False)
 
 

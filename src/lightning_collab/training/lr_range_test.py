@@ -2,8 +2,6 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -22,10 +20,10 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import LRRangeTestConfig, Suggestion
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
-from lightning_collab.models import random_numbers
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
+from lightning_collab.training.process import random_numbers_put_back
 from lightning_collab.training.schedules import exponential
 from lightning_collab.training.trainer import build_bare_trainer
 
@@ -79,8 +77,8 @@ def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
         raise ConfigError(f"model={config.model.name} is solved, and has no learning rate")
     settings = config.lr_range_test
     watch = _Watch(settings)
-    devices, lr = list(range(torch.cuda.device_count())), config.optimizer.lr
-    with _random_numbers_put_back(devices):
+    lr = config.optimizer.lr
+    with random_numbers_put_back():
         schedule = exponential(settings.start_lr / lr, settings.end_lr / lr, settings.steps)
         module = build_module(config, data, schedule=schedule, to_shard=config.model.sharded)
         module.stops_on_divergence = False
@@ -91,18 +89,6 @@ def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
     rates = np.array([factor(step) for step in range(len(losses))])
     smoothed = smoothed_losses(losses, settings.smoothing)
     return LRRangeTest(rates, losses, smoothed, suggestions(rates, smoothed))
-
-
-@contextmanager
-def _random_numbers_put_back(devices: list[int]) -> Iterator[None]:
-    fork = torch.random.fork_rng(devices=devices)
-    with random_numbers:
-        fork.__enter__()
-    try:
-        yield
-    finally:
-        with random_numbers:
-            fork.__exit__(None, None, None)
 
 
 class _Watch(pl.Callback):

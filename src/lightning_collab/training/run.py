@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.data import FrameConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.metadata import history_table, metadata_table
 from lightning_collab.errors import (
@@ -35,6 +36,7 @@ from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.lr_range_test import with_found_rate
 from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.process import signals_put_back
 from lightning_collab.training.trainer import build_trainer, log_hyperparameters
 from lightning_collab.training.warm_start import start_from_run
 
@@ -79,7 +81,7 @@ def train(
         LightningCollabError: what the user can put right; each message says how.
         InterruptedRunError: Ctrl-C; last.ckpt then holds the step reached.
     """
-    with run_held(run.path) if is_first_rank() else nullcontext():
+    with run_held(run.path) if is_first_rank() else nullcontext(), signals_put_back():
         try:
             metrics, data = _train(
                 config, run, callbacks, data, resume=resume, test=test, loadable=loadable
@@ -90,6 +92,11 @@ def train(
             return metrics
         except LightningCollabError:
             raise
+        except SystemExit:
+            # Lightning has turned Ctrl-C into this, while something else than the fit was under way.
+            if not is_first_rank():
+                raise
+            raise InterruptedRunError(f"stopped\nTo go on: {way_on(run, config)}") from None
         except Exception as error:
             # Of TensorBoard, polars or torch.
             full = StorageError.behind(error)
@@ -124,7 +131,7 @@ def _train(
         if loadable:
             _write_metadata(run, data)
     started = time.perf_counter()
-    first_epoch = _fit(trainer, module, data, run, checkpoint)
+    first_epoch = _fit(trainer, module, data, run, config, checkpoint)
     seconds = time.perf_counter() - started
     # A limit on steps may end a run before its first validation.
     validated = config.monitor is not None and run.best_checkpoint.is_file()
@@ -218,6 +225,7 @@ def _fit(
     module: BaseModule,
     data: RatingDataModule,
     run: RunDirectory,
+    config: RunConfig,
     checkpoint: Path | None,
 ) -> int:
     """Train to the end, and return the epoch that it began with."""
@@ -232,7 +240,7 @@ def _fit(
         what = "saved" if saved else "not saved; its last checkpoint is of an earlier epoch"
         raise InterruptedRunError(
             f"stopped at step {module.steps_done} of epoch {trainer.current_epoch + 1} ({what})\n"
-            f"To go on: {command_line('train', resume=run.path)}"
+            f"To go on: {way_on(run, config)}"
         ) from None
     except (TrainingError, StorageError) as error:
         raise type(error)(f"{error}{_last_good(run)}") from error
@@ -242,6 +250,20 @@ def _fit(
             raise
         raise TrainingError(f"{watch.cause}{_last_good(run)}") from error
     return first_epoch
+
+
+def way_on(run: RunDirectory, config: RunConfig) -> str:
+    """What a person does to go on with a run that was stopped.
+
+    Args:
+        run: the run directory.
+        config: of the run.
+    """
+    if not isinstance(config.data, FrameConfig):
+        return command_line("train", resume=run.path)
+    if not run.last_checkpoint.is_file():
+        return "nothing was saved; train anew"
+    return f"lightning_collab.load({str(run.path)!r}).resume(frame)"
 
 
 def _last_good(run: RunDirectory) -> str:
