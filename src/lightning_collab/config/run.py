@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from lightning_collab.config.data import BatchSize, DataSource, FeaturesConfig
+from lightning_collab.config.metrics import MetricsConfig
 from lightning_collab.config.model import Model
 from lightning_collab.config.optimizer import (
     Averaging,
@@ -17,6 +18,8 @@ from lightning_collab.config.optimizer import (
     SWAConfig,
     WarmRestartsConfig,
 )
+from lightning_collab.config.plugins import plugins_of
+from lightning_collab.config.registry import METRICS
 from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import Split
 from lightning_collab.config.trainer import CallbacksConfig, LoggerConfig, TrainerConfig
@@ -51,9 +54,12 @@ class RunConfig(Section):
     averaging: Averaging = NoAveragingConfig()
     logger: LoggerConfig
     callbacks: CallbacksConfig
+    metrics: MetricsConfig = MetricsConfig()
     lr_range_test: LRRangeTestConfig
     # Look for a learning rate first, and train with the one found.
     find_lr: bool
+    # Package and version of each part that is not ours, as a record: nothing is found by it.
+    plugins: dict[str, str] = Field(default_factory=dict)
 
     @property
     def batch_size(self) -> BatchSize:
@@ -66,6 +72,17 @@ class RunConfig(Section):
         if self.split.has_val:
             return self.callbacks.monitor or "val/rmse"
         return None
+
+    @property
+    def monitor_mode(self) -> Literal["min", "max"]:
+        """Which end of the monitored metric is best."""
+        return self.metrics.mode(self.monitor or "")
+
+    @model_validator(mode="after")
+    def _plugins_are_those_of_today(self) -> Self:
+        # Past `frozen`: whatever was typed or saved there, it says what is here.
+        self.__dict__["plugins"] = plugins_of(self)
+        return self
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
@@ -91,6 +108,13 @@ class RunConfig(Section):
                         f"callbacks.{key} needs a validation part, but split.val is 0: "
                         f"set callbacks.{key}=null or a split.val above 0"
                     )
+        monitor = self.callbacks.monitor
+        if monitor is not None and monitor not in self.metrics.logged:
+            name = monitor.removeprefix("val/")
+            if name in METRICS:
+                raise ValueError(
+                    f"callbacks.monitor={monitor} is not measured; set metrics.further=[{name}]"
+                )
 
     def _cycle_fits_the_run(self) -> None:
         scheduler = self.scheduler

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lightning_collab.config.model import ModelConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock
 from lightning_collab.models.embedding_table import EmbeddingTable
@@ -55,6 +56,8 @@ class RatingModel(nn.Module, ABC):
         item_bias: where `has_biases`.
     """
 
+    # Of the config that it is built from: `model_class(config, statistics)`.
+    config_class: ClassVar[type[ModelConfig]]
     # What an exported model's card says of it.
     description: ClassVar[str] = ""
     trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"

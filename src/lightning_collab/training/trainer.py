@@ -164,7 +164,11 @@ def _callbacks(
     if config.monitor is not None:
         stopping = config.callbacks.early_stopping
         if stopping is not None:
-            callbacks.append(EarlyStopping(config.monitor, stopping.min_delta, stopping.patience))
+            callbacks.append(
+                EarlyStopping(
+                    config.monitor, stopping.min_delta, stopping.patience, mode=config.monitor_mode
+                )
+            )
         callbacks.append(_checkpoint(config, run, "best", monitor=config.monitor))
     # Last in the list, so that last.ckpt knows what the others have seen of its epoch.
     callbacks.append(_checkpoint(config, run, "last", monitor=None))
@@ -179,6 +183,7 @@ def _checkpoint(
         run.checkpoints,
         filename=name,
         monitor=monitor,
+        mode=config.monitor_mode,
         save_top_k=1,
         enable_version_counter=False,
         save_on_train_epoch_end=True,

@@ -13,7 +13,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import CheckpointError, TrainingError
-from lightning_collab.metrics.ratings import RatingMetrics
+from lightning_collab.metrics.further import RunMetrics
 from lightning_collab.models import RatingModel
 
 # Training stops when predictions are wrong by so many times the scale, in the mean.
@@ -43,8 +43,8 @@ class RatingModule(pl.LightningModule):
         self.config = config
         self.rating_range = rating_range
         self.vocabularies = vocabularies
-        self.val_metrics = RatingMetrics("val/")
-        self.test_metrics = RatingMetrics("test/")
+        self.val_metrics = RunMetrics("val/", config.metrics.further)
+        self.test_metrics = RunMetrics("test/", config.metrics.further)
         self.val_loss = MeanSquaredError()
         # The sum of squared errors of the epoch under way stays on the device: reading it at each
         # step would make the CPU wait.
