@@ -35,6 +35,8 @@ LATE = {
     "commands.entry": ["training.devices"],  # torch
     "commands.report": ["tuning.report"],  # Optuna
     "commands.train": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
+    # pydantic, in every program that uses Hydra
+    "runs.invocation": ["config.registry"],
     # What looks at models of others alone.
     "models": ["models.contract"],
     # numba, with kernels that a run may do without

@@ -17,6 +17,7 @@ GROUPS = (
     "callbacks",
     "features",
     "logger",
+    "metrics",
     "model",
     "optimizer",
     "scheduler",

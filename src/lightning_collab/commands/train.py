@@ -47,7 +47,8 @@ def train_command(config: DictConfig) -> dict[str, Any]:
             inspect=_inspect,
         )
     if first:
-        print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
+        where = Path(os.path.relpath(run.path))
+        print_summary(metrics, checked.model.name, where, checked.metrics.further)
         if run.report_file.is_file():
             say_file("report", run.report_file)
     return metrics

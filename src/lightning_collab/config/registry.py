@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Any, get_args
 
 from lightning_collab.errors import ConfigError
@@ -99,6 +99,10 @@ class Registry:
             ConfigError: an installed package offers a name that is ours.
         """
         return sorted({*self._registered, *self._offered()})
+
+    def is_ours(self, name: str) -> bool:
+        """Whether a name is one of lightning-collab's own."""
+        return name in self._places
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
@@ -402,3 +406,12 @@ REGISTRIES = {
     "scheduler": SCHEDULERS,
     "metrics": METRICS,
 }
+
+
+def packages_of_others() -> list[str]:
+    """The top packages of all parts that installed packages offer; nothing is imported."""
+    groups = {registry.group for registry in REGISTRIES.values()}
+    offered = (point for each in distributions() for point in each.entry_points)
+    return sorted(
+        {p.value.partition(":")[0].partition(".")[0] for p in offered if p.group in groups}
+    )

@@ -61,6 +61,9 @@ def choose_by_name(base: type[Chosen]) -> Callable[[Any], Chosen]:
             }
             raise PydanticKnownError("union_tag_invalid", context)
         config: Chosen = registry[values["name"]].model_validate(values)
+        if not registry.is_ours(values["name"]):
+            # A subclass that gives a key another default must not lose its range with that.
+            base.model_validate({key: getattr(config, key) for key in base.model_fields})
         return config
 
     return chosen

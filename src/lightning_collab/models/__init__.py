@@ -42,7 +42,7 @@ def build_model(config: "ModelConfig", statistics: "DatasetStatistics") -> "Rati
         ConfigError: a model of others breaks its contract.
     """
     model_class: type[RatingModel] = MODELS.implementation(config)
-    if MODELS.origin_of(config.name) is not None:
+    if not MODELS.is_ours(config.name):
         from lightning_collab.models.contract import check_model
 
         check_model(model_class, config, statistics.rating_range)

@@ -13,7 +13,7 @@ from lightning_collab.config.optimizer import (
     StepsConfig,
     WarmRestartsConfig,
 )
-from lightning_collab.errors import ConfigError
+from lightning_collab.errors import ConfigError, shape_of
 
 # From the number of optimizer steps done to the factor on every group's rate.
 Schedule = Callable[[int], float]
@@ -95,10 +95,9 @@ def _check(at: Callable[[Numbers], Numbers], total: int, method: str) -> None:
     if not (
         isinstance(found, np.ndarray) and found.shape == steps.shape and found.dtype.kind == "f"
     ):
-        shape = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else found
         raise ConfigError(
             f"{method} must return a float64 array [n] for n steps; for {len(steps)} it gave "
-            f"{shape!r}"
+            f"{shape_of(found)}"
         )
     wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
     if len(wrong):

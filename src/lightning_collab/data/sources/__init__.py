@@ -18,7 +18,7 @@ from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources import custom_file, ml_100k, ml_large, ml_latest_small, synthetic
 from lightning_collab.data.sources.movielens import Release, load_release, obtained, root_folder
 from lightning_collab.data.table_cache import cached_table
-from lightning_collab.errors import DataError
+from lightning_collab.errors import DataError, shape_of
 
 
 def load_ratings(config: DataConfig) -> RatingTable:
@@ -74,10 +74,9 @@ def _checked(table: object, method: str) -> RatingTable:
     for name, kind in columns.items():
         column = getattr(table, name)
         if not isinstance(column, np.ndarray) or column.dtype != kind or column.shape != (rows,):
-            what = f"{column.dtype} {list(column.shape)}" if hasattr(column, "dtype") else column
             raise DataError(
                 f"{method}: {name} must be {np.dtype(kind)} [{rows}], as long as ratings, and is "
-                f"{what!r}"
+                f"{shape_of(column)}"
             )
     if not rows:
         raise DataError(f"{method} gave a table without any rating")

@@ -5,7 +5,7 @@ import numpy as np
 from lightning_collab.config.split import SplitConfig
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits.split_rows import Rows, SplitRows
-from lightning_collab.errors import DataError
+from lightning_collab.errors import DataError, shape_of
 
 
 def split_rows(table: RatingTable, config: SplitConfig) -> SplitRows:
@@ -36,10 +36,9 @@ def _check(found: object, rows: int, config: SplitConfig) -> None:
         if not (
             isinstance(of_part, np.ndarray) and of_part.ndim == 1 and of_part.dtype.kind in "iu"
         ):
-            what = (
-                f"{of_part.dtype} {list(of_part.shape)}" if hasattr(of_part, "dtype") else of_part
+            raise DataError(
+                f"{method}: {part} must be row numbers, int [n], and is {shape_of(of_part)}"
             )
-            raise DataError(f"{method}: {part} must be row numbers, int [n], and is {what!r}")
         if len(of_part) and not 0 <= of_part.min() <= of_part.max() < rows:
             raise DataError(
                 f"{method}: {part} has rows from {of_part.min()} to {of_part.max()}, and the table "
