@@ -1,4 +1,4 @@
-"""`split=newcomers`: the users who came last are those to be predicted."""
+"""`split=newcomers`: what is half known of some users is to be predicted."""
 
 from typing import Literal
 
