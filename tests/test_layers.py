@@ -36,6 +36,10 @@ LATE = {
     "commands.entry": ["training.devices"],  # torch
     "commands.report": ["tuning.report"],  # Optuna
     "commands.train": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
+    # pydantic, in every program that uses Hydra
+    "runs.invocation": ["config.registry"],
+    # What looks at models of others alone.
+    "models": ["models.contract"],
     # numba, with kernels that a run may do without
     "training.build": ["training.modules.bayesian_module"],
     "training.modules.rating_module": ["training.fused.blocks", "training.fused.fused_optimizer"],

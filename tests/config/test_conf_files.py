@@ -17,6 +17,7 @@ GROUPS = (
     "features",
     "logger",
     "loss",
+    "metrics",
     "model",
     "optimizer",
     "scheduler",

@@ -52,7 +52,8 @@ def train_command(config: DictConfig) -> dict[str, Any]:
             "kept, as trainer.fast_dev_run and trainer.barebones ask"
         )
     elif first:
-        print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
+        where = Path(os.path.relpath(run.path))
+        print_summary(metrics, checked.model.name, where, checked.metrics.further)
         if run.report_file.is_file():
             say_file("report", run.report_file)
     return metrics

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from lightning_collab.config.renamed import new_form
 from lightning_collab.config.run import RunConfig, validated
@@ -33,7 +33,10 @@ def composed_run(*overrides: str) -> RunConfig:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """A run's config, resolved, as nested dictionaries without what is not of the run."""
-    values: Any = OmegaConf.to_container(config, resolve=True)
+    try:
+        values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise invalid(f"{error.full_key}: a value is needed") from None
     return {key: value for key, value in values.items() if key not in NOT_OF_A_RUN}
 
 
@@ -134,10 +137,11 @@ def resumed_config(
                 "another; single keys can"
             )
         result[group] = _composed(config_name, f"{group}={option}")[group]
-        if "name" in saved[group]:
+        before = saved.get(group, {})
+        if "name" in before:
             # Values that were once typed, not the old option's own, still hold.
-            own = _composed(config_name, f"{group}={saved[group]['name']}")[group]
-            for key, value in saved[group].items():
+            own = _composed(config_name, f"{group}={before['name']}")[group]
+            for key, value in before.items():
                 if value != own[key]:
                     OmegaConf.update(result, f"{group}.{key}", value)
     for key in overrides:

@@ -1,10 +1,11 @@
 """`conf/optimizer`, `conf/scheduler`, `conf/averaging`, `conf/lr_range_test`: how weights move."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, SerializeAsAny, model_validator
 
-from lightning_collab.config.section import Section
+from lightning_collab.config.registry import SCHEDULERS, class_at
+from lightning_collab.config.section import Section, choose_by_name
 
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -117,22 +118,63 @@ Optimizer = Annotated[SGDConfig | AdamConfig | AdamWConfig, Field(discriminator=
 Whole = Annotated[int, Field(ge=1)]
 
 
-class ConstantConfig(Section):
+class SchedulerConfig(Section):
+    """Keys that every schedule of the learning rate has.
+
+    A schedule of your own is a subclass with a `name` of one value, a default for each key and a
+    method `factors`: see docs/extending.md.
+    """
+
+    chosen_from = SCHEDULERS
+    # Of a schedule of ours, the place of its formula, as "module:function".
+    formula: ClassVar[str]
+
+    name: str
+
+    def factors(self, step: Any, *, steps_per_epoch: int, total_steps: int, lr: float) -> Any:
+        """What the learning rates of all groups are multiplied by.
+
+        A function of its arguments and of the config alone: it is asked for any steps, in any
+        order, for one or for many at a time.
+
+        Args:
+            step: float64 numpy array [n], optimizer steps done, from 0 to `total_steps`.
+            steps_per_epoch: optimizer steps in an epoch.
+            total_steps: of the whole run.
+            lr: the optimizer's learning rate.
+
+        Returns:
+            float64 numpy array [n], 0 or above.
+
+        Example:
+            >>> def factors(self, step, *, steps_per_epoch, total_steps, lr):
+            ...     return 1 / np.sqrt(1 + step / steps_per_epoch)
+        """
+        return class_at(self.formula)(
+            self, step, steps_per_epoch=steps_per_epoch, total_steps=total_steps, lr=lr
+        )
+
+
+class ConstantConfig(SchedulerConfig):
     """The same rate from first to last step."""
 
-    name: Literal["constant"]
+    formula: ClassVar[str] = "lightning_collab.training.schedules:constant"
+
+    name: Literal["constant"] = "constant"
 
 
-class WarmRestartsConfig(Section):
+class WarmRestartsConfig(SchedulerConfig):
     """Cosine to eta_min within a cycle, then up again (Loshchilov and Hutter 2017)."""
 
-    name: Literal["warm_restarts"]
+    formula: ClassVar[str] = "lightning_collab.training.schedules:warm_restarts"
+
+    name: Literal["warm_restarts"] = "warm_restarts"
     # Epochs of the first cycle.
-    cycle_len: Annotated[float, Field(gt=0)]
+    cycle_len: Annotated[float, Field(gt=0)] = 1
     # Each cycle is this many times as long as the one before.
-    cycle_mult: Whole
+    cycle_mult: Whole = 2
     # Lowest learning rate, before lr_scale.
-    eta_min: Annotated[float, Field(ge=0)]
+    eta_min: Annotated[float, Field(ge=0)] = 0.0
 
     def cycle_ends(self, epochs: float) -> list[float]:
         """Where the cycles end that end within so many epochs, in epochs from the start.
@@ -147,26 +189,30 @@ class WarmRestartsConfig(Section):
         return ends[:-1]
 
 
-class OneCycleConfig(Section):
+class OneCycleConfig(SchedulerConfig):
     """Up to the learning rate and down again, once over the whole run (Smith and Topin 2018)."""
 
-    name: Literal["one_cycle"]
+    formula: ClassVar[str] = "lightning_collab.training.schedules:one_cycle"
+
+    name: Literal["one_cycle"] = "one_cycle"
     # Share of the run in which the rate rises.
-    warm_up: Annotated[float, Field(gt=0, lt=1)]
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.3
     # The first rate is lr divided by this.
-    start_div: Annotated[float, Field(ge=1)]
+    start_div: Annotated[float, Field(ge=1)] = 25.0
     # The last rate is the first one divided by this.
-    end_div: Annotated[float, Field(ge=1)]
+    end_div: Annotated[float, Field(ge=1)] = 10000.0
 
 
-class StepsConfig(Section):
+class StepsConfig(SchedulerConfig):
     """The rate is multiplied by gamma at each milestone."""
 
-    name: Literal["steps"]
+    formula: ClassVar[str] = "lightning_collab.training.schedules:steps"
+
+    name: Literal["steps"] = "steps"
     # Epochs after which the rate changes, ascending.
-    milestones: Annotated[list[Whole], Field(min_length=1)]
+    milestones: list[Whole] = Field(default_factory=lambda: [3], min_length=1)
     # Factor at each milestone.
-    gamma: Annotated[float, Field(gt=0)]
+    gamma: Annotated[float, Field(gt=0)] = 0.1
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -175,8 +221,9 @@ class StepsConfig(Section):
         return self
 
 
+# The config of one of the schedules that `SCHEDULERS` names.
 Scheduler = Annotated[
-    ConstantConfig | WarmRestartsConfig | OneCycleConfig | StepsConfig, Field(discriminator="name")
+    SerializeAsAny[SchedulerConfig], PlainValidator(choose_by_name(SchedulerConfig))
 ]
 
 

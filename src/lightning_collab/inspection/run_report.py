@@ -76,7 +76,12 @@ def run_report(
     ends = [] if drawn is None else extremes(drawn.points, drawn.vectors, drawn.biases, count=10)
     # Coverage of its intervals is that of a model that says how sure it is.
     sure = predictions if predictions is not None and predictions.deviations is not None else None
-    facts = [(key, value) for key, value in metrics.items() if not key.startswith(IN_TABLE)]
+    further = run.config.get("metrics", {}).get("further", [])
+    facts = [
+        (key, value)
+        for key, value in metrics.items()
+        if not key.startswith(IN_TABLE) or key.partition("/")[2] in further
+    ]
     return pages.render(
         "report.html.j2",
         title=f"{run.model_name} on {run.config['data']['name']}",

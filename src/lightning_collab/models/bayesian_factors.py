@@ -69,6 +69,7 @@ class BayesianFactors(RatingModel):
         statistics: sizes, mean and effects of time of the training ratings.
     """
 
+    config_class = BayesianFactorsConfig
     description = "mean prediction over samples of factors and biases (Gibbs sampling)"
     trained_by = "gibbs"
     formula_parts = ("mean_rating",)

@@ -15,11 +15,11 @@ class EmbeddingModelConfig(ModelConfig):
     takes_features: ClassVar[bool] = True
 
     # `sigmoid`: stretched to the rating range; `linear`: the training mean plus the raw output.
-    output: Literal["sigmoid", "linear"]
+    output: Literal["sigmoid", "linear"] = "sigmoid"
     # How far the sigmoid may go beyond the lowest and the highest rating, in rating units.
-    range_margin: Annotated[float, Field(ge=0)]
+    range_margin: Annotated[float, Field(ge=0)] = 0.0
     # Embeddings and biases start uniform in (-init_range, init_range).
-    init_range: Annotated[float, Field(ge=0)]
+    init_range: Annotated[float, Field(ge=0)] = 0.01
     # `row`: each rank holds some rows of each table; `none`: each holds all.
     sharding: Literal["none", "row"] = "none"
 
@@ -34,21 +34,23 @@ class EmbeddingDotBiasConfig(EmbeddingModelConfig):
 
     model_class: ClassVar[str] = "lightning_collab.models.embedding_dot_bias:EmbeddingDotBias"
     fused: ClassVar[bool] = True
-    name: Literal["embedding_dot_bias"]
+    name: Literal["embedding_dot_bias"] = "embedding_dot_bias"
 
 
 class EmbeddingNetConfig(EmbeddingModelConfig):
     """Both embeddings concatenated, dropout, a hidden layer, dropout, one output."""
 
     model_class: ClassVar[str] = "lightning_collab.models.embedding_net:EmbeddingNet"
-    name: Literal["embedding_net"]
+    name: Literal["embedding_net"] = "embedding_net"
     group_names: ClassVar[tuple[str, ...]] = ("embeddings", "hidden", "output")
     # Units of the hidden layer (the lecture's nh).
-    hidden: Annotated[int, Field(ge=1)]
+    hidden: Annotated[int, Field(ge=1)] = 10
     # Dropout on the concatenated embeddings (the lecture's p1).
-    embedding_dropout: Probability
+    embedding_dropout: Probability = 0.05
     # Dropout on the hidden layer (the lecture's p2).
-    hidden_dropout: Probability
+    hidden_dropout: Probability = 0.5
+    # How far the sigmoid may go beyond the lowest and the highest rating, in rating units.
+    range_margin: Annotated[float, Field(ge=0)] = 0.5
 
 
 class MatrixProductConfig(ModelConfig):
@@ -58,9 +60,11 @@ class MatrixProductConfig(ModelConfig):
     fused: ClassVar[bool] = True
     group_names: ClassVar[tuple[str, ...]] = ("embeddings",)
 
-    name: Literal["matrix_product"]
+    name: Literal["matrix_product"] = "matrix_product"
+    # Length of the embedding of a user and of an item.
+    factors: Annotated[int, Field(ge=1)] = 10
     # Factors start uniform in (-init_range, init_range).
-    init_range: Annotated[float, Field(gt=0)]
+    init_range: Annotated[float, Field(gt=0)] = 0.5
 
 
 class LeastSquaresFactorsConfig(ModelConfig):
@@ -69,15 +73,17 @@ class LeastSquaresFactorsConfig(ModelConfig):
     model_class: ClassVar[str] = "lightning_collab.models.least_squares_factors:LeastSquaresFactors"
     by_gradient: ClassVar[bool] = False
 
-    name: Literal["least_squares_factors"]
+    name: Literal["least_squares_factors"] = "least_squares_factors"
+    # Length of the embedding of a user and of an item.
+    factors: Annotated[int, Field(ge=1)] = 10
     # Ridge penalty on squared factors.
-    penalty: Annotated[float, Field(gt=0)]
+    penalty: Annotated[float, Field(gt=0)] = 1.4
     # Ridge penalty on squared biases.
-    bias_penalty: Annotated[float, Field(gt=0)]
+    bias_penalty: Annotated[float, Field(gt=0)] = 0.5
     # Penalties of a row are times its number of ratings to this power; 1: weighted-lambda.
-    weighting: Annotated[float, Field(ge=0, le=1)]
+    weighting: Annotated[float, Field(ge=0, le=1)] = 0.5
     # Factors start uniform in (-init_range, init_range).
-    init_range: Annotated[float, Field(gt=0)]
+    init_range: Annotated[float, Field(gt=0)] = 0.1
 
 
 class BayesianFactorsConfig(ModelConfig):
@@ -88,17 +94,19 @@ class BayesianFactorsConfig(ModelConfig):
     takes_features: ClassVar[bool] = True
     keeps_samples: ClassVar[bool] = True
 
-    name: Literal["bayesian_factors"]
+    name: Literal["bayesian_factors"] = "bayesian_factors"
+    # Length of the embedding of a user and of an item.
+    factors: Annotated[int, Field(ge=1)] = 16
     # Sweeps before the first sample is kept.
-    burn_in: Annotated[int, Field(ge=0)]
+    burn_in: Annotated[int, Field(ge=0)] = 10
     # Most samples to keep; with no more room, every second one is dropped.
-    samples: Annotated[int, Field(ge=1)]
+    samples: Annotated[int, Field(ge=1)] = 200
     # Whether each user's ratings have a noise of their own.
-    user_noise: bool
+    user_noise: bool = True
     # Whether each item's ratings have a noise of their own.
-    item_noise: bool
+    item_noise: bool = True
     # Feature blocks with at most this many rows or columns are regressed on in one draw.
-    joint_regression: Annotated[int, Field(ge=0)]
+    joint_regression: Annotated[int, Field(ge=0)] = 200
 
     def check_run(self, max_epochs: int) -> None:
         """Refuse a chain that ends in its burn-in."""

@@ -1,7 +1,10 @@
 """EmbeddingDotBias: the dot product of a user's and an item's factors, plus both biases."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
+from lightning_collab.config.model import ModelConfig
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.config import EmbeddingDotBiasConfig
 from lightning_collab.models.embedding_table import EmbeddingTable
@@ -26,6 +29,7 @@ class EmbeddingDotBias(RatingModel):
         statistics: sizes, scale and mean of the training ratings; features.
     """
 
+    config_class: ClassVar[type[ModelConfig]] = EmbeddingDotBiasConfig
     description = "dot product of a user's and an item's factors plus both biases"
     formula_parts = ("output",)
 

@@ -59,6 +59,7 @@ class EmbeddingNet(RatingModel):
         statistics: sizes, scale and mean of the training ratings; features.
     """
 
+    config_class = EmbeddingNetConfig
     description = "both embeddings through a hidden layer"
     formula_parts = ("hidden", "last", "output")
     has_biases = False

@@ -13,6 +13,7 @@ class LeastSquaresFactors(EmbeddingDotBias):
         statistics: sizes, scale and mean of the training ratings.
     """
 
+    config_class = LeastSquaresFactorsConfig
     description = "factors and biases by alternating ridge regression"
     trained_by = "least_squares"
 

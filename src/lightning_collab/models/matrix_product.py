@@ -18,6 +18,7 @@ class MatrixProduct(RatingModel):
         statistics: sizes, scale and mean of the training ratings.
     """
 
+    config_class = MatrixProductConfig
     description = "dot product of a user's and an item's factors"
     has_biases = False
 

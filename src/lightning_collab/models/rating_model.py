@@ -58,6 +58,8 @@ class RatingModel(nn.Module, ABC):
         item_bias: where `has_biases`.
     """
 
+    # Of the config that it is built from: `model_class(config, statistics)`.
+    config_class: ClassVar[type[ModelConfig]]
     # What an exported model's card says of it.
     description: ClassVar[str] = ""
     trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from lightning_collab.config import RunConfig, validated
+from lightning_collab.config.plugins import check_installed, refuse_class_paths
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.errors import CheckpointError
 from lightning_collab.runs.atomic_write import write_atomically
@@ -63,15 +64,19 @@ class RunDirectory:
 
         Raises:
             CheckpointError: this is not a run directory.
-            ConfigError: the config is of another version.
+            ConfigError: the config is of another version, or a part of it is of a package that is
+                not installed.
         """
-        return validated(self.read_plain_config())
+        saved = self.read_plain_config()
+        check_installed(saved, self.config_file)
+        return validated(saved)
 
     def read_plain_config(self) -> dict[str, Any]:
         """The config that the run was made with, by the names of today, not checked.
 
         Raises:
             CheckpointError: this is not a run directory.
+            ConfigError: it names a class by its path.
         """
         try:
             content = yaml.safe_load(self.config_file.read_text())
@@ -83,6 +88,7 @@ class RunDirectory:
             raise CheckpointError(f"{self.config_file}: not readable as YAML: {error}") from error
         if not isinstance(content, dict):
             raise CheckpointError(f"{self.config_file}: not a config")
+        refuse_class_paths(content, self.config_file)
         return with_new_names(content)
 
     def write_config(self, config: RunConfig) -> None:

@@ -64,6 +64,7 @@ def build_module(
     with tables_drawn_later() if to_shard else nullcontext():
         model = build_model(config.model, statistics)
     of_run: dict[str, Any] = {
+        "metrics": config.metrics.further,
         "config": config.model_dump(mode="json"),
         "rating_range": data.table.rating_range,
         "vocabularies": {"users": data.user_vocabulary, "items": data.item_vocabulary},

@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -81,16 +81,21 @@ def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False)
             handler.close()
 
 
-def print_summary(metrics: Mapping[str, Any], model: str, run: Path) -> None:
+def print_summary(
+    metrics: Mapping[str, Any], model: str, run: Path, further: Sequence[str] = ()
+) -> None:
     """The numbers beside the baselines, where the run is, and how to look at its curves.
 
     Args:
         metrics: the content of metrics.json.
         model: its name.
         run: the run directory.
+        further: names of metrics beside RMSE and MAE.
     """
     console = Console()
     console.print(metrics_table(metrics, model))
+    if further:
+        console.print(further_table(metrics, further))
     console.print(
         f"{metrics['epochs']} epochs in {metrics['fit_seconds']:.1f} s "
         f"({metrics['train_ratings_per_second'] / 1e6:.2f} M ratings/s), "
@@ -131,4 +136,20 @@ def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
             # Of the last part, and no MAE.
             before = [""] * (2 * len(parts) - 2)
             table.add_row(row, *before, f"{metrics[key]:.4f}", "")
+    return table
+
+
+def further_table(metrics: Mapping[str, Any], further: Sequence[str]) -> Table:
+    """Metrics beside RMSE and MAE.
+
+    Args:
+        metrics: flat, by the names of metrics.json.
+        further: names.
+    """
+    parts = [part for part in ("val", "test") if f"{part}/rmse" in metrics]
+    table = Table("metric")
+    for part in parts:
+        table.add_column(part, justify="right")
+    for name in further:
+        table.add_row(name, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts))
     return table

@@ -177,7 +177,7 @@ def _callbacks(
         if stopping is not None:
             callbacks.append(
                 EarlyStopping(
-                    config.monitor, stopping.min_delta, stopping.patience, mode=config.loss.mode
+                    config.monitor, stopping.min_delta, stopping.patience, mode=config.monitor_mode
                 )
             )
         callbacks.append(_checkpoint(config, run, "best", monitor=config.monitor))
@@ -197,7 +197,7 @@ def _checkpoint(
         run.checkpoints,
         filename=name,
         monitor=monitor,
-        mode=config.loss.mode,
+        mode=config.monitor_mode,
         save_top_k=1,
         enable_version_counter=False,
         # A metric that is not of this epoch says nothing of its weights.
