@@ -28,12 +28,13 @@ OPTIONS = sorted(f"{path.parent}={path.stem}" for path in FILES if str(path.pare
 EXPERIMENTS = sorted(path.stem for path in FILES if str(path.parent) == "experiment")
 # What an option cannot do without.
 NEEDED = {
+    "optimizer=torch": ("optimizer.class_name=RMSprop",),
     "split=predefined": (
         "data=csv",
         "data.path=x.csv",
         "data.test_path=y.csv",
         "split.val_part=null",
-    )
+    ),
 }
 OWN_KEY = re.compile(r"^(?P<indent> *)(?P<key>[a-z_0-9]+):(?P<rest>.*)$")
 

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lightning_collab.config.callbacks import CallbacksConfig
 from lightning_collab.config.data import BatchSize, DataSource, FeaturesConfig
+from lightning_collab.config.logger import LoggersConfig, TensorBoardConfig
 from lightning_collab.config.model import Model
 from lightning_collab.config.optimizer import (
     Averaging,
@@ -19,7 +21,7 @@ from lightning_collab.config.optimizer import (
 )
 from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import Split
-from lightning_collab.config.trainer import CallbacksConfig, LoggerConfig, TrainerConfig
+from lightning_collab.config.trainer import TrainerConfig
 
 Engine = Literal["eager", "compiled", "fused"]
 
@@ -49,9 +51,9 @@ class RunConfig(Section):
     trainer: TrainerConfig
     training: TrainingConfig = TrainingConfig()
     averaging: Averaging = NoAveragingConfig()
-    logger: LoggerConfig
-    callbacks: CallbacksConfig
-    lr_range_test: LRRangeTestConfig
+    logger: LoggersConfig = LoggersConfig(tensorboard=TensorBoardConfig())
+    callbacks: CallbacksConfig = CallbacksConfig()
+    lr_range_test: LRRangeTestConfig = LRRangeTestConfig()
     # Look for a learning rate first, and train with the one found.
     find_lr: bool
 
@@ -66,6 +68,10 @@ class RunConfig(Section):
         if self.split.has_val:
             return self.callbacks.monitor or "val/rmse"
         return None
+
+    def as_kept(self) -> Self:
+        """What a run directory and its checkpoints keep, in which nothing names code to be run."""
+        return self.model_copy(update={"callbacks": self.callbacks.as_kept()})
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
@@ -248,6 +254,8 @@ def unsupported_reason(engine: Engine, config: RunConfig) -> str | None:
     trainer = config.trainer
     if not config.model.fused:
         return f"there are no fused kernels for model={config.model.name}"
+    if config.optimizer.name == "torch":
+        return f"there are no fused kernels for torch.optim.{config.optimizer.class_name}"
     if config.averaging.name == "ema":
         return "fused steps come many at a time, and averaging=ema looks at each"
     if trainer.strategy == "ddp" or trainer.num_nodes > 1 or trainer.devices not in (1, "auto"):
