@@ -1,6 +1,7 @@
 """Any optimizer of torch.optim by the name of its class: `optimizer=torch`."""
 
 import inspect
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ REFUSED = {
 DECOUPLED = ("AdamW", "Adafactor", "Muon")
 # The setting by which others do.
 SWITCH = "decoupled_weight_decay"
-# Classes whose steps look at whole tables, not at each entry by itself.
-OF_WHOLE_TABLES = ("Adafactor", "Muon")
+# Classes whose steps torch cannot take on tables that are split over ranks.
+NOT_SHARDED = ("Adafactor", "Muon", "Rprop")
 
 
 def build_torch_optimizer(
@@ -41,15 +42,17 @@ def build_torch_optimizer(
     takes = [each for each in inspect.signature(kind).parameters if each not in OWN_KEYS]
     for key in settings:
         if key not in takes:
+            close = get_close_matches(key, takes, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
             raise invalid(
-                f"optimizer.settings.{key}: torch.optim.{config.class_name} takes no {key}; "
-                f"{suggestion(key, takes)}; it takes {', '.join(takes)}"
+                f"optimizer.settings.{key}: torch.optim.{config.class_name} takes no {key}, but "
+                f"{', '.join(takes)}{meant}"
             )
     if _decouples_on_request(kind, config):
         settings[SWITCH] = True
     try:
         return kind(groups, lr=config.lr, **settings)  # type: ignore[call-arg]
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # what a class makes of a wrong value has no end
         raise _refused(config, error) from error
 
 
@@ -66,11 +69,10 @@ def check_torch_optimizer(
     Raises:
         ConfigError: as `build_torch_optimizer`, and where the class cannot take a step here.
     """
-    if sharded and config.class_name in OF_WHOLE_TABLES:
+    if sharded and config.class_name in NOT_SHARDED:
         raise invalid(
-            f"optimizer.class_name: a step of torch.optim.{config.class_name} looks at a whole "
-            "table, which no rank has with model.sharding=row; set model.sharding=none, or another "
-            "class"
+            f"optimizer.class_name: torch.optim.{config.class_name} takes no steps on tables that "
+            "are split over ranks; set model.sharding=none, or another class"
         )
     groups = []
     for name in group_names:
@@ -83,7 +85,7 @@ def check_torch_optimizer(
     optimizer = build_torch_optimizer(groups, config)
     try:
         optimizer.step()
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except Exception as error:
         raise _refused(config, error) from error
 
 
@@ -140,10 +142,8 @@ def _decouples_on_request(kind: type[torch.optim.Optimizer], config: TorchOptimi
 def _refused(config: TorchOptimizerConfig, error: Exception) -> ConfigError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     given = ", ".join(f"{key}: {value}" for key, value in config.settings.items())
-    return invalid(
-        f"optimizer.class_name={config.class_name} with optimizer.settings={{{given}}}: torch "
-        f"refuses: {lines[0]}"
-    )
+    key = f"optimizer.settings={{{given}}}" if given else "optimizer.class_name"
+    return invalid(f"{key}: torch.optim.{config.class_name} refuses: {lines[0]}")
 
 
 def _with_tuples(value: Any) -> Any:
