@@ -135,6 +135,10 @@ def resumed_config(
                 "another; single keys can"
             )
         result[group] = _composed(config_name, f"{group}={option}")[group]
+        if group == "callbacks":
+            # What the run has had, whatever it goes on with.
+            had = saved[group].get("further_classes", [])
+            OmegaConf.update(result, "callbacks.further_classes", had, force_add=True)
         if "name" in saved[group]:
             # Values that were once typed, not the old option's own, still hold.
             own = _composed(config_name, f"{group}={saved[group]['name']}")[group]
@@ -142,5 +146,7 @@ def resumed_config(
                 if value != own[key]:
                     OmegaConf.update(result, f"{group}.{key}", value)
     for key in overrides:
-        OmegaConf.update(result, key, OmegaConf.select(composed, key))
+        value = OmegaConf.select(composed, key)
+        merge = OmegaConf.is_dict(value) and OmegaConf.is_dict(OmegaConf.select(result, key))
+        OmegaConf.update(result, key, value, merge=merge)
     return plain(result)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import EMPTY_IF_NULL, Section
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -44,7 +44,7 @@ class MLflowConfig(Section):
     # Name of the run; null: that of the run directory.
     name: str | None = None
     # To find the run by.
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: Annotated[dict[str, str], EMPTY_IF_NULL] = Field(default_factory=dict)
 
 
 class LoggersConfig(Section):
