@@ -33,7 +33,7 @@ FACE = PACKAGE
 LATE = {
     # What --help and the check of a config do without.
     "cli": ["commands.entry", "commands.help", "tuning.sweep"],
-    "commands.entry": ["training.devices"],  # torch
+    "commands.entry": ["training.devices", "training.parts"],  # torch
     "commands.report": ["tuning.report"],  # Optuna
     "commands.train": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
     # pydantic, in every program that uses Hydra

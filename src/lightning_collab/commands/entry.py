@@ -158,6 +158,9 @@ class CheckBeforeStart(Callback):
                 from lightning_collab.training.devices import check_devices
 
                 check_devices(checked.trainer)
+            from lightning_collab.training.parts import check_parts
+
+            check_parts(checked)
             _check_writable(Path(_run_directory(config)))
         except LightningCollabError as error:
             sys.exit(_message(error))

@@ -5,10 +5,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PlainValidator, SerializeAsAny, model_validator
 
 from lightning_collab.config.registry import SCHEDULERS, class_at
-from lightning_collab.config.section import Section, choose_by_name
+from lightning_collab.config.section import EMPTY_IF_NULL, Section, choose_by_name, needed
 
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]
+Decay = Literal["gradient", "decoupled", "per_row"]
 
 
 class GroupConfig(Section):
@@ -45,17 +47,22 @@ class OptimizerConfig(Section):
     fused: ClassVar[bool] = False
 
     # Learning rate before schedule and lr_scale.
-    lr: Annotated[float, Field(gt=0)]
+    lr: Rate = 3e-3
     # Weight decay of all groups that name none of their own.
-    weight_decay: NonNegative
+    weight_decay: NonNegative = 0.08
     # Form of the weight decay; see docs/weight-decay.md.
-    decay: Literal["gradient", "decoupled", "per_row"]
-    groups: GroupsConfig
+    decay: Decay = "per_row"
+    groups: GroupsConfig = GroupsConfig()
 
     @property
     def sparse_gradients(self) -> bool:
         """Whether a table's gradient is of the rows that a batch touches alone."""
         return False
+
+    @property
+    def decays(self) -> bool:
+        """Whether any group has a weight decay above 0."""
+        return any([self.weight_decay, *(group.weight_decay for _, group in self.groups)])
 
 
 class SGDConfig(OptimizerConfig):
@@ -63,11 +70,14 @@ class SGDConfig(OptimizerConfig):
 
     fused: ClassVar[bool] = True
 
-    name: Literal["sgd"]
+    name: Literal["sgd"] = "sgd"
+    lr: Rate = 0.1
+    weight_decay: NonNegative = 2e-4
+    decay: Decay = "gradient"
     # 0: none.
-    momentum: Fraction
+    momentum: Fraction = 0.9
     # Nesterov's form of the momentum.
-    nesterov: bool
+    nesterov: bool = False
     # Gradients of tables are of the rows that a batch touches alone; for plain SGD.
     sparse: bool = False
 
@@ -96,23 +106,58 @@ class AdamConfig(OptimizerConfig):
 
     fused: ClassVar[bool] = True
 
-    name: Literal["adam"]
+    name: Literal["adam"] = "adam"
     # Decay of the running mean of gradients.
-    beta1: Fraction
+    beta1: Fraction = 0.9
     # Decay of the running mean of squared gradients.
-    beta2: Fraction
+    beta2: Fraction = 0.999
     # Added to the denominator.
-    eps: Annotated[float, Field(gt=0)]
+    eps: Annotated[float, Field(gt=0)] = 1e-8
 
 
 class AdamWConfig(AdamConfig):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
-    name: Literal["adamw"]  # type: ignore[assignment]
-    decay: Literal["decoupled"]
+    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
+    lr: Rate = 5e-3
+    weight_decay: NonNegative = 0.1
+    decay: Literal["decoupled"] = "decoupled"
 
 
-Optimizer = Annotated[SGDConfig | AdamConfig | AdamWConfig, Field(discriminator="name")]
+# Settings of torch's classes that have a key of their own here, and what to set in their place.
+OWN_KEYS = {
+    "lr": "optimizer.lr",
+    "weight_decay": "optimizer.weight_decay",
+    "decoupled_weight_decay": "optimizer.decay=decoupled",
+    "params": "optimizer.groups, for the groups of the model's parameters",
+}
+
+
+class TorchOptimizerConfig(OptimizerConfig):
+    """Any optimizer of torch.optim, by the name of its class.
+
+    The class and its settings are checked by torch itself before any data is read.
+    """
+
+    name: Literal["torch"] = "torch"
+    # A public class of torch.optim.
+    class_name: Annotated[
+        str, needed("set optimizer.class_name=<a class of torch.optim>, such as RMSprop")
+    ]
+    # What the class takes beside parameters, rate and weight decay, by its own names.
+    settings: Annotated[dict[str, Any], EMPTY_IF_NULL] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _what_has_a_key_is_set_by_it(self) -> Self:
+        for name, key in OWN_KEYS.items():
+            if name in self.settings:
+                raise ValueError(f"optimizer.settings.{name}: not set here; set {key}")
+        return self
+
+
+Optimizer = Annotated[
+    SGDConfig | AdamConfig | AdamWConfig | TorchOptimizerConfig, Field(discriminator="name")
+]
 
 
 Whole = Annotated[int, Field(ge=1)]
@@ -236,21 +281,21 @@ class NoAveragingConfig(Section):
 class EMAConfig(Section):
     """An exponential moving average over the steps (Polyak and Juditsky 1992)."""
 
-    name: Literal["ema"]
+    name: Literal["ema"] = "ema"
     # Share of the average that stays at each step.
-    decay: Annotated[float, Field(gt=0, lt=1)]
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
     # Epochs of training before the average begins.
-    from_epoch: Annotated[int, Field(ge=0)]
+    from_epoch: Annotated[int, Field(ge=0)] = 0
 
 
 class SWAConfig(Section):
     """The mean of the weights at ends of epochs or cycles (Izmailov et al. 2018)."""
 
-    name: Literal["swa"]
+    name: Literal["swa"] = "swa"
     # After what the weights enter the mean.
-    every: Literal["epoch", "cycle"]
+    every: Literal["epoch", "cycle"] = "epoch"
     # Epochs of training before the average begins.
-    from_epoch: Annotated[int, Field(ge=0)]
+    from_epoch: Annotated[int, Field(ge=0)] = 0
 
 
 Averaging = Annotated[NoAveragingConfig | EMAConfig | SWAConfig, Field(discriminator="name")]
@@ -263,17 +308,17 @@ class LRRangeTestConfig(Section):
     """How a learning rate is looked for (Smith 2017)."""
 
     # optimizer.lr at the first step.
-    start_lr: Annotated[float, Field(gt=0)]
+    start_lr: Rate = 1e-5
     # optimizer.lr at the last step.
-    end_lr: Annotated[float, Field(gt=0)]
+    end_lr: Rate = 10.0
     # Optimizer steps between the two.
-    steps: Annotated[int, Field(ge=10)]
+    steps: Annotated[int, Field(ge=10)] = 200
     # Share of the running mean of losses that each new loss leaves.
-    smoothing: Annotated[float, Field(ge=0, lt=1)]
+    smoothing: Fraction = 0.95
     # The test stops where the smoothed loss is this many times the lowest.
-    divergence: Annotated[float, Field(gt=1)]
+    divergence: Annotated[float, Field(gt=1)] = 4.0
     # Which suggestion is used and printed to paste.
-    suggestion: Suggestion
+    suggestion: Suggestion = "valley"
 
     @model_validator(mode="after")
     def _upward(self) -> Self:

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lightning_collab.config.callbacks import CallbacksConfig
 from lightning_collab.config.data import AbsolutePath, BatchSize, DataSource, FeaturesConfig
 from lightning_collab.config.engine import Engine, TrainingConfig, step_needs, unsupported_parts
+from lightning_collab.config.logger import LoggersConfig, TensorBoardConfig
 from lightning_collab.config.loss import Loss, SquaredErrorConfig
 from lightning_collab.config.metrics import MetricsConfig
 from lightning_collab.config.model import Model
@@ -24,7 +26,7 @@ from lightning_collab.config.plugins import plugins_of
 from lightning_collab.config.registry import METRICS
 from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import Split
-from lightning_collab.config.trainer import CallbacksConfig, LoggerConfig, TrainerConfig
+from lightning_collab.config.trainer import TrainerConfig
 
 
 class RunConfig(Section):
@@ -42,10 +44,10 @@ class RunConfig(Section):
     trainer: TrainerConfig
     training: TrainingConfig = TrainingConfig()
     averaging: Averaging = NoAveragingConfig()
-    logger: LoggerConfig
-    callbacks: CallbacksConfig
+    logger: LoggersConfig = LoggersConfig(tensorboard=TensorBoardConfig())
+    callbacks: CallbacksConfig = CallbacksConfig()
     metrics: MetricsConfig = MetricsConfig()
-    lr_range_test: LRRangeTestConfig
+    lr_range_test: LRRangeTestConfig = LRRangeTestConfig()
     # Look for a learning rate first, and train with the one found.
     find_lr: bool = False
     # A run whose rows the ids that both know start with; null: all rows are drawn.
@@ -77,6 +79,10 @@ class RunConfig(Section):
         # Past `frozen`: whatever was typed or saved there, it says what is here.
         self.__dict__["plugins"] = plugins_of(self)
         return self
+
+    def as_kept(self) -> Self:
+        """What a run directory and its checkpoints keep, in which nothing names code to be run."""
+        return self.model_copy(update={"callbacks": self.callbacks.as_kept()})
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:

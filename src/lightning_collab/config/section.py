@@ -84,6 +84,11 @@ def needed(message: str) -> BeforeValidator:
     return BeforeValidator(given)
 
 
+# Of a dictionary that is null until something is in it: Hydra lets null be set to any, as
+# `key={a: 1}`, but refuses new keys in one that is there.
+EMPTY_IF_NULL = BeforeValidator(lambda value: {} if value is None else value)
+
+
 def checked(kind: type[AnySection], plain: Any, *, at: str = "") -> AnySection:
     """The typed config of plain values.
 
@@ -206,7 +211,7 @@ def may_be_added(
         key: in question.
     """
     classes, free = _classes_at(kind, path)
-    return bool(classes) and (free or key in known_keys(kind, path, values))
+    return free or (bool(classes) and key in known_keys(kind, path, values))
 
 
 def _classes_at(kind: type[BaseModel], path: Sequence[str]) -> tuple[list[type[BaseModel]], bool]:

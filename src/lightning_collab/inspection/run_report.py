@@ -89,7 +89,7 @@ def run_report(
         checkpoint=run.checkpoint.name,
         metrics=metrics_rows(metrics, run.model_name),
         statistics=PageTable(["", ""], facts),
-        curves=curve_pictures(figures.read_curves(run.directory.tensorboard)),
+        curves=curve_pictures(figures.read_curves_of(run.directory)),
         part=None if predictions is None else PART_NAMES[predictions.part],
         errors=[] if predictions is None else _error_pictures(predictions),
         coverage=None if sure is None else PageTable.of(sure.coverage()),

@@ -36,6 +36,12 @@ class RunDirectory:
         self.last_checkpoint = self.checkpoints / "last.ckpt"
         # TensorBoard's event files.
         self.tensorboard = path / "tensorboard"
+        # The table of curves of logger=csv.
+        self.csv = path / "csv"
+        # The database of logger=mlflow.
+        self.mlflow = path / "mlflow.db"
+        # Under which names wandb and mlflow know the run, for a resume to go on there.
+        self.logger_ids = path / "loggers.json"
         # What is known of each item: features, number and mean of its training ratings.
         self.items_file = path / "items.parquet"
         # What is known of each user: features, number and mean of the training ratings.
@@ -94,7 +100,8 @@ class RunDirectory:
     def write_config(self, config: RunConfig) -> None:
         """Keep the config of the run, whole or not at all."""
         write_atomically(
-            self.config_file, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+            self.config_file,
+            yaml.safe_dump(config.as_kept().model_dump(mode="json"), sort_keys=False),
         )
 
     def read_metrics(self) -> dict[str, Any]:

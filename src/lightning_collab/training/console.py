@@ -1,6 +1,7 @@
 """What a run says: to the terminal, to its log file, and at its end."""
 
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import command_line, tensorboard_line
 
 # Lightning's advice that does not hold for batches that are already on the device.
@@ -104,10 +106,22 @@ def print_summary(
     )
     for label, text in (
         ("run", str(run)),
-        ("curves", tensorboard_line(run)),
+        *(("curves", place) for place in _places_of_curves(RunDirectory(run))),
         ("again", command_line("evaluate", run=run)),
     ):
         console.print(f"{label:<8}{text}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _places_of_curves(run: RunDirectory) -> Iterator[str]:
+    """What to type or open to see the curves, for each logger that has written here."""
+    if run.tensorboard.is_dir():
+        yield tensorboard_line(run.path)
+    if run.csv.is_dir():
+        yield str(run.csv / "metrics.csv")
+    for offline in sorted((run.path / "wandb").glob("offline-run-*")):
+        yield f"wandb sync {shlex.quote(str(offline))}"
+    if run.mlflow.is_file():
+        yield f"sqlite:///{run.mlflow}"
 
 
 def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
