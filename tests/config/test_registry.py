@@ -12,6 +12,7 @@ from torchmetrics import Metric
 import lightning_collab
 from lightning_collab.config import validated
 from lightning_collab.config.data import DataConfig
+from lightning_collab.config.loss import SquaredErrorConfig
 from lightning_collab.config.model import ModelConfig
 from lightning_collab.config.optimizer import SchedulerConfig
 from lightning_collab.config.registry import (
@@ -23,6 +24,7 @@ from lightning_collab.config.registry import (
 )
 from lightning_collab.config.split import SplitConfig
 from lightning_collab.errors import ConfigError
+from lightning_collab.losses import Loss, PointwiseLoss, SquaredError
 from lightning_collab.models import EmbeddingDotBias, RatingModel
 
 SCHEDULE = """
@@ -160,7 +162,7 @@ class Tiny(RatingModel):
     config_class = TinyConfig
 
     def __init__(self, config, statistics):
-        super().__init__(statistics)
+        super().__init__(config, statistics)
 
     def rate(self, rows, batch, effects=None):
         return rows["embeddings"][0].sum(1)
@@ -279,7 +281,14 @@ class WithoutBatch(Tiny):
         ("model", WithFused, r"FusedConfig\.fused must be False"),
         ("model", WithGroups, r"GroupsConfig\.group_names has attention; there are embeddings"),
         ("model", type("Bare", (Tiny,), {"config_class": None}), r"config_class .*and is None"),
-        ("loss", type("Bare", (), {}), r"config_class must be a subclass of .*Section"),
+        ("loss", type("Bare", (), {}), r"must be a subclass of .*Loss, and is"),
+        ("loss", type("Bare", (Loss,), {}), "subclass of one of PointwiseLoss, PairwiseLoss, Use"),
+        ("loss", type("Bare", (PointwiseLoss,), {}), "it has no __call__"),
+        (
+            "loss",
+            type("Fused", (SquaredError,), {"config_class": SquaredErrorConfig}),
+            r"SquaredErrorConfig\.fused must be False",
+        ),
         ("split", named(SplitConfig, "halves"), r"it has no split\(table\)"),
         ("source", named(DataConfig, "shop"), r"it has no load\(\)"),
         (

@@ -24,7 +24,7 @@ class Sum(RatingModel):
     has_biases = False
 
     def __init__(self, config, statistics):
-        super().__init__(statistics)
+        super().__init__(config, statistics)
         self.user_factors = EmbeddingTable(statistics.user_rows, config.factors, 0.1)
         self.item_factors = EmbeddingTable(statistics.item_rows, config.factors, 0.1)
         self.register_buffer("mean", torch.tensor(statistics.mean_rating))

@@ -73,7 +73,7 @@ class DataConfig(Section):
         Example:
             >>> def load(self):
             ...     frame = pl.DataFrame({"user": [1, 2], "item": [7, 7], "rating": [4.0, 5.0]})
-            ...     return RatingTable.from_frame(frame, name="two", rating_range=(1.0, 5.0))
+            ...     return RatingTable.of_checked(frame, name="two", rating_range=(1.0, 5.0))
         """
         raise NotImplementedError(f"{type(self).__name__}.load")
 

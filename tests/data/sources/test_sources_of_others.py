@@ -59,6 +59,6 @@ def test_something_else_than_a_table_is_named():
     frame = pl.DataFrame({"user": [1], "item": [2], "rating": [3.0]})
     with pytest.raises(DataError, match=r"data=own: Own\.load must return a RatingTable, and gave"):
         load_ratings(of_others(lambda: frame))
-    empty = RatingTable.from_frame(frame.clear(), name="none", rating_range=(1.0, 5.0))
+    empty = RatingTable.of_checked(frame.clear(), name="none", rating_range=(1.0, 5.0))
     with pytest.raises(DataError, match="a table without any rating"):
         load_ratings(of_others(lambda: empty))

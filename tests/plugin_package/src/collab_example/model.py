@@ -25,7 +25,7 @@ class Distance(RatingModel):
     description = "biases less the squared distance of both embeddings"
 
     def __init__(self, config, statistics):
-        super().__init__(statistics)
+        super().__init__(config, statistics)
         size = config.init_range
         self.user_factors = EmbeddingTable(statistics.user_rows, config.factors, size)
         self.item_factors = EmbeddingTable(statistics.item_rows, config.factors, size)

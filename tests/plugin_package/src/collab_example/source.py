@@ -39,7 +39,7 @@ class Club(DataConfig):
                 "genres": [[GENRES[k % 3]] for k in range(self.films)],
             }
         )
-        return RatingTable.from_frame(
+        return RatingTable.of_checked(
             pl.DataFrame({"user": users, "item": items, "rating": ratings.round()}),
             name="the film club",
             rating_range=(1.0, 5.0),
