@@ -12,7 +12,7 @@ from support import composed
 import lightning_collab
 from lightning_collab.config import validated
 from lightning_collab.config.optimizer import SchedulerConfig
-from lightning_collab.config.plugins import check_installed, refuse_class_paths
+from lightning_collab.config.plugins import changed_since, check_installed, refuse_class_paths
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.directory import RunDirectory
 
@@ -44,6 +44,17 @@ def test_a_package_of_another_version_without_the_part_is_named(tmp_path, monkey
     saved = {"data": {"name": "shop"}, "plugins": {"data": "wave-models 0.3.1"}}
     with pytest.raises(ConfigError, match=r"wave-models 2\.0 is installed, which offers no 'shop'"):
         check_installed(saved, FILE)
+
+
+def test_a_part_of_another_version_is_said_and_no_fault(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "wave-models", "2.0", {}, {"models": {"waves": "some_waves:Waves"}})
+    saved = {"model": {"name": "waves"}, "plugins": {"model": "wave-models 0.3.1"}}
+    check_installed(saved, FILE)
+    assert changed_since(saved) == [
+        "model=waves: it was made with wave-models 0.3.1, and here is wave-models 2.0"
+    ]
+    assert changed_since({**saved, "plugins": {"model": "wave-models 2.0"}}) == []
 
 
 def test_a_part_that_a_program_registered_is_to_be_registered_again():

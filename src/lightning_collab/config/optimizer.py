@@ -4,7 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PlainValidator, SerializeAsAny, model_validator
 
-from lightning_collab.config.registry import SCHEDULERS, class_at
+from lightning_collab.config.contract import class_at
+from lightning_collab.config.registry import SCHEDULERS
 from lightning_collab.config.section import EMPTY_IF_NULL, Section, choose_by_name, needed
 
 NonNegative = Annotated[float, Field(ge=0)]

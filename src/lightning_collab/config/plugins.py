@@ -70,6 +70,17 @@ def made_with(saved: Mapping[str, Any], group: str) -> str | None:
     return f"it was made with {origin}, and here is {here or 'none'}"
 
 
+def changed_since(saved: Mapping[str, Any]) -> list[str]:
+    """The parts of a run that are of another version here, a line each.
+
+    Args:
+        saved: a run's config as plain values.
+    """
+    groups = [key for key in _record(saved) if key in REGISTRIES]
+    found = {group: made_with(saved, group) for group in groups}
+    return [f"{group}={_name(saved, group)}: {text}" for group, text in found.items() if text]
+
+
 def refuse_class_paths(saved: Any, file: Path) -> None:
     """Refuse a saved config that names a class by its path; none is imported from a config.
 

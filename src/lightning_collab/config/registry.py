@@ -3,51 +3,15 @@
 Nothing is imported until it is asked for by its name, and nothing by a path that a config names.
 """
 
-import inspect
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Any, get_args
 
+from lightning_collab.config.contract import GUIDE, Contract, class_at
 from lightning_collab.errors import ConfigError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-GUIDE = "docs/extending.md has an example of each kind"
-
-
-@dataclass(frozen=True)
-class Contract:
-    """What a class must be to be registered.
-
-    Attributes:
-        base: place of the class that it must derive from.
-        methods: as they are called, such as `rate(rows, batch, effects)`.
-        config: place of the class that its `config_class` must derive from; None: it has none,
-            or is a config itself.
-        further: place of a function from the class to what else is wrong with it.
-    """
-
-    base: str
-    methods: tuple[str, ...] = ()
-    config: str | None = None
-    further: str | None = None
-
-    def broken_by(self, part: Any) -> list[str]:
-        """What a class lacks, a line each."""
-        base = class_at(self.base)
-        if not (isinstance(part, type) and issubclass(part, base)):
-            return [f"it must be a subclass of {self.base.replace(':', '.')}, and is {part!r}"]
-        lines = [line for method in self.methods for line in _method(part, base, method)]
-        if self.config is not None:
-            wanted, config = class_at(self.config), getattr(part, "config_class", None)
-            if not (isinstance(config, type) and issubclass(config, wanted)):
-                where = self.config.replace(":", ".")
-                lines.append(f"config_class must be a subclass of {where}, and is {config!r}")
-        if self.further is not None and not lines:
-            lines += class_at(self.further)(part)
-        return lines
 
 
 class Registry:
@@ -277,38 +241,12 @@ class Registry:
         return 'give it an attribute `name = "..."`'
 
 
-def class_at(place: str) -> Any:
-    """A class or function of ours by its place.
-
-    Args:
-        place: "module:Class".
-    """
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
-
-
 def _place_of(part: type) -> str:
     return f"{part.__module__}:{part.__qualname__}"
 
 
 def _said(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "a package"
-
-
-def _method(part: type, base: type, method: str) -> list[str]:
-    """What is wrong with one method, if anything."""
-    name, _, rest = method.partition("(")
-    own = getattr(part, name, None)
-    if name != "__init__" and (own is None or own is getattr(base, name, None)):
-        return [f"it has no {method}"]
-    before, _, after = rest.rstrip(")").partition("*")
-    positional = [each for each in before.split(", ") if each]
-    keywords = [each for each in after.split(", ") if each]
-    try:
-        inspect.signature(own).bind(part, *positional, **dict.fromkeys(keywords))  # type: ignore[arg-type]
-    except TypeError as error:
-        return [f"{name} is not called as {method}: {error}"]
-    return []
 
 
 MODELS = Registry(

@@ -5,8 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, SerializeAsAny, model_validator
 
+from lightning_collab.config.contract import class_at
 from lightning_collab.config.data import DataConfig
-from lightning_collab.config.registry import SPLITS, class_at
+from lightning_collab.config.registry import SPLITS
 from lightning_collab.config.section import Section, choose_by_name
 
 Share = Annotated[float, Field(ge=0, lt=1)]
