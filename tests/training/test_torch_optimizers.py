@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from lightning_collab.config import validated
+from lightning_collab.config.run import unsupported_reason
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import choose_engine
 from lightning_collab.training.lr_range_test import run_lr_range_test
 from lightning_collab.training.optimizers import build_optimizer
 from lightning_collab.training.parts import check_parts
@@ -188,8 +188,8 @@ def test_a_class_is_needed(run_config):
 
 
 def test_there_are_no_fused_kernels_for_it(config_of):
-    choice = choose_engine(config_of("RMSprop"))
-    assert str(choice) == "engine: eager (there are no fused kernels for torch.optim.RMSprop)"
+    reason = unsupported_reason("fused", config_of("RMSprop"))
+    assert reason == "there are no fused kernels for torch.optim.RMSprop"
     with pytest.raises(ConfigError, match=r"training\.engine=fused: there are no fused kernels"):
         config_of("RMSprop", "training.engine=fused")
     with pytest.raises(ConfigError, match=r"training\.row_updates=lazy"):

@@ -44,9 +44,6 @@ class GroupsConfig(Section):
 class OptimizerConfig(Section):
     """Keys that every optimizer has."""
 
-    # Whether the fused engine has kernels for it.
-    fused: ClassVar[bool] = False
-
     # Learning rate before schedule and lr_scale.
     lr: Rate = 3e-3
     # Weight decay of all groups that name none of their own.
@@ -68,8 +65,6 @@ class OptimizerConfig(Section):
 
 class SGDConfig(OptimizerConfig):
     """Stochastic gradient descent with momentum."""
-
-    fused: ClassVar[bool] = True
 
     name: Literal["sgd"] = "sgd"
     lr: Rate = 0.1
@@ -104,8 +99,6 @@ class SGDConfig(OptimizerConfig):
 
 class AdamConfig(OptimizerConfig):
     """Adam (Kingma and Ba 2015)."""
-
-    fused: ClassVar[bool] = True
 
     name: Literal["adam"] = "adam"
     # Decay of the running mean of gradients.

@@ -46,7 +46,7 @@ def build_model(config: "ModelConfig", statistics: "DatasetStatistics") -> "Rati
         from lightning_collab.models.contract import check_model
 
         check_model(model_class, config, statistics.rating_range)
-    return model_class(config, statistics)  # type: ignore[call-arg, arg-type]
+    return model_class(config, statistics)
 
 
 def __getattr__(name: str) -> Any:

@@ -55,13 +55,13 @@ def check_model(model_class: type[RatingModel], config: ModelConfig, scale: Any)
     """
     name = model_class.__name__
     with torch.random.fork_rng(devices=[]), torch.no_grad(), tables_drawn_later(False):
-        model = model_class(config, DatasetStatistics(USERS, ITEMS, scale, sum(scale) / 2))  # type: ignore[call-arg, arg-type]
+        model = model_class(config, DatasetStatistics(USERS, ITEMS, scale, sum(scale) / 2))
         _check_tables(model, name)
         _check_groups(model, name, config)
         model.eval()
         rating = _rated(model, name)
         # As a checkpoint is loaded, which does not know the mean of the ratings.
-        again = model_class(config, DatasetStatistics(USERS, ITEMS, scale, 0.0))  # type: ignore[call-arg, arg-type]
+        again = model_class(config, DatasetStatistics(USERS, ITEMS, scale, 0.0))
         again.load_state_dict(model.state_dict())
         if not torch.equal(rating, _rated(again.eval(), name)):
             raise ConfigError(

@@ -118,7 +118,7 @@ class BaseModule(pl.LightningModule):
         Raises:
             TrainingError: the ids of the trainer's data are not those of the model's rows.
         """
-        sizes = {side: len(each) for side, each in self.vocabularies.items()}
+        sizes: dict[str, int] = {side: len(each) for side, each in self.vocabularies.items()}
         for side, table in self.model.lookup_tables()["embeddings"].items():
             if sizes and table.num_embeddings != sizes[side]:
                 raise TrainingError(

@@ -18,7 +18,7 @@ from lightning_collab.config.optimizer import Optimizer, Scheduler, WarmRestarts
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
-from lightning_collab.losses import PointwiseLoss
+from lightning_collab.losses import Loss, PointwiseLoss
 from lightning_collab.models import RatingModel
 from lightning_collab.models.rating_model import EmbeddedBatch
 from lightning_collab.runs.checkpoints import steps_of_checkpoint
@@ -54,7 +54,8 @@ class RatingModule(BaseModule):
         of_run: see `BaseModule`.
 
     Raises:
-        ConfigError: a parameter of the model is in no group or in two.
+        ConfigError: a parameter of the model is in no group or in two; a loss that is not of
+            ratings.
 
     Example:
         >>> model = lc.EmbeddingDotBias.for_data(data, factors=32)  # doctest: +SKIP
@@ -65,7 +66,7 @@ class RatingModule(BaseModule):
     def __init__(
         self,
         model: RatingModel,
-        loss: PointwiseLoss | None = None,
+        loss: Loss | None = None,
         *,
         optimizer: Optimizer | Mapping[str, Any] | None = None,
         scheduler: Scheduler | Mapping[str, Any] | None = None,
@@ -74,6 +75,11 @@ class RatingModule(BaseModule):
         schedule: Schedule | None = None,
         **of_run: Any,
     ) -> None:
+        if loss is not None and not isinstance(loss, PointwiseLoss):
+            raise ConfigError(
+                f"loss={loss.config.name}: {type(loss).__name__} compares items, and the batches "
+                "here are of ratings; set a pointwise loss, such as squared_error"
+            )
         super().__init__(model, loss, **of_run)
         self.optimizer_config: Optimizer = _section(Optimizer, optimizer or {"name": "adam"})
         self.scheduler_config: Scheduler = _section(
@@ -137,7 +143,7 @@ class RatingModule(BaseModule):
 
     def _plan(self, data: RatingDataModule) -> None:
         """The steps of an epoch, and where a block of them ends."""
-        limit: int | float = self.trainer.limit_train_batches  # type: ignore[attr-defined]
+        limit: int | float = self.trainer.limit_train_batches
         batches = data.batches_per_epoch
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         self._batch_size = data.ratings_per_batch
