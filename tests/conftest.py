@@ -15,6 +15,7 @@ from model_runs import run_of, trained  # noqa: F401 (fixtures)
 from support import REPOSITORY, composed
 
 from lightning_collab.config import RunConfig, validated
+from lightning_collab.config.registry import REGISTRIES
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import DataError
 
@@ -38,6 +39,17 @@ def _environment_stays() -> Iterator[None]:
             del os.environ[name]
         elif os.environ.get(name) != before[name]:
             os.environ[name] = before[name]
+
+
+@pytest.fixture(autouse=True)
+def _parts_stay() -> Iterator[None]:
+    """What a test registers is not known to the next one."""
+    known = [each for registry in REGISTRIES.values() for each in vars(registry).values()]
+    before = [(each, dict(each)) for each in known if isinstance(each, dict)]
+    yield
+    for each, content in before:
+        each.clear()
+        each.update(content)
 
 
 @pytest.fixture(scope="session")

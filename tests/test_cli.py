@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import CONF, REPOSITORY
 
-from hydra_plugins.lightning_collab_sweepers.working_folder import WorkingFolder
+from hydra_plugins.lightning_collab_sweepers.further_configs import FurtherConfigs
 from lightning_collab import __version__, cli
 from lightning_collab.commands.help import help_text
 from lightning_collab.runs import invocation
@@ -184,6 +184,8 @@ def test_own_config_groups_are_found_and_do_not_shadow_ours(tmp_path):
     )
     assert "\nseed: 7\n" in done.stdout
     assert "\n  factors: 50\n" in done.stdout
+    hidden = tmp_path / "conf/model/embedding_dot_bias.yaml"
+    assert f"{hidden} is ignored: {CONF / 'model/embedding_dot_bias.yaml'} comes" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -195,9 +197,9 @@ def test_only_our_commands_look_into_the_working_folder(main, found, tmp_path, m
     path = ConfigSearchPathImpl()
     path.append("hydra", "pkg://hydra.conf")
     path.append("main", main)
-    WorkingFolder().manipulate_search_path(path)
+    FurtherConfigs().manipulate_search_path(path)
     added = [each.path for each in path.get_path()[2:]]
-    assert added == ([(tmp_path / "conf").as_uri()] if found else [])
+    assert added == ([(tmp_path / "conf").as_uri(), "lightning-collab://"] if found else [])
 
 
 def test_our_own_folder_is_not_looked_into_twice(monkeypatch):

@@ -33,9 +33,13 @@ FACE = PACKAGE
 LATE = {
     # What --help and the check of a config do without.
     "cli": ["commands.entry", "commands.help", "tuning.sweep"],
-    "commands.entry": ["training.devices"],  # torch
+    "commands.entry": ["training.devices", "training.parts"],  # torch
     "commands.report": ["tuning.report"],  # Optuna
     "commands.train": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
+    # pydantic, in every program that uses Hydra
+    "runs.invocation": ["config.registry"],
+    # What looks at models of others alone.
+    "models": ["models.contract"],
     # numba, with kernels that a run may do without
     "training.build": ["training.modules.bayesian_module"],
     "training.modules.rating_module": ["training.fused.blocks", "training.fused.fused_optimizer"],

@@ -1,8 +1,8 @@
-"""The one exception that a person is meant to read."""
+"""The one exception that a person is meant to read, and what goes into its message."""
 
 import errno
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # What libraries in other languages make of it.
@@ -73,3 +73,19 @@ class NotFoundError(LightningCollabError):
 
 class InspectionError(LightningCollabError):
     """A run that cannot be looked into in the way that was asked for."""
+
+
+# Letters of a value in a message.
+LONGEST = 60
+
+
+def shape_of(value: Any) -> str:
+    """What something is that should have been an array: `int64 [3, 1]`, or the value itself.
+
+    Args:
+        value: an array, or anything else.
+    """
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} {list(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -55,6 +55,17 @@ def test_a_key_that_may_be_added_is_no_unknown_key(started, override):
     assert f"{key}: not in the config yet; add it with +{key}=" in refused(override)
 
 
+def test_a_setting_of_a_torch_optimizer_is_added(started):
+    typed = ("optimizer=torch", "optimizer.class_name=RMSprop", "optimizer.settings.alpha=0.9")
+    advice = (
+        "optimizer.settings.alpha: not in the config yet; add it with +optimizer.settings.alpha"
+    )
+    assert advice in refused(*typed)
+    config = composed_run(*typed[:2], "+optimizer.settings.alpha=0.9")
+    assert config.optimizer.settings == {"alpha": 0.9}
+    assert composed_run(*typed[:2], "optimizer.settings={alpha: 0.9}") == config
+
+
 def test_keys_of_other_commands_are_their_own(started):
     assert "top: unknown key; did you mean 'top_k'?" in refused("top=3", config="evaluate")
     assert "model: unknown key" in refused("model.factors=3", config="evaluate")

@@ -17,6 +17,7 @@ GROUPS = (
     "features",
     "logger",
     "loss",
+    "metrics",
     "model",
     "optimizer",
     "scheduler",
@@ -28,12 +29,13 @@ OPTIONS = sorted(f"{path.parent}={path.stem}" for path in FILES if str(path.pare
 EXPERIMENTS = sorted(path.stem for path in FILES if str(path.parent) == "experiment")
 # What an option cannot do without.
 NEEDED = {
+    "optimizer=torch": ("optimizer.class_name=RMSprop",),
     "split=predefined": (
         "data=csv",
         "data.path=x.csv",
         "data.test_path=y.csv",
         "split.val_part=null",
-    )
+    ),
 }
 OWN_KEY = re.compile(r"^(?P<indent> *)(?P<key>[a-z_0-9]+):(?P<rest>.*)$")
 
@@ -66,6 +68,30 @@ def test_every_key_has_a_comment(path):
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_to_a_valid_config(option):
     validated(composed(option, *NEEDED.get(option, ())))
+
+
+WITH_DEFAULTS = [
+    *(each for each in OPTIONS if each.split("=")[0] in ("optimizer", "averaging", "logger")),
+    *("callbacks=default", "lr_range_test=default"),
+]
+
+
+@pytest.mark.parametrize("option", WITH_DEFAULTS)
+def test_the_types_have_the_defaults_of_the_files(option):
+    """So that a section which leaves keys out is the section of the option it names."""
+    group = option.split("=")[0]
+    config = composed(option, *NEEDED.get(option, ()))
+    whole = validated(config)
+    chosen = {"name": config[group]["name"]} if "name" in config[group] else {}
+    if group == "logger":
+        chosen = {name: {} for name in config[group]}
+    if option == "optimizer=torch":
+        chosen["class_name"] = "RMSprop"
+    assert validated({**config, group: chosen}) == whole
+    if group not in ("optimizer", "averaging"):
+        default = {key: value for key, value in config.items() if key != group}
+        usual = option in ("logger=tensorboard", "callbacks=default", "lr_range_test=default")
+        assert (validated(default) == whole) == usual
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

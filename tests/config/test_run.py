@@ -61,11 +61,10 @@ def test_a_bad_value_is_refused_by_its_name(key, value, message):
         validated(changed(key, value))
 
 
-def test_a_missing_value_is_named():
+def test_a_key_that_is_left_out_has_its_default():
     config = composed()
-    del config["model"]["factors"]
-    with pytest.raises(ConfigError, match=r"model\.factors: a value is needed"):
-        validated(config)
+    del config["model"]["factors"], config["split"]["val"], config["scheduler"]["cycle_mult"]
+    assert validated(config) == validated(composed())
 
 
 def test_a_section_without_a_name_is_asked_for_one():

@@ -20,7 +20,8 @@ from support import REPOSITORY, composed
 
 from lightning_collab.config import validated
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import COMPILERS, load_data
+from lightning_collab.training.build import load_data
+from lightning_collab.training.engine import COMPILERS
 from lightning_collab.training.run import train as train_here
 
 pytestmark = [

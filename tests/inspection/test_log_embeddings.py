@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import lightning_collab
 from lightning_collab.config.optimizer import ConstantConfig, WarmRestartsConfig
 from lightning_collab.inspection.embeddings import most_rated, side_embeddings
+from lightning_collab.inspection.figures import read_curves_of
 from lightning_collab.inspection.log_embeddings import LogEmbeddings, ends_cycle
 from lightning_collab.inspection.neighbours import GenreOverlap
 from lightning_collab.inspection.projector_files import read_projector_config
@@ -106,6 +107,17 @@ def test_without_a_logger_there_is_a_report_but_no_projector(run_config, tmp_pat
     run = train_films(run_config(*QUICK, "logger=none", "trainer.max_epochs=1"), tmp_path / "run")
     assert not run.directory.tensorboard.exists()
     assert "No curves were logged" in run.directory.report_file.read_text()
+
+
+def test_with_another_logger_the_overlap_is_logged_and_the_report_has_curves(run_config, tmp_path):
+    run = train_films(run_config(*QUICK, "logger=csv", "trainer.max_epochs=2"), tmp_path / "run")
+    assert not run.directory.tensorboard.exists()
+    curves = read_curves_of(run.directory)
+    measured = curves["embeddings/genre_overlap"].values
+    assert measured[-1] == pytest.approx(run.metrics["embeddings/genre_overlap"])
+    page = run.directory.report_file.read_text()
+    assert "No curves were logged" not in page
+    assert "Learning rate of each parameter group" in page
 
 
 def test_ranks_other_than_zero_write_nothing(film_run, run_config, tmp_path):

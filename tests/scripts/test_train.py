@@ -1,5 +1,6 @@
 """The commands as a person uses them: in a fresh process."""
 
+import csv
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from support import REPOSITORY
 
 BARE = ("callbacks.report=null", "callbacks.projector=null")
@@ -73,6 +75,71 @@ def test_two_ranks_give_the_numbers_of_one_process(ok, tmp_path):
     assert names[0] == names[1]
 
 
+SMALL = (*BARE, "data=synthetic", "data.ratings=1000", "data.batch_size=100", "model.factors=2")
+
+
+def test_an_optimizer_of_torch_with_several_loggers(run_script, tmp_path):
+    words = ("optimizer=torch", "optimizer.class_name=RMSprop", "logger=[tensorboard,csv]")
+    done = run_script("train.py", *SMALL, *words, "trainer.max_epochs=1", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    assert "engine: eager (there are no fused kernels for torch.optim.RMSprop)" in done.stderr
+    places = [line for line in done.stdout.splitlines() if line.startswith("curves")]
+    assert "tensorboard --logdir out" in places[0]
+    assert places[1].split() == ["curves", "out/csv/metrics.csv"]
+    assert list((tmp_path / "out" / "tensorboard").glob("events*"))
+    with (tmp_path / "out" / "csv" / "metrics.csv").open(newline="") as file:
+        final = list(csv.DictReader(file))[-1]
+    assert float(final["final/test_rmse"]) == numbers(tmp_path / "out")["test/rmse"]
+
+
+@pytest.mark.slow
+def test_callbacks_of_a_package_are_typed_or_in_a_folder_and_not_kept(run_script, tmp_path):
+    (tmp_path / "my_package.py").write_text(
+        "import pytorch_lightning as pl\n"
+        "class Said(pl.Callback):\n"
+        "    def __init__(self, word): self.word = word\n"
+        "    def on_train_epoch_end(self, trainer, module):\n"
+        "        print(f'{self.word} {trainer.current_epoch}')\n"
+    )
+    group = tmp_path / "conf" / "callbacks"
+    group.mkdir(parents=True)
+    (group / "mine.yaml").write_text(
+        "defaults: [default, _self_]\nfurther:\n  mine:\n"
+        "    _target_: my_package.Said\n    word: folder\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"PYTHONPATH": path}
+
+    def run(*words):
+        done = run_script("train.py", *words, environment=environment)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    typed = "callbacks.further=[{_target_: my_package.Said, word: typed}]"
+    first = run(*SMALL, typed, "trainer.max_epochs=1", "hydra.run.dir=out")
+    assert "typed 0" in first.stdout.splitlines()
+    assert "_target_" not in (tmp_path / "out" / "config.yaml").read_text()
+    second = run("resume=out", "trainer.max_epochs=2")
+    assert "typed 1" not in second.stdout
+    # The log is folded to the width of the terminal.
+    assert "the run had further callbacks (my_package.Said)" in " ".join(second.stderr.split())
+    third = run("resume=out", "trainer.max_epochs=3", typed)
+    assert "typed 2" in third.stdout.splitlines()
+    own = run(*SMALL, "callbacks=mine", "trainer.max_epochs=1", "hydra.run.dir=own")
+    assert "folder 0" in own.stdout.splitlines()
+    grid = run("-m", *SMALL, typed, "trainer.max_epochs=1", "seed=1,2", "hydra.sweep.dir=grid")
+    assert grid.stdout.splitlines().count("typed 0") == 2
+
+    config = tmp_path / "out" / "config.yaml"
+    foreign = yaml.safe_load(config.read_text())
+    foreign["callbacks"]["further"] = [{"_target_": "my_package.Said", "word": "foreign"}]
+    config.write_text(yaml.safe_dump(foreign))
+    refused = run_script("train.py", "resume=out", "trainer.max_epochs=4", environment=environment)
+    assert refused.returncode == 1
+    assert "refused: callbacks.further.0._target_ names code" in refused.stderr
+    assert "foreign" not in refused.stdout
+
+
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(ok, tmp_path):
     options = (
@@ -127,6 +194,8 @@ def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(ok, tmp_path):
         (["trainer=gpu"], "no GPU"),
         (["resume=nowhere"], "nowhere: not a run directory"),
         (["hydra.run.dir=/proc/none/run"], "cannot write the run directory"),
+        (["optimizer=torch", "optimizer.class_name=RMSprob"], "did you mean 'RMSprop'?"),
+        (["callbacks.further=[{_target_: nowhere.Callback}]"], "No module named 'nowhere'"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

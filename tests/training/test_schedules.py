@@ -1,3 +1,6 @@
+from typing import Literal
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -6,9 +9,11 @@ from hypothesis import strategies as st
 from lightning_collab.config.optimizer import (
     ConstantConfig,
     OneCycleConfig,
+    SchedulerConfig,
     StepsConfig,
     WarmRestartsConfig,
 )
+from lightning_collab.errors import ConfigError
 from lightning_collab.training.schedules import build_schedule, exponential, factors
 
 
@@ -24,7 +29,8 @@ def torch_rates(make, steps, lr):
 
 
 def our_rates(config, steps, lr, steps_per_epoch, max_epochs=100):
-    schedule = build_schedule(config, lr=lr, steps_per_epoch=steps_per_epoch, max_epochs=max_epochs)
+    total = steps_per_epoch * max_epochs
+    schedule = build_schedule(config, lr=lr, steps_per_epoch=steps_per_epoch, total_steps=total)
     return [lr * schedule(step) for step in range(steps)]
 
 
@@ -121,10 +127,44 @@ def test_exponential_goes_from_one_to_the_other_in_equal_ratios():
     ids=["constant", "steps", "one cycle", "restarts", "longer restarts"],
 )
 def test_many_steps_at_once_are_the_steps_one_by_one(config):
-    schedule = build_schedule(config, lr=0.1, steps_per_epoch=10, max_epochs=8)
+    schedule = build_schedule(config, lr=0.1, steps_per_epoch=10, total_steps=80)
     many = factors(schedule, 3, 77)
     assert many.tolist() == pytest.approx([schedule(step) for step in range(3, 80)], rel=1e-14)
 
 
 def test_a_schedule_of_any_kind_can_be_asked_for_many_steps():
     assert factors(lambda step: 1 / (step + 1), 1, 3).tolist() == [1 / 2, 1 / 3, 1 / 4]
+
+
+def of_others(gives):
+    class Own(SchedulerConfig):
+        name: Literal["own"] = "own"
+
+        def factors(self, step, *, steps_per_epoch, total_steps, lr):
+            return gives(step, steps_per_epoch, total_steps, lr)
+
+    return Own()
+
+
+def test_a_schedule_of_others_is_told_of_the_run():
+    config = of_others(lambda step, epoch, total, lr: lr * (1 - step / total) + step // epoch)
+    rates = our_rates(config, 20, 0.5, steps_per_epoch=10, max_epochs=2)
+    expected = [0.5 * (0.5 * (1 - step / 20) + step // 10) for step in range(20)]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("gives", "message"),
+    [
+        (lambda step, *_: step[:-1], r"Own\.factors must return a float64 array \[n\] .*\[99\]"),
+        (lambda step, *_: 1.0, r"Own\.factors must return a float64 array \[n\] .*gave 1\.0"),
+        (lambda step, *_: step.astype(int), r"Own\.factors must return a float64 .*int64 \[100\]"),
+        (lambda step, *_: 1 - step / 50, r"factors of 0 or above; at step 51 of 100 it gave -0\.0"),
+        (lambda step, *_: np.where(step == 7, np.nan, 1.0), r"at step 7 of 100 it gave nan"),
+        (lambda step, *_: np.where(step == 7, np.inf, 1.0), r"at step 7 of 100 it gave inf"),
+        (lambda step, *_: np.linspace(1, 0, len(step)), r"must depend on each step alone"),
+    ],
+)
+def test_a_schedule_of_others_that_breaks_its_contract_is_named(gives, message):
+    with pytest.raises(ConfigError, match=f"scheduler=own: .*{message}"):
+        build_schedule(of_others(gives), lr=0.1, steps_per_epoch=10, total_steps=100)

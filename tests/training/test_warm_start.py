@@ -104,9 +104,7 @@ def test_another_model_is_refused(before, run_config, overrides, message):
 
 def test_other_ids_are_refused(before, run_config):
     path = before()
-    with pytest.raises(
-        ConfigError, match=r"none of these users and .*Int64 there and String"
-    ):
+    with pytest.raises(ConfigError, match=r"none of these users and .*Int64 there and String"):
         started(run_config, path, table_of(range(10), ids=pl.String))
 
 

@@ -30,6 +30,25 @@ def test_as_an_experiment_it_gives_the_same_config(typed, parameters, composer, 
     assert plain(config) == plain(of_trial.compose(parameters))
 
 
+RMSPROP = ("optimizer=torch", "optimizer.class_name=RMSprop")
+
+
+def test_settings_of_a_torch_optimizer_are_in_it(composer, tmp_path):
+    of_trial = composer(*RMSPROP)
+    text = experiment_yaml(of_trial, {"optimizer.settings.alpha": 0.75}, "Trial 3.")
+    assert OmegaConf.to_container(OmegaConf.create(text)) == {
+        "defaults": [{"override /optimizer": "torch"}, "_self_"],
+        "optimizer": {"class_name": "RMSprop", "settings": {"alpha": 0.75}},
+    }
+
+
+def test_what_looks_on_is_left_to_whoever_runs_it(composer):
+    typed = ("logger=csv", "callbacks.further=[{_target_: a_package.Callback}]")
+    for each in (typed, ("logger=[tensorboard,csv]",)):
+        text = experiment_yaml(composer(*each), {"optimizer.lr": 0.5}, "Trial 3.")
+        assert OmegaConf.to_container(OmegaConf.create(text)) == {"optimizer": {"lr": 0.5}}
+
+
 def test_it_says_only_what_differs_and_where_it_is_from(composer):
     text = experiment_yaml(composer(), {"optimizer.lr": 0.5}, "Trial 3.")
     lines = text.splitlines()

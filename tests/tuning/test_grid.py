@@ -63,6 +63,7 @@ def test_failures_are_reported_and_the_same_command_runs_only_what_is_missing(ru
         (("model.factors=2,-1",), "model.factors: input should be greater"),
         (("model.facters=2,3",), "model.facters"),
         (("optimizer.lr=interval(0.1,0.2)",), "an interval has no end of values"),
+        (("optimizer=torch", "optimizer.class_name=RMSprop,RMSprob"), "did you mean 'RMSprop'"),
     ],
 )
 def test_a_bad_grid_is_refused_before_the_first_job(sweep, message, composer, monkeypatch):

@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationResolutionError
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.config.compose import config_error, plain, resumed_config
 from lightning_collab.config.cross_validation import OWN_KEYS, cross_validation_config
+from lightning_collab.config.plugins import check_installed
 from lightning_collab.errors import ConfigError, LightningCollabError, StorageError
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import launched, with_launched_ranks
@@ -75,6 +76,9 @@ def clear_errors(main: Callable[[], Any]) -> Callable[[], Any]:
             if not COMPOSING.answered:
                 raise
             sys.exit(_message(config_error(error, sys.argv[1:])))
+        except LightningCollabError as error:
+            # Of a part of others that is asked for while the config is composed.
+            sys.exit(_message(error))
         finally:
             COMPOSING.end()
 
@@ -132,7 +136,9 @@ def run_config(config: DictConfig, hydra: Any) -> RunConfig:
     everything = [*typed, *hydra.overrides.hydra]
     if config.get("resume") is None:
         return validated(with_launched_ranks(plain(config), launched(), everything))
-    saved = RunDirectory(Path(config.resume)).read_plain_config()
+    directory = RunDirectory(Path(config.resume))
+    saved = directory.read_plain_config()
+    check_installed(saved, directory.config_file)
     resumed = resumed_config(saved, config, typed, hydra.job.config_name)
     return validated(with_launched_ranks(resumed, launched(), everything))
 
@@ -152,6 +158,9 @@ class CheckBeforeStart(Callback):
                 from lightning_collab.training.devices import check_devices
 
                 check_devices(checked.trainer)
+            from lightning_collab.training.parts import check_parts
+
+            check_parts(checked)
             _check_writable(Path(_run_directory(config)))
         except LightningCollabError as error:
             sys.exit(_message(error))

@@ -13,7 +13,7 @@ from lightning_collab.metrics.rankings import RankingMetrics, ranking_of_part
 from lightning_collab.runs.checkpoints import checkpoint_of
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module, load_data
-from lightning_collab.training.console import metrics_table, run_log
+from lightning_collab.training.console import further_table, metrics_table, run_log
 from lightning_collab.training.evaluation import Snapshot, evaluate_checkpoint, snapshot_ensemble
 
 
@@ -45,6 +45,8 @@ def evaluate_command(config: DictConfig) -> None:
         checkpoint = checkpoint_of(run, asked.checkpoint or ("best" if trained.monitor else "last"))
         metrics = evaluate_checkpoint(trainer, module, data, checkpoint)
         tables.append(metrics_table(metrics, trained.model.name))
+        if trained.metrics.further:
+            tables.append(further_table(metrics, trained.metrics.further))
         if asked.ranking:
             model = module.model.cpu().eval()
             ranked = {

@@ -13,6 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_collab.commands import COMMANDS
+from lightning_collab.config.options import options_of_others
+from lightning_collab.errors import LightningCollabError
 from lightning_collab.runs import invocation
 from lightning_collab.runs.invocation import called_as
 
@@ -43,21 +45,25 @@ def help_text(name: str, words: Sequence[str]) -> str:
     keys = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     text = Template(config.hydra.help.template).substitute(
         APP_CONFIG_GROUPS=config_groups(
-            [invocation.conf_folder(), invocation.working_conf_folder(), *folders]
+            [
+                invocation.conf_folder(),
+                *(folder for _, folder in invocation.further_conf_folders()),
+                *folders,
+            ]
         ),
         CONFIG=OmegaConf.to_yaml(keys, resolve="--resolve" in words).rstrip(),
     )
     return _as_called(text).rstrip() + "\n"
 
 
-def config_groups(folders: Iterable[Path | None]) -> str:
-    """The options of each config group, a group a line.
+def config_groups(folders: Iterable[Path]) -> str:
+    """The options of each config group, a group a line, those of parts without a file too.
 
     Args:
-        folders: with a folder a group; None: none.
+        folders: with a folder a group.
     """
-    groups: dict[str, set[str]] = {}
-    for folder in filter(None, folders):
+    groups = {group: set(names) for group, names in options_of_others().items()}
+    for folder in folders:
         for path in folder.rglob("*.yaml"):
             group = path.parent.relative_to(folder).as_posix()
             if group != "." and group.split("/")[0] != "hydra":
@@ -78,7 +84,7 @@ def _composed(name: str, overrides: list[str], folders: list[Path]) -> DictConfi
     try:
         with where:
             return compose(name, overrides, return_hydra_config=True)
-    except HydraException as error:
+    except (HydraException, LightningCollabError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -1,5 +1,6 @@
 """The command train: one run from a config to a run directory."""
 
+import logging
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,12 +13,15 @@ from pytorch_lightning import Callback
 from lightning_collab.commands.entry import run_config
 from lightning_collab.commands.terminal import say, say_file
 from lightning_collab.config import RunConfig
+from lightning_collab.config.plugins import changed_since
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.runs.lock import run_held
 from lightning_collab.training.console import print_summary, run_log
 from lightning_collab.training.run import train
+
+log = logging.getLogger(__name__)
 
 
 def train_command(config: DictConfig) -> dict[str, Any]:
@@ -39,6 +43,9 @@ def train_command(config: DictConfig) -> dict[str, Any]:
     ):
         if first and config.resume is None:
             run.check_new()
+        if first and config.resume is not None:
+            for line in changed_since(run.read_plain_config()):
+                log.warning("%s", line)
         metrics = train(
             checked,
             run,
@@ -52,7 +59,8 @@ def train_command(config: DictConfig) -> dict[str, Any]:
             "kept, as trainer.fast_dev_run and trainer.barebones ask"
         )
     elif first:
-        print_summary(metrics, checked.model.name, Path(os.path.relpath(run.path)))
+        where = Path(os.path.relpath(run.path))
+        print_summary(metrics, checked.model.name, where, checked.metrics.further)
         if run.report_file.is_file():
             say_file("report", run.report_file)
     return metrics

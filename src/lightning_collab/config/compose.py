@@ -1,5 +1,6 @@
 """Configs composed from overrides, and what Hydra says of overrides that make none."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,8 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from lightning_collab.config.logger import LoggersConfig
 from lightning_collab.config.renamed import new_form
 from lightning_collab.config.run import RunConfig, validated
 from lightning_collab.config.section import invalid, may_be_added, suggestion
@@ -17,6 +19,7 @@ from lightning_collab.config.trainer import NOT_ARGUMENTS
 from lightning_collab.errors import ConfigError
 
 NOT_OF_A_RUN = ("resume", "hydra")
+LOGGERS = [*LoggersConfig.model_fields, "none"]
 
 
 def composed_run(*overrides: str) -> RunConfig:
@@ -33,7 +36,10 @@ def composed_run(*overrides: str) -> RunConfig:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """A run's config, resolved, as nested dictionaries without what is not of the run."""
-    values: Any = OmegaConf.to_container(config, resolve=True)
+    try:
+        values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise invalid(f"{error.full_key}: a value is needed") from None
     return {key: value for key, value in values.items() if key not in NOT_OF_A_RUN}
 
 
@@ -54,6 +60,10 @@ def config_error(error: HydraException, typed: Sequence[str]) -> ConfigError:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         return invalid(_no_option(error.missing_cfg_file, error.options))
+    unknown = re.search(r"Could not load '(\w+)/(\w+)'", str(error))
+    if isinstance(error, MissingConfigException) and unknown and unknown[1] == "logger":
+        # Of a list of options Hydra does not say what there is.
+        return invalid(_no_option("/".join(unknown.groups()), LOGGERS))
     if isinstance(error, OverrideParseException):
         return invalid(f"{error.override}: {error.message.strip().splitlines()[0]}")
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
@@ -89,6 +99,9 @@ def _no_key(cause: OmegaConfBaseException, typed: Sequence[str]) -> str:
             return renamed
     if path == ["trainer"] and key in NOT_ARGUMENTS:
         return f"{name} cannot be set: {NOT_ARGUMENTS[key]}"
+    if path == ["logger"] and key in LoggersConfig.model_fields:
+        chosen = ",".join([*values, key])
+        return f"{name}: {key} is not among the loggers; choose it by logger=[{chosen}]"
     if path and may_be_added(RunConfig, path, values, key):
         return f"{name}: not in the config yet; add it with +{name}=..."
     return f"{name}: unknown key; {suggestion(key, [each for each in values if each != 'hydra'])}"
@@ -126,6 +139,12 @@ def resumed_config(
     groups = HydraConfig.get().runtime.choices
     overrides = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(typed)}
     overrides.pop("resume", None)
+    if overrides.pop("logger", None) is not None:
+        # Options of which there can be several, so that none is Hydra's choice of the group.
+        chosen = composed.logger
+        result["logger"] = {
+            name: OmegaConf.merge(chosen[name], saved["logger"].get(name) or {}) for name in chosen
+        }
     for group in [key for key in overrides if key in groups]:
         option = overrides.pop(group).value()
         if group in FIXED_BY_THE_CHECKPOINT:
@@ -134,12 +153,19 @@ def resumed_config(
                 "another; single keys can"
             )
         result[group] = _composed(config_name, f"{group}={option}")[group]
-        if "name" in saved[group]:
+        before = saved.get(group, {})
+        if group == "callbacks":
+            # What the run has had, whatever it goes on with.
+            had = before.get("further_classes", [])
+            OmegaConf.update(result, "callbacks.further_classes", had, force_add=True)
+        if "name" in before:
             # Values that were once typed, not the old option's own, still hold.
-            own = _composed(config_name, f"{group}={saved[group]['name']}")[group]
-            for key, value in saved[group].items():
+            own = _composed(config_name, f"{group}={before['name']}")[group]
+            for key, value in before.items():
                 if value != own[key]:
                     OmegaConf.update(result, f"{group}.{key}", value)
     for key in overrides:
-        OmegaConf.update(result, key, OmegaConf.select(composed, key))
+        value = OmegaConf.select(composed, key)
+        merge = OmegaConf.is_dict(value) and OmegaConf.is_dict(OmegaConf.select(result, key))
+        OmegaConf.update(result, key, value, merge=merge)
     return plain(result)

@@ -3,9 +3,18 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    StringConstraints,
+    model_validator,
+)
 
-from lightning_collab.config.section import Section, needed
+from lightning_collab.config.registry import SOURCES
+from lightning_collab.config.section import Section, choose_by_name, needed
 
 BatchSize = Annotated[int, Field(ge=1)] | Literal["full"]
 Column = str | Annotated[int, Field(ge=1)]
@@ -25,8 +34,13 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 
 class DataConfig(Section):
-    """Keys that every source of ratings has."""
+    """Keys that every source of ratings has.
 
+    A source of your own is a subclass with a `name` of one value, a default for each key and a
+    method `load`: see docs/extending.md.
+    """
+
+    chosen_from = SOURCES
     # Test parts that come with the source.
     official_folds: ClassVar[tuple[str, ...]] = ()
 
@@ -45,6 +59,23 @@ class DataConfig(Section):
     def names_parts(self) -> bool:
         """Whether the source says itself which rows train, validate and test."""
         return False
+
+    def load(self) -> Any:
+        """The ratings; of a source of your own. Ours are read by `lightning_collab.data.sources`.
+
+        Returns:
+            A `lightning_collab.data.rating_table.RatingTable`, each pair of user and item in it at
+            most once. It is not kept in the cache of parsed tables.
+
+        Raises:
+            DataError: they cannot be found or read; the message says what to do.
+
+        Example:
+            >>> def load(self):
+            ...     frame = pl.DataFrame({"user": [1, 2], "item": [7, 7], "rating": [4.0, 5.0]})
+            ...     return RatingTable.of_checked(frame, name="two", rating_range=(1.0, 5.0))
+        """
+        raise NotImplementedError(f"{type(self).__name__}.load")
 
 
 class MovieLensConfig(DataConfig):
@@ -249,16 +280,8 @@ class SyntheticConfig(DataConfig):
         return self.timestamps
 
 
-DataSource = Annotated[
-    MovieLens100KConfig
-    | MovieLensLatestSmallConfig
-    | MovieLens1MConfig
-    | MovieLensLargeConfig
-    | CustomFileConfig
-    | FrameConfig
-    | SyntheticConfig,
-    Field(discriminator="name"),
-]
+# The config of one of the sources that `SOURCES` names.
+DataSource = Annotated[SerializeAsAny[DataConfig], PlainValidator(choose_by_name(DataConfig))]
 
 
 # Name of a block; part of the names of a model's tensors.

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from lightning_collab.config.loss import LossConfig
 from lightning_collab.config.model import ModelConfig
-from lightning_collab.config.optimizer import OptimizerConfig
+from lightning_collab.config.optimizer import OptimizerConfig, TorchOptimizerConfig
 from lightning_collab.config.section import Section
 
 Engine = Literal["eager", "compiled", "fused"]
@@ -62,11 +62,10 @@ def step_needs(arguments: Mapping[str, Any]) -> StepNeeds:
     autograd = _asking(arguments, GRADIENTS)
     single = _asking(arguments, STEPS)
     precision = arguments.get("precision") or "32-true"
+    about_gradients = _reason(autograd, arguments, "is about gradients, which only autograd shows")
     if precision not in FUSED_PRECISIONS:
-        reason = f"there are no fused kernels for trainer.precision={precision}"
-    else:
-        reason = _reason(autograd, arguments, "is about gradients, which only autograd shows")
-    return StepNeeds(reason, _reason(single, arguments, "counts single steps"))
+        about_gradients = f"there are no fused kernels for trainer.precision={precision}"
+    return StepNeeds(about_gradients, _reason(single, arguments, "counts single steps"))
 
 
 def _asking(arguments: Mapping[str, Any], harmless: Mapping[str, tuple[Any, ...]]) -> list[str]:
@@ -116,7 +115,10 @@ def unsupported_parts(
         if engine == "compiled" and with_features:
             return "features are mapped by scipy, which torch.compile cannot see into"
         return None
-    for key, section in (("model", model), ("loss", loss), ("optimizer", optimizer)):
-        if not section.fused:
-            return f"there are no fused kernels for {key}={section.name}"
+    if not model.fused:
+        return f"there are no fused kernels for model={model.name}"
+    if not loss.fused:
+        return f"there are no fused kernels for loss={loss.name}"
+    if isinstance(optimizer, TorchOptimizerConfig):
+        return f"there are no fused kernels for torch.optim.{optimizer.class_name}"
     return None

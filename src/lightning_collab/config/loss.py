@@ -1,18 +1,21 @@
 """`conf/loss`: what the training makes small."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import PlainValidator, SerializeAsAny
-from pydantic_core import PydanticKnownError
 
 from lightning_collab.config.registry import LOSSES
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import Section, choose_by_name
 
 
 class LossConfig(Section):
-    """Keys that every loss has, and what is known of it before any data is read."""
+    """Keys that every loss has, and what is known of it before any data is read.
 
+    A loss of your own that has keys has a subclass of this, or of `RankingLossConfig`, as its
+    `config_class`; one without keys needs none. See docs/extending.md.
+    """
+
+    chosen_from = LOSSES
     # Place of the class of the loss itself, as "module:Class".
     loss_class: ClassVar[str]
     # Whether the fused engine has kernels for it.
@@ -25,11 +28,6 @@ class LossConfig(Section):
     mode: ClassVar[Literal["min", "max"]] = "min"
 
     name: str
-
-    @classmethod
-    def class_of(cls, values: Mapping[str, Any]) -> type[Section]:
-        """The class that the values name."""
-        return LOSSES[values["name"]] if values.get("name") in LOSSES else cls
 
 
 class RankingLossConfig(LossConfig):
@@ -49,26 +47,5 @@ class SquaredErrorConfig(LossConfig):
     name: Literal["squared_error"] = "squared_error"
 
 
-def choose_by_name(values: Any) -> LossConfig:
-    """The config of the loss that is named, of its own class."""
-    if isinstance(values, LossConfig):
-        return values
-    if not isinstance(values, Mapping):
-        raise PydanticKnownError("model_attributes_type")
-    if "name" not in values:
-        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'name'"})
-    if values["name"] not in LOSSES:
-        raise PydanticKnownError(
-            "union_tag_invalid",
-            {
-                "discriminator": "'name'",
-                "tag": str(values["name"]),
-                "expected_tags": ", ".join(map(repr, LOSSES.names)),
-            },
-        )
-    config: LossConfig = LOSSES[values["name"]].model_validate(values)
-    return config
-
-
 # The config of one of the losses that `LOSSES` names.
-Loss = Annotated[SerializeAsAny[LossConfig], PlainValidator(choose_by_name)]
+Loss = Annotated[SerializeAsAny[LossConfig], PlainValidator(choose_by_name(LossConfig))]

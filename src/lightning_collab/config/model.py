@@ -1,19 +1,22 @@
 """`conf/model`: what turns a user and an item into a rating."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, PlainValidator, SerializeAsAny
-from pydantic_core import PydanticKnownError
 
 from lightning_collab.config.registry import MODELS
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import Section, choose_by_name
 
 
 class ModelConfig(Section):
-    """Keys that every model has."""
+    """Keys that every model has.
 
-    # Place of the class of the model itself, as "module:Class".
+    A model of your own has a subclass of this as its `config_class`, with a `name` of one value
+    and a default for each key: see docs/extending.md.
+    """
+
+    chosen_from = MODELS
+    # Of a model of ours, the place of its class, as "module:Class".
     model_class: ClassVar[str]
     # Its parameter groups.
     group_names: ClassVar[tuple[str, ...]] = ("embeddings", "biases")
@@ -30,11 +33,6 @@ class ModelConfig(Section):
     # Length of the embedding of a user and of an item.
     factors: Annotated[int, Field(ge=1)] = 50
 
-    @classmethod
-    def class_of(cls, values: Mapping[str, Any]) -> type[Section]:
-        """The class that the values name."""
-        return MODELS[values["name"]] if values.get("name") in MODELS else cls
-
     def check_run(self, max_epochs: int) -> None:
         """Refuse a run that makes nothing of this model, before any data is read.
 
@@ -48,28 +46,5 @@ class ModelConfig(Section):
         return False
 
 
-def choose_by_name(values: Any) -> ModelConfig:
-    """The config of the model that is named, of its own class.
-
-    Args:
-        values: of the section, or what they have been made into before.
-    """
-    if isinstance(values, ModelConfig):
-        return values
-    if not isinstance(values, Mapping):
-        raise PydanticKnownError("model_attributes_type")
-    if "name" not in values:
-        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'name'"})
-    if values["name"] not in MODELS:
-        context = {
-            "discriminator": "'name'",
-            "tag": str(values["name"]),
-            "expected_tags": ", ".join(map(repr, MODELS.names)),
-        }
-        raise PydanticKnownError("union_tag_invalid", context)
-    config: ModelConfig = MODELS[values["name"]].model_validate(values)
-    return config
-
-
 # The config of one of the models that `MODELS` names.
-Model = Annotated[SerializeAsAny[ModelConfig], PlainValidator(choose_by_name)]
+Model = Annotated[SerializeAsAny[ModelConfig], PlainValidator(choose_by_name(ModelConfig))]

@@ -1,10 +1,12 @@
 """`conf/optimizer`, `conf/scheduler`, `conf/averaging`, `conf/lr_range_test`: how weights move."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, SerializeAsAny, model_validator
 
-from lightning_collab.config.section import Section
+from lightning_collab.config.contract import class_at
+from lightning_collab.config.registry import SCHEDULERS
+from lightning_collab.config.section import EMPTY_IF_NULL, Section, choose_by_name, needed
 
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -42,9 +44,6 @@ class GroupsConfig(Section):
 class OptimizerConfig(Section):
     """Keys that every optimizer has."""
 
-    # Whether the fused engine has kernels for it.
-    fused: ClassVar[bool] = False
-
     # Learning rate before schedule and lr_scale.
     lr: Rate = 3e-3
     # Weight decay of all groups that name none of their own.
@@ -58,11 +57,14 @@ class OptimizerConfig(Section):
         """Whether a table's gradient is of the rows that a batch touches alone."""
         return False
 
+    @property
+    def decays(self) -> bool:
+        """Whether any group has a weight decay above 0."""
+        return any([self.weight_decay, *(group.weight_decay for _, group in self.groups)])
+
 
 class SGDConfig(OptimizerConfig):
     """Stochastic gradient descent with momentum."""
-
-    fused: ClassVar[bool] = True
 
     name: Literal["sgd"] = "sgd"
     lr: Rate = 0.1
@@ -98,8 +100,6 @@ class SGDConfig(OptimizerConfig):
 class AdamConfig(OptimizerConfig):
     """Adam (Kingma and Ba 2015)."""
 
-    fused: ClassVar[bool] = True
-
     name: Literal["adam"] = "adam"
     # Decay of the running mean of gradients.
     beta1: Fraction = 0.9
@@ -118,20 +118,94 @@ class AdamWConfig(AdamConfig):
     decay: Literal["decoupled"] = "decoupled"
 
 
-Optimizer = Annotated[SGDConfig | AdamConfig | AdamWConfig, Field(discriminator="name")]
+# Settings of torch's classes that have a key of their own here, and what to set in their place.
+OWN_KEYS = {
+    "lr": "optimizer.lr",
+    "weight_decay": "optimizer.weight_decay",
+    "decoupled_weight_decay": "optimizer.decay=decoupled",
+    "params": "optimizer.groups, for the groups of the model's parameters",
+}
+
+
+class TorchOptimizerConfig(OptimizerConfig):
+    """Any optimizer of torch.optim, by the name of its class.
+
+    The class and its settings are checked by torch itself before any data is read.
+    """
+
+    name: Literal["torch"] = "torch"
+    # A public class of torch.optim.
+    class_name: Annotated[
+        str, needed("set optimizer.class_name=<a class of torch.optim>, such as RMSprop")
+    ]
+    # What the class takes beside parameters, rate and weight decay, by its own names.
+    settings: Annotated[dict[str, Any], EMPTY_IF_NULL] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _what_has_a_key_is_set_by_it(self) -> Self:
+        for name, key in OWN_KEYS.items():
+            if name in self.settings:
+                raise ValueError(f"optimizer.settings.{name}: not set here; set {key}")
+        return self
+
+
+Optimizer = Annotated[
+    SGDConfig | AdamConfig | AdamWConfig | TorchOptimizerConfig, Field(discriminator="name")
+]
 
 
 Whole = Annotated[int, Field(ge=1)]
 
 
-class ConstantConfig(Section):
+class SchedulerConfig(Section):
+    """Keys that every schedule of the learning rate has.
+
+    A schedule of your own is a subclass with a `name` of one value, a default for each key and a
+    method `factors`: see docs/extending.md.
+    """
+
+    chosen_from = SCHEDULERS
+    # Of a schedule of ours, the place of its formula, as "module:function".
+    formula: ClassVar[str]
+
+    name: str
+
+    def factors(self, step: Any, *, steps_per_epoch: int, total_steps: int, lr: float) -> Any:
+        """What the learning rates of all groups are multiplied by.
+
+        A function of its arguments and of the config alone: it is asked for any steps, in any
+        order, for one or for many at a time.
+
+        Args:
+            step: float64 numpy array [n], optimizer steps done, from 0 to `total_steps`.
+            steps_per_epoch: optimizer steps in an epoch.
+            total_steps: of the whole run.
+            lr: the optimizer's learning rate.
+
+        Returns:
+            float64 numpy array [n], 0 or above.
+
+        Example:
+            >>> def factors(self, step, *, steps_per_epoch, total_steps, lr):
+            ...     return 1 / np.sqrt(1 + step / steps_per_epoch)
+        """
+        return class_at(self.formula)(
+            self, step, steps_per_epoch=steps_per_epoch, total_steps=total_steps, lr=lr
+        )
+
+
+class ConstantConfig(SchedulerConfig):
     """The same rate from first to last step."""
+
+    formula: ClassVar[str] = "lightning_collab.training.schedules:constant"
 
     name: Literal["constant"] = "constant"
 
 
-class WarmRestartsConfig(Section):
+class WarmRestartsConfig(SchedulerConfig):
     """Cosine to eta_min within a cycle, then up again (Loshchilov and Hutter 2017)."""
+
+    formula: ClassVar[str] = "lightning_collab.training.schedules:warm_restarts"
 
     name: Literal["warm_restarts"] = "warm_restarts"
     # Epochs of the first cycle.
@@ -154,8 +228,10 @@ class WarmRestartsConfig(Section):
         return ends[:-1]
 
 
-class OneCycleConfig(Section):
+class OneCycleConfig(SchedulerConfig):
     """Up to the learning rate and down again, once over the whole run (Smith and Topin 2018)."""
+
+    formula: ClassVar[str] = "lightning_collab.training.schedules:one_cycle"
 
     name: Literal["one_cycle"] = "one_cycle"
     # Share of the run in which the rate rises.
@@ -166,8 +242,10 @@ class OneCycleConfig(Section):
     end_div: Annotated[float, Field(ge=1)] = 10000.0
 
 
-class StepsConfig(Section):
+class StepsConfig(SchedulerConfig):
     """The rate is multiplied by gamma at each milestone."""
+
+    formula: ClassVar[str] = "lightning_collab.training.schedules:steps"
 
     name: Literal["steps"] = "steps"
     # Epochs after which the rate changes, ascending.
@@ -182,8 +260,9 @@ class StepsConfig(Section):
         return self
 
 
+# The config of one of the schedules that `SCHEDULERS` names.
 Scheduler = Annotated[
-    ConstantConfig | WarmRestartsConfig | OneCycleConfig | StepsConfig, Field(discriminator="name")
+    SerializeAsAny[SchedulerConfig], PlainValidator(choose_by_name(SchedulerConfig))
 ]
 
 
@@ -196,21 +275,21 @@ class NoAveragingConfig(Section):
 class EMAConfig(Section):
     """An exponential moving average over the steps (Polyak and Juditsky 1992)."""
 
-    name: Literal["ema"]
+    name: Literal["ema"] = "ema"
     # Share of the average that stays at each step.
-    decay: Annotated[float, Field(gt=0, lt=1)]
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
     # Epochs of training before the average begins.
-    from_epoch: Annotated[int, Field(ge=0)]
+    from_epoch: Annotated[int, Field(ge=0)] = 0
 
 
 class SWAConfig(Section):
     """The mean of the weights at ends of epochs or cycles (Izmailov et al. 2018)."""
 
-    name: Literal["swa"]
+    name: Literal["swa"] = "swa"
     # After what the weights enter the mean.
-    every: Literal["epoch", "cycle"]
+    every: Literal["epoch", "cycle"] = "epoch"
     # Epochs of training before the average begins.
-    from_epoch: Annotated[int, Field(ge=0)]
+    from_epoch: Annotated[int, Field(ge=0)] = 0
 
 
 Averaging = Annotated[NoAveragingConfig | EMAConfig | SWAConfig, Field(discriminator="name")]
@@ -223,17 +302,17 @@ class LRRangeTestConfig(Section):
     """How a learning rate is looked for (Smith 2017)."""
 
     # optimizer.lr at the first step.
-    start_lr: Annotated[float, Field(gt=0)]
+    start_lr: Rate = 1e-5
     # optimizer.lr at the last step.
-    end_lr: Annotated[float, Field(gt=0)]
+    end_lr: Rate = 10.0
     # Optimizer steps between the two.
-    steps: Annotated[int, Field(ge=10)]
+    steps: Annotated[int, Field(ge=10)] = 200
     # Share of the running mean of losses that each new loss leaves.
-    smoothing: Annotated[float, Field(ge=0, lt=1)]
+    smoothing: Fraction = 0.95
     # The test stops where the smoothed loss is this many times the lowest.
-    divergence: Annotated[float, Field(gt=1)]
+    divergence: Annotated[float, Field(gt=1)] = 4.0
     # Which suggestion is used and printed to paste.
-    suggestion: Suggestion
+    suggestion: Suggestion = "valley"
 
     @model_validator(mode="after")
     def _upward(self) -> Self:

@@ -27,6 +27,8 @@ def new_form(name: str, value: Any) -> str | None:
         name: of a key or config group.
         value: of it.
     """
+    if name == "logger.name":
+        return f"{name}={value} is now logger={value}"
     key = KEYS.get(name, name)
     group = key.removesuffix(".name")
     values = VALUES.get(key) or VALUES.get(f"{key}.name", {})
@@ -53,6 +55,11 @@ def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
         section, key = _place(result, name)
         if isinstance(section.get(key), str):
             section[key] = values.get(section[key], section[key])
+    logger = result.get("logger")
+    if isinstance(logger, dict) and isinstance(logger.get("name"), str):
+        # Of the time when there was one at most.
+        name = logger.pop("name")
+        result["logger"] = {} if name == "none" else {name: logger}
     return result
 
 

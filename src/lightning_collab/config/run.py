@@ -1,13 +1,16 @@
 """The whole config of a run, checked before any data is touched."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lightning_collab.config.callbacks import CallbacksConfig
 from lightning_collab.config.data import AbsolutePath, BatchSize, DataSource, FeaturesConfig
 from lightning_collab.config.engine import Engine, TrainingConfig, step_needs, unsupported_parts
+from lightning_collab.config.logger import LoggersConfig, TensorBoardConfig
 from lightning_collab.config.loss import Loss, SquaredErrorConfig
+from lightning_collab.config.metrics import MetricsConfig
 from lightning_collab.config.model import Model
 from lightning_collab.config.optimizer import (
     Averaging,
@@ -19,9 +22,11 @@ from lightning_collab.config.optimizer import (
     SWAConfig,
     WarmRestartsConfig,
 )
+from lightning_collab.config.plugins import plugins_of
+from lightning_collab.config.registry import METRICS
 from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import Split
-from lightning_collab.config.trainer import CallbacksConfig, LoggerConfig, TrainerConfig
+from lightning_collab.config.trainer import TrainerConfig
 
 
 class RunConfig(Section):
@@ -39,13 +44,16 @@ class RunConfig(Section):
     trainer: TrainerConfig
     training: TrainingConfig = TrainingConfig()
     averaging: Averaging = NoAveragingConfig()
-    logger: LoggerConfig
-    callbacks: CallbacksConfig
-    lr_range_test: LRRangeTestConfig
+    logger: LoggersConfig = LoggersConfig(tensorboard=TensorBoardConfig())
+    callbacks: CallbacksConfig = CallbacksConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    lr_range_test: LRRangeTestConfig = LRRangeTestConfig()
     # Look for a learning rate first, and train with the one found.
     find_lr: bool = False
     # A run whose rows the ids that both know start with; null: all rows are drawn.
     init_from: AbsolutePath | None = None
+    # Package and version of each part that is not ours, as a record: nothing is found by it.
+    plugins: dict[str, str] = Field(default_factory=dict)
 
     @property
     def batch_size(self) -> BatchSize:
@@ -58,6 +66,23 @@ class RunConfig(Section):
         if self.split.has_val:
             return self.callbacks.monitor or self.loss.monitor
         return None
+
+    @property
+    def monitor_mode(self) -> Literal["min", "max"]:
+        """Which end of the monitored metric is best."""
+        if self.callbacks.monitor is None:
+            return self.loss.mode
+        return self.metrics.mode(self.callbacks.monitor)
+
+    @model_validator(mode="after")
+    def _plugins_are_those_of_today(self) -> Self:
+        # Past `frozen`: whatever was typed or saved there, it says what is here.
+        self.__dict__["plugins"] = plugins_of(self)
+        return self
+
+    def as_kept(self) -> Self:
+        """What a run directory and its checkpoints keep, in which nothing names code to be run."""
+        return self.model_copy(update={"callbacks": self.callbacks.as_kept()})
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
@@ -83,6 +108,13 @@ class RunConfig(Section):
                         f"callbacks.{key} needs a validation part, but split.val is 0: "
                         f"set callbacks.{key}=null or a split.val above 0"
                     )
+        monitor = self.callbacks.monitor
+        if monitor is not None and monitor not in self.metrics.logged:
+            name = monitor.removeprefix("val/")
+            if name in METRICS:
+                raise ValueError(
+                    f"callbacks.monitor={monitor} is not measured; set metrics.further=[{name}]"
+                )
 
     def _cycle_fits_the_run(self) -> None:
         scheduler = self.scheduler

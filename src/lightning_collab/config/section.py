@@ -1,12 +1,14 @@
 """Sections of the config: typed and closed, with one wording for all that is wrong in them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import PydanticKnownError
 
+from lightning_collab.config.registry import Registry
 from lightning_collab.config.renamed import new_form
 from lightning_collab.errors import ConfigError
 
@@ -16,10 +18,55 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    # Where its subclasses are found by their names; None: it has no other class than its own.
+    chosen_from: ClassVar[Registry | None] = None
+
     @classmethod
     def class_of(cls, values: Mapping[str, Any]) -> type["Section"]:
         """The class that some values of this section are of: itself, or a subclass they name."""
-        return cls
+        name, registry = values.get("name"), cls.chosen_from
+        if registry is None or name not in registry:
+            return cls
+        chosen: type[Section] = registry[str(name)]
+        return chosen
+
+
+AnySection = TypeVar("AnySection", bound=BaseModel)
+Chosen = TypeVar("Chosen", bound=Section)
+
+
+def choose_by_name(base: type[Chosen]) -> Callable[[Any], Chosen]:
+    """A validator that makes the config of the part that is named, of its own class.
+
+    The classes need not be known when the type is declared, as in a union of pydantic's.
+
+    Args:
+        base: of these classes, with `chosen_from`.
+    """
+    registry = base.chosen_from
+    assert registry is not None
+
+    def chosen(values: Any) -> Chosen:
+        if isinstance(values, base):
+            return values
+        if not isinstance(values, Mapping):
+            raise PydanticKnownError("model_attributes_type")
+        if "name" not in values:
+            raise PydanticKnownError("union_tag_not_found", {"discriminator": "'name'"})
+        if values["name"] not in registry:
+            context = {
+                "discriminator": "'name'",
+                "tag": str(values["name"]),
+                "expected_tags": ", ".join(map(repr, registry.names)),
+            }
+            raise PydanticKnownError("union_tag_invalid", context)
+        config: Chosen = registry[values["name"]].model_validate(values)
+        if not registry.is_ours(values["name"]):
+            # A subclass that gives a key another default must not lose its range with that.
+            base.model_validate({key: getattr(config, key) for key in base.model_fields})
+        return config
+
+    return chosen
 
 
 def needed(message: str) -> BeforeValidator:
@@ -37,7 +84,9 @@ def needed(message: str) -> BeforeValidator:
     return BeforeValidator(given)
 
 
-AnySection = TypeVar("AnySection", bound=BaseModel)
+# Of a dictionary that is null until something is in it: Hydra lets null be set to any, as
+# `key={a: 1}`, but refuses new keys in one that is there.
+EMPTY_IF_NULL = BeforeValidator(lambda value: {} if value is None else value)
 
 
 def checked(kind: type[AnySection], plain: Any, *, at: str = "") -> AnySection:
@@ -162,7 +211,7 @@ def may_be_added(
         key: in question.
     """
     classes, free = _classes_at(kind, path)
-    return bool(classes) and (free or key in known_keys(kind, path, values))
+    return free or (bool(classes) and key in known_keys(kind, path, values))
 
 
 def _classes_at(kind: type[BaseModel], path: Sequence[str]) -> tuple[list[type[BaseModel]], bool]:

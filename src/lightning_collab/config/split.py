@@ -1,12 +1,14 @@
 """`conf/split`: which ratings train, validate and test."""
 
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, SerializeAsAny, model_validator
 
+from lightning_collab.config.contract import class_at
 from lightning_collab.config.data import DataConfig
-from lightning_collab.config.section import Section
+from lightning_collab.config.registry import SPLITS
+from lightning_collab.config.section import Section, choose_by_name
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -20,13 +22,47 @@ CalendarDate = Annotated[date, BeforeValidator(_calendar_date)]
 Fold = Literal["u1", "u2", "u3", "u4", "u5", "ua", "ub"]
 
 
-class SplitConfig(Section):
-    """Keys that every split has."""
+# A ninth of the 90% that are not test is 10% of all.
+NINTH = 0.1111111111
 
+
+class SplitConfig(Section):
+    """Keys that every split has.
+
+    A split of your own is a subclass with a `name` of one value, a default for each key and a
+    method `split`: see docs/extending.md.
+    """
+
+    chosen_from = SPLITS
+    # Of a split of ours, the place of the function that makes it, as "module:function".
+    split_function: ClassVar[str]
+
+    name: str
     # Share of the rows that are not test; 0: no validation part.
-    val: Share
+    val: Share = 0.0
     # Seed of the split, apart from the seed of initial weights and order.
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+
+    def split(self, table: Any) -> Any:
+        """Divide the rows of a table.
+
+        Args:
+            table: a `lightning_collab.data.rating_table.RatingTable` of n ratings.
+
+        Returns:
+            A `lightning_collab.data.splits.SplitRows`: `train`, `val` and `test`, numpy arrays of
+            row numbers from 0 to n - 1 of any integer type, no row twice. `train` is not empty,
+            `val` is empty where `has_val` is False and only there, `test` may be empty.
+
+        Raises:
+            DataError: a part that the config asks for would have no rows.
+
+        Example:
+            >>> def split(self, table):
+            ...     order = np.random.RandomState(self.seed).permutation(len(table))
+            ...     return SplitRows(train=order[100:], val=order[:50], test=order[50:100])
+        """
+        return class_at(self.split_function)(table, self)
 
     @property
     def has_val(self) -> bool:
@@ -44,19 +80,27 @@ class SplitConfig(Section):
 class RandomSplitConfig(SplitConfig):
     """Rows drawn at random."""
 
-    name: Literal["random"]
+    split_function: ClassVar[str] = "lightning_collab.data.splits.random:split_randomly"
+
+    name: Literal["random"] = "random"
     # Share of all rows; 0: no test part.
-    test: Share
+    test: Share = 0.1
+    # Share of the rows that are not test; 0: no validation part.
+    val: Share = NINTH
 
 
 class KFoldSplitConfig(SplitConfig):
     """One fold of a random k-fold: the folds' test parts are disjoint and together all rows."""
 
-    name: Literal["k_fold"]
+    split_function: ClassVar[str] = "lightning_collab.data.splits.random:split_by_fold"
+
+    name: Literal["k_fold"] = "k_fold"
     # How many.
-    folds: Annotated[int, Field(ge=2)]
+    folds: Annotated[int, Field(ge=2)] = 5
     # Which is the test part, counted from 1.
-    fold: Annotated[int, Field(ge=1)]
+    fold: Annotated[int, Field(ge=1)] = 1
+    # Share of the rows that are not test; 0: no validation part.
+    val: Share = 0.1
 
     @model_validator(mode="after")
     def _fold_is_one_of_them(self) -> Self:
@@ -72,7 +116,9 @@ class LectureSplitConfig(SplitConfig):
     part, and the validation part comes out of the rest.
     """
 
-    name: Literal["lecture"]
+    split_function: ClassVar[str] = "lightning_collab.data.splits.random:split_as_in_the_lecture"
+
+    name: Literal["lecture"] = "lecture"
 
     @property
     def has_val(self) -> bool:
@@ -83,11 +129,15 @@ class LectureSplitConfig(SplitConfig):
 class OfficialFoldConfig(SplitConfig):
     """A test part that comes with the release; the validation part is drawn out of its base."""
 
-    name: Literal["official_fold"]
+    split_function: ClassVar[str] = "lightning_collab.data.splits.predefined:split_by_official_fold"
+
+    name: Literal["official_fold"] = "official_fold"
     # Which: u1 to u5 are five disjoint fifths; ua and ub have ten ratings of each user.
-    fold: Fold
+    fold: Fold = "u1"
     # Fold whose test part validates, as far as it is in the base; null: `val` is drawn.
     val_fold: Fold | None = None
+    # Share of the rows that are not test; 0: no validation part.
+    val: Share = 0.1
 
     @property
     def has_val(self) -> bool:
@@ -113,15 +163,19 @@ class OfficialFoldConfig(SplitConfig):
 class TemporalSplitConfig(SplitConfig):
     """The past trains, the future tests."""
 
-    name: Literal["temporal"]
+    split_function: ClassVar[str] = "lightning_collab.data.splits.temporal:split_in_time"
+
+    name: Literal["temporal"] = "temporal"
     # `date`: the same moment for everyone; `user`: each user's last ratings.
-    by: Literal["date", "user"]
+    by: Literal["date", "user"] = "date"
     # Share of all rows (of each user's rows) that come last; 0: no test part.
-    test: Share
+    test: Share = 0.1
+    # Share of the rows that are not test; 0: no validation part.
+    val: Share = NINTH
     # The test part begins on this day (UTC), instead of by a share; only with `by: date`.
-    test_from: CalendarDate | None
+    test_from: CalendarDate | None = None
     # The validation part begins on this day (UTC), instead of by a share; only with `by: date`.
-    val_from: CalendarDate | None
+    val_from: CalendarDate | None = None
 
     @property
     def has_val(self) -> bool:
@@ -145,11 +199,13 @@ class TemporalSplitConfig(SplitConfig):
 class LeaveOneOutConfig(SplitConfig):
     """One rating of each user tests."""
 
-    name: Literal["leave_one_out"]
+    split_function: ClassVar[str] = "lightning_collab.data.splits.temporal:split_one_of_each_user"
+
+    name: Literal["leave_one_out"] = "leave_one_out"
     # Which: the last in time, or any.
-    pick: Literal["last", "random"]
+    pick: Literal["last", "random"] = "last"
     # `one`: one more of each user; else a share of the rows that are not test, drawn at random.
-    val: Share | Literal["one"]  # type: ignore[assignment]
+    val: Share | Literal["one"] = "one"  # type: ignore[assignment]
 
     @property
     def has_val(self) -> bool:
@@ -165,19 +221,25 @@ class LeaveOneOutConfig(SplitConfig):
 class UserStratifiedConfig(SplitConfig):
     """The same share of each user's ratings, drawn at random."""
 
-    name: Literal["user_stratified"]
+    split_function: ClassVar[str] = "lightning_collab.data.splits.random:split_within_users"
+
+    name: Literal["user_stratified"] = "user_stratified"
     # Share of each user's rows; 0: no test part.
-    test: Share
+    test: Share = 0.1
+    # Share of the rows that are not test; 0: no validation part.
+    val: Share = NINTH
 
 
 class PredefinedSplitConfig(SplitConfig):
     """The parts that the data itself names: by a column, or by a file for each part."""
 
-    name: Literal["predefined"]
+    split_function: ClassVar[str] = "lightning_collab.data.splits.predefined:split_as_given"
+
+    name: Literal["predefined"] = "predefined"
     # Name of the validation part; null: there is none, and `val` is drawn out of the others.
-    val_part: str | None
+    val_part: str | None = "val"
     # Name of the test part; null: there is none.
-    test_part: str | None
+    test_part: str | None = "test"
 
     @property
     def has_val(self) -> bool:
@@ -216,14 +278,5 @@ def _need_timestamps(data: DataConfig, what: str) -> None:
         )
 
 
-Split = Annotated[
-    RandomSplitConfig
-    | LectureSplitConfig
-    | OfficialFoldConfig
-    | KFoldSplitConfig
-    | TemporalSplitConfig
-    | LeaveOneOutConfig
-    | UserStratifiedConfig
-    | PredefinedSplitConfig,
-    Field(discriminator="name"),
-]
+# The config of one of the splits that `SPLITS` names.
+Split = Annotated[SerializeAsAny[SplitConfig], PlainValidator(choose_by_name(SplitConfig))]

@@ -1,4 +1,4 @@
-"""`conf/trainer`, `conf/logger`, `conf/callbacks`: where a run trains, and what watches it."""
+"""`conf/trainer`: where a run trains."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -166,50 +166,3 @@ class TrainerConfig(Section):
                 "trainer.val_check_interval to a number of batches"
             )
         return self
-
-
-class LoggerConfig(Section):
-    """Where curves go."""
-
-    # `tensorboard`: into <run>/tensorboard; `none`: nowhere.
-    name: Literal["tensorboard", "none"]
-
-
-class EarlyStoppingConfig(Section):
-    """When to give up before max_epochs."""
-
-    # Epochs without improvement before stopping.
-    patience: Annotated[int, Field(ge=1)]
-    # What counts as an improvement, in units of the monitored metric.
-    min_delta: Annotated[float, Field(ge=0)]
-
-
-class ProjectorConfig(Section):
-    """When embeddings are logged to TensorBoard's projector, with histograms and genre overlap."""
-
-    # null: at the end of each cycle of the schedule; at the end of the run in any case.
-    every_n_epochs: Annotated[int, Field(ge=1)] | None
-    # Users as well as items.
-    users: bool
-
-
-class ReportConfig(Section):
-    """The page that a run ends with."""
-
-    # Layout of the map of items in it; `auto`: t-SNE where there is one; null: no map.
-    map: Literal["auto", "tsne", "umap", "pca"] | None
-
-
-class CallbacksConfig(Section):
-    """What watches the training."""
-
-    # Metric that picks best.ckpt; null: val/rmse where the split has a validation part.
-    monitor: str | None
-    # null: train for max_epochs.
-    early_stopping: EarlyStoppingConfig | None
-    # Show progress while training.
-    progress_bar: bool
-    # null: embeddings are not logged.
-    projector: ProjectorConfig | None = None
-    # null: no report.html.
-    report: ReportConfig | None = None

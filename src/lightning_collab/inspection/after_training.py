@@ -48,7 +48,7 @@ def inspect_run(
         trained = TrainedModel.load(run.path)
         metrics = {**metrics, **overlap_metrics(trained)}
         run.write_metrics(dict(metrics))
-        if config.logger.name == "tensorboard":
+        if config.logger.tensorboard is not None:
             _to_tensorboard(config, trained, predict_part(trained, data), metrics)
         if wanted.report is not None:
             write_run_report(trained, data, wanted.report.map)

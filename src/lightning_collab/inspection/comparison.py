@@ -61,7 +61,7 @@ def compare(runs: Sequence[TrainedModel]) -> str:
     names = short_names([run.directory.path for run in runs])
     ratings: dict[str, RatingDataModule] = {}
     compared = [
-        Compared(name, figures.read_curves(run.directory.tensorboard), _predictions(run, ratings))
+        Compared(name, figures.read_curves_of(run.directory), _predictions(run, ratings))
         for name, run in zip(names, runs, strict=True)
     ]
     numbers = [run.metrics for run in runs]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_collab.inspection.pages import Picture
 from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     # It brings Lightning, which a picture does not need.
@@ -98,6 +100,25 @@ def read_curves(logdir: Path) -> dict[str, Curve]:
         latest = {event.step: event.value for event in accumulator.Scalars(tag)}
         steps = np.array(sorted(latest), dtype=np.int64)
         curves[tag] = Curve(steps, np.array([latest[int(step)] for step in steps]))
+    return curves
+
+
+def read_curves_of(run: RunDirectory) -> dict[str, Curve]:
+    """All scalars that a run has kept here: on TensorBoard, else in the table of logger=csv.
+
+    Args:
+        run: its directory.
+    """
+    table = run.csv / "metrics.csv"
+    curves = read_curves(run.tensorboard)
+    if curves or not table.is_file():
+        return curves
+    logged = pl.read_csv(table, infer_schema_length=None)
+    for tag in logged.columns:
+        if tag not in ("step", "epoch"):
+            latest = logged.select("step", tag).drop_nulls().unique("step", keep="last")
+            steps, values = latest.sort("step").cast({tag: pl.Float64})
+            curves[tag] = Curve(steps.to_numpy(), values.to_numpy())
     return curves
 
 

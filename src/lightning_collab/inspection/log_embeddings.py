@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytorch_lightning as lightning
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import Scheduler, WarmRestartsConfig
@@ -25,7 +25,8 @@ class LogEmbeddings(lightning.Callback):
     """Embeddings to the projector, histograms and genre overlap, at chosen epochs.
 
     Each epoch has tags of its own (`items/epoch_007`), so that one can watch the map form; a
-    resumed run adds to them. Only rank zero writes, and only where there is a TensorBoard logger.
+    resumed run adds to them. Only rank zero writes. The genre overlap goes to every logger, all
+    else to TensorBoard's, where there is one.
 
     Args:
         config: of the run; its `callbacks.projector` must not be null.
@@ -42,7 +43,7 @@ class LogEmbeddings(lightning.Callback):
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Learn the names of the rows, once."""
-        if self._logger(trainer) is None:
+        if not self._loggers(trainer):
             return
         for side in self._sides:
             table: Any = getattr(trainer, "datamodule")  # noqa: B009 (not in Lightning's types)
@@ -50,7 +51,7 @@ class LogEmbeddings(lightning.Callback):
             vocabulary = table.item_vocabulary if side == "items" else table.user_vocabulary
             self._known[side] = known.head(len(vocabulary) - 1)
             points = len(self._known[side])
-            if points > MAX_ROWS:
+            if points > MAX_ROWS and self._board(trainer) is not None:
                 shown = "the projector shows the %d most rated of %d %s"
                 log.warning(shown, MAX_ROWS, points, side)
         self._overlap = GenreOverlap(self._known["items"])
@@ -70,8 +71,8 @@ class LogEmbeddings(lightning.Callback):
 
     def _log(self, trainer: lightning.Trainer, module: Any, epoch: int) -> None:
         self._logged = epoch
-        logger = self._logger(trainer)
-        if logger is None:
+        loggers, board = self._loggers(trainer), self._board(trainer)
+        if not loggers:
             return
         model: RatingModel = module.model
         step: int = module.steps_done
@@ -80,12 +81,14 @@ class LogEmbeddings(lightning.Callback):
             if side not in tables:
                 continue
             learned = embeddings.side_embeddings(model, side)
-            tag = f"{side}/epoch_{epoch:03}"
-            write_snapshot(Path(logger.log_dir), tag, side, self._known[side], learned)
-            self._histograms(logger, side, learned, step)
+            if board is not None:
+                tag = f"{side}/epoch_{epoch:03}"
+                write_snapshot(Path(board.log_dir), tag, side, self._known[side], learned)
+                self._histograms(board, side, learned, step)
             if side == "items" and self._overlap is not None and self._overlap.possible:
                 overlap = self._overlap.of(learned.vectors)
-                logger.log_metrics(overlap.metrics, step)
+                for logger in loggers:
+                    logger.log_metrics(overlap.metrics, step)
 
     @staticmethod
     def _histograms(
@@ -101,8 +104,11 @@ class LogEmbeddings(lightning.Callback):
             logger.experiment.add_histogram(name, each, step)
 
     @staticmethod
-    def _logger(trainer: lightning.Trainer) -> TensorBoardLogger | None:
-        loggers = trainer.loggers if trainer.is_global_zero else []
+    def _loggers(trainer: lightning.Trainer) -> list[Logger]:
+        return trainer.loggers if trainer.is_global_zero else []
+
+    def _board(self, trainer: lightning.Trainer) -> TensorBoardLogger | None:
+        loggers = self._loggers(trainer)
         return next((each for each in loggers if isinstance(each, TensorBoardLogger)), None)
 
 

@@ -76,7 +76,12 @@ def run_report(
     ends = [] if drawn is None else extremes(drawn.points, drawn.vectors, drawn.biases, count=10)
     # Coverage of its intervals is that of a model that says how sure it is.
     sure = predictions if predictions is not None and predictions.deviations is not None else None
-    facts = [(key, value) for key, value in metrics.items() if not key.startswith(IN_TABLE)]
+    further = run.config.get("metrics", {}).get("further", [])
+    facts = [
+        (key, value)
+        for key, value in metrics.items()
+        if not key.startswith(IN_TABLE) or key.partition("/")[2] in further
+    ]
     return pages.render(
         "report.html.j2",
         title=f"{run.model_name} on {run.config['data']['name']}",
@@ -84,7 +89,7 @@ def run_report(
         checkpoint=run.checkpoint.name,
         metrics=metrics_rows(metrics, run.model_name),
         statistics=PageTable(["", ""], facts),
-        curves=curve_pictures(figures.read_curves(run.directory.tensorboard)),
+        curves=curve_pictures(figures.read_curves_of(run.directory)),
         part=None if predictions is None else PART_NAMES[predictions.part],
         errors=[] if predictions is None else _error_pictures(predictions),
         coverage=None if sure is None else PageTable.of(sure.coverage()),

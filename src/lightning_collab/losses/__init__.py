@@ -1,7 +1,8 @@
 """What the training makes small: one module a loss."""
 
 from lightning_collab.config.loss import LossConfig
-from lightning_collab.config.registry import class_at
+from lightning_collab.config.registry import LOSSES
+from lightning_collab.losses.contract import check_loss
 from lightning_collab.losses.loss import Loss, PairwiseLoss, PointwiseLoss, UserLoss
 from lightning_collab.losses.squared_error import SquaredError
 
@@ -11,8 +12,13 @@ def build_loss(config: LossConfig) -> Loss:
 
     Args:
         config: the `loss` section.
+
+    Raises:
+        ConfigError: a loss of others breaks its contract.
     """
-    loss: Loss = class_at(config.loss_class)(config)
+    loss: Loss = LOSSES.implementation(config)(config)
+    if not LOSSES.is_ours(config.name):
+        check_loss(loss)
     return loss
 
 

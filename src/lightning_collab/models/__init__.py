@@ -7,13 +7,14 @@ from importlib import import_module
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from lightning_collab.config.registry import class_at
+from lightning_collab.config.registry import MODELS
 
 if TYPE_CHECKING:
     from lightning_collab.config.model import ModelConfig
     from lightning_collab.models.bayesian_factors import BayesianFactors
     from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
     from lightning_collab.models.embedding_net import EmbeddingNet
+    from lightning_collab.models.embedding_table import EmbeddingTable
     from lightning_collab.models.least_squares_factors import LeastSquaresFactors
     from lightning_collab.models.matrix_product import MatrixProduct
     from lightning_collab.models.rating_model import RatingModel
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "BayesianFactors": "bayesian_factors",
+    "EmbeddingTable": "embedding_table",
     "EmbeddingDotBias": "embedding_dot_bias",
     "EmbeddingNet": "embedding_net",
     "LeastSquaresFactors": "least_squares_factors",
@@ -40,10 +42,17 @@ def build_model(config: "ModelConfig", statistics: "DatasetStatistics") -> "Rati
     Args:
         config: the `model` section.
         statistics: sizes, scale and mean of the training ratings.
+
+    Raises:
+        ConfigError: a model of others breaks its contract.
     """
+    model_class: type[RatingModel] = MODELS.implementation(config)
     with random_numbers:
-        model: RatingModel = class_at(config.model_class)(config, statistics)
-    return model
+        if not MODELS.is_ours(config.name):
+            from lightning_collab.models.contract import check_model
+
+            check_model(model_class, config, statistics.rating_range)
+        return model_class(config, statistics)
 
 
 def __getattr__(name: str) -> Any:
@@ -57,6 +66,7 @@ __all__ = [
     "DatasetStatistics",
     "EmbeddingDotBias",
     "EmbeddingNet",
+    "EmbeddingTable",
     "LeastSquaresFactors",
     "MatrixProduct",
     "RatingModel",

@@ -74,6 +74,7 @@ class BayesianFactors(RatingModel):
     trained_by = "gibbs"
     formula_parts = ("mean_rating",)
 
+    config: BayesianFactorsConfig
     user_samples: Tensor
     item_samples: Tensor
     effect_samples: Tensor

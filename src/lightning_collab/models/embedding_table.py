@@ -57,20 +57,22 @@ class EmbeddingTable(nn.Embedding):
         """
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._drawn_from)
-            token = _DRAWN_LATER.set(False)
-            again = EmbeddingTable(self.num_embeddings, self.embedding_dim, self._init_range)
-            _DRAWN_LATER.reset(token)
+            with tables_drawn_later(False):
+                again = EmbeddingTable(self.num_embeddings, self.embedding_dim, self._init_range)
         return again.weight.detach()
 
 
 @contextmanager
-def tables_drawn_later() -> Iterator[None]:
+def tables_drawn_later(later: bool = True) -> Iterator[None]:
     """Tables that are made meanwhile hold nothing, but the random numbers go on as if they did.
 
     For a model whose tables are too large for one device: a rank that knows which rows are its own
     keeps those of `EmbeddingTable.drawn`. At most one whole table is in memory at a time.
+
+    Args:
+        later: False: they are drawn at once, though others around them are not.
     """
-    token = _DRAWN_LATER.set(True)
+    token = _DRAWN_LATER.set(later)
     try:
         yield
     finally:

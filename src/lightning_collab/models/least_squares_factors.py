@@ -17,6 +17,8 @@ class LeastSquaresFactors(EmbeddingDotBias):
     description = "factors and biases by alternating ridge regression"
     trained_by = "least_squares"
 
+    config: LeastSquaresFactorsConfig
+
     def __init__(self, config: LeastSquaresFactorsConfig, statistics: DatasetStatistics) -> None:
         super().__init__(
             EmbeddingDotBiasConfig(

@@ -72,6 +72,7 @@ class RatingModel(nn.Module, ABC):
     formula_parts: ClassVar[tuple[str, ...]] = ()
     has_biases: ClassVar[bool] = True
 
+    config: ModelConfig
     user_factors: EmbeddingTable
     item_factors: EmbeddingTable
     user_bias: EmbeddingTable

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from lightning_collab.config import RunConfig, validated
+from lightning_collab.config.plugins import check_installed, refuse_class_paths
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.errors import CheckpointError
 from lightning_collab.runs.atomic_write import write_atomically
@@ -35,6 +36,12 @@ class RunDirectory:
         self.last_checkpoint = self.checkpoints / "last.ckpt"
         # TensorBoard's event files.
         self.tensorboard = path / "tensorboard"
+        # The table of curves of logger=csv.
+        self.csv = path / "csv"
+        # The database of logger=mlflow.
+        self.mlflow = path / "mlflow.db"
+        # Under which names wandb and mlflow know the run, for a resume to go on there.
+        self.logger_ids = path / "loggers.json"
         # What is known of each item: features, number and mean of its training ratings.
         self.items_file = path / "items.parquet"
         # What is known of each user: features, number and mean of the training ratings.
@@ -71,15 +78,19 @@ class RunDirectory:
 
         Raises:
             CheckpointError: this is not a run directory.
-            ConfigError: the config is of another version.
+            ConfigError: the config is of another version, or a part of it is of a package that is
+                not installed.
         """
-        return validated(self.read_plain_config())
+        saved = self.read_plain_config()
+        check_installed(saved, self.config_file)
+        return validated(saved)
 
     def read_plain_config(self) -> dict[str, Any]:
         """The config that the run was made with, by the names of today, not checked.
 
         Raises:
             CheckpointError: this is not a run directory.
+            ConfigError: it names a class by its path.
         """
         try:
             content = yaml.safe_load(self.config_file.read_text())
@@ -91,12 +102,14 @@ class RunDirectory:
             raise CheckpointError(f"{self.config_file}: not readable as YAML: {error}") from error
         if not isinstance(content, dict):
             raise CheckpointError(f"{self.config_file}: not a config")
+        refuse_class_paths(content, self.config_file)
         return with_new_names(content)
 
     def write_config(self, config: RunConfig) -> None:
         """Keep the config of the run, whole or not at all."""
         write_atomically(
-            self.config_file, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+            self.config_file,
+            yaml.safe_dump(config.as_kept().model_dump(mode="json"), sort_keys=False),
         )
 
     def read_metrics(self) -> dict[str, Any]:

@@ -1,11 +1,18 @@
 """How this program was called: for commands that it prints, and for those that it starts."""
 
+import logging
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
+
+from lightning_collab.runs.launch import is_first_rank
+
+log = logging.getLogger(__name__)
 
 # What to type for a command, with `%s` for its name. In the environment, so that the processes that
 # a command starts print what fits the one that a person has typed.
@@ -142,6 +149,50 @@ def working_conf_folder() -> Path | None:
     """Further config groups: `./conf` where the program is called; None where there is none."""
     folder = Path.cwd() / "conf"
     return folder if folder.is_dir() and folder.resolve() != conf_folder().resolve() else None
+
+
+def plugin_conf_folders() -> list[tuple[str, Path]]:
+    """The folder `conf/` of each package that offers parts, with the package's name.
+
+    The packages are found and not imported.
+    """
+    # Late: Hydra asks this module at every start of every program that uses Hydra.
+    from lightning_collab.config.registry import packages_of_others
+
+    folders = []
+    for package in packages_of_others():
+        with suppress(ImportError, ValueError):  # gone, or half installed
+            spec = find_spec(package)
+            for place in (spec and spec.submodule_search_locations) or ():
+                if (Path(place) / "conf").is_dir():
+                    folders.append((package, Path(place).absolute() / "conf"))
+    return folders
+
+
+def further_conf_folders() -> list[tuple[str, Path]]:
+    """Where config groups are beside ours, in the order of the search, each with whose it is."""
+    working = working_conf_folder()
+    return [*([("working folder", working)] if working else []), *plugin_conf_folders()]
+
+
+_said: set[Path] = set()
+
+
+def say_what_is_shadowed(folders: Iterable[tuple[str, Path]]) -> None:
+    """Warn once of files that are not looked at, since one of ours has the same place.
+
+    Args:
+        folders: of others, as `further_conf_folders` gives them.
+    """
+    ours = conf_folder()
+    for _, folder in folders:
+        files = sorted(path for path in folder.rglob("*.yaml"))
+        hidden = [path for path in files if (ours / path.relative_to(folder)).is_file()]
+        if hidden and folder not in _said and is_first_rank():
+            _said.add(folder)
+            others = f", and so are {len(hidden) - 1} others there" if len(hidden) > 1 else ""
+            first = ours / hidden[0].relative_to(folder)
+            log.warning("%s is ignored: %s comes first%s", hidden[0], first, others)
 
 
 def config_path(name: str) -> str | None:

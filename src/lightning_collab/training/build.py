@@ -1,7 +1,7 @@
 """From a config to its ratings, and to the module that trains its model."""
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
@@ -64,6 +64,7 @@ def build_module(
         torch.manual_seed(config.seed)
         model = build_model(config.model, statistics)
     of_run: dict[str, Any] = {
+        "metrics": config.metrics.further,
         "config": config.model_dump(mode="json"),
         "rating_range": data.table.rating_range,
         "vocabularies": {"users": data.user_vocabulary, "items": data.item_vocabulary},
@@ -73,8 +74,8 @@ def build_module(
             # Its kernels take a while to import.
             from lightning_collab.training.modules.bayesian_module import BayesianModule
 
-            chain = {"seed": config.seed, "threads": config.trainer.threads}
-            return BayesianModule(model, features=data.features, **chain, **of_run)
+            of_run |= {"seed": config.seed, "threads": config.trainer.threads}
+            return BayesianModule(cast(Any, model), features=data.features, **of_run)
         case "least_squares":
             return LeastSquaresModule(model, **of_run)
         case "gradient":

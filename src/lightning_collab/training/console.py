@@ -1,11 +1,12 @@
 """What a run says: to the terminal, to its log file, and at its end."""
 
 import logging
+import shlex
 import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import tensorboard_line
 from lightning_collab.training.process import SharedContext
 
@@ -116,7 +118,7 @@ _LIBRARIES = SharedContext(_levels_of_libraries)
 
 
 def print_summary(
-    metrics: Mapping[str, Any], model: str, run: Path, again: str, report: Path | None = None
+    metrics: Mapping[str, Any], model: str, run: Path, again: str, further: Sequence[str] = ()
 ) -> None:
     """The numbers beside the baselines, where the run is, and how to look at its curves.
 
@@ -125,21 +127,39 @@ def print_summary(
         model: its name.
         run: the run directory.
         again: what measures the run again.
-        report: its page; None: there is none.
+        further: names of metrics beside RMSE and MAE.
     """
     console = Console()
     console.print(metrics_table(metrics, model))
+    if further:
+        console.print(further_table(metrics, further))
     console.print(
         f"{metrics['epochs']} epochs in {metrics['fit_seconds']:.1f} s "
         f"({metrics['train_ratings_per_second'] / 1e6:.2f} M ratings/s), "
         f"peak memory {metrics['peak_rss_bytes'] / 2**20:.0f} MiB, seed {metrics['seed']}",
         highlight=False,
     )
-    lines = {"run": str(run), "curves": tensorboard_line(run), "again": again}
-    if report is not None:
-        lines["report"] = str(report)
-    for label, text in lines.items():
+    directory = RunDirectory(run)
+    report = directory.report_file
+    for label, text in (
+        ("run", str(run)),
+        *(("curves", place) for place in _places_of_curves(directory)),
+        ("again", again),
+        *([("report", str(report))] if report.is_file() else []),
+    ):
         console.print(f"{label:<8}{text}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _places_of_curves(run: RunDirectory) -> Iterator[str]:
+    """What to type or open to see the curves, for each logger that has written here."""
+    if run.tensorboard.is_dir():
+        yield tensorboard_line(run.path)
+    if run.csv.is_dir():
+        yield str(run.csv / "metrics.csv")
+    for offline in sorted((run.path / "wandb").glob("offline-run-*")):
+        yield f"wandb sync {shlex.quote(str(offline))}"
+    if run.mlflow.is_file():
+        yield f"sqlite:///{run.mlflow}"
 
 
 def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
@@ -168,4 +188,20 @@ def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
             # Of the last part, and no MAE.
             before = [""] * (2 * len(parts) - 2)
             table.add_row(row, *before, f"{metrics[key]:.4f}", "")
+    return table
+
+
+def further_table(metrics: Mapping[str, Any], further: Sequence[str]) -> Table:
+    """Metrics beside RMSE and MAE.
+
+    Args:
+        metrics: flat, by the names of metrics.json.
+        further: names.
+    """
+    parts = [part for part in ("val", "test") if f"{part}/rmse" in metrics]
+    table = Table("metric")
+    for part in parts:
+        table.add_column(part, justify="right")
+    for name in further:
+        table.add_row(name, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts))
     return table

@@ -47,7 +47,7 @@ class FoldRun:
         if not (self.run.path / USER_ERRORS).is_file() or not self.run.metrics_file.is_file():
             return False
         try:
-            return self.run.read_config() == self.config
+            return self.run.read_config() == self.config.as_kept()
         except (CheckpointError, ConfigError):
             return False
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars
 import pytorch_lightning as pl
-import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger

@@ -5,9 +5,16 @@ from typing import Any
 
 import torch
 
-from lightning_collab.config.optimizer import AdamConfig, Optimizer, OptimizerConfig, SGDConfig
+from lightning_collab.config.optimizer import (
+    AdamConfig,
+    Optimizer,
+    OptimizerConfig,
+    SGDConfig,
+    TorchOptimizerConfig,
+)
 from lightning_collab.errors import ConfigError
 from lightning_collab.models import RatingModel
+from lightning_collab.training.torch_optimizers import build_torch_optimizer
 
 
 def parameter_groups(model: RatingModel, config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -91,6 +98,9 @@ def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.op
     Args:
         groups: from `parameter_groups`.
         config: the `optimizer` section.
+
+    Raises:
+        ConfigError: torch refuses what `optimizer=torch` asks for.
     """
     if config.decay == "per_row":
         groups = [{**group, "weight_decay": 0.0} for group in groups]
@@ -103,3 +113,5 @@ def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.op
             betas = (config.beta1, config.beta2)
             adam = torch.optim.AdamW if decoupled else torch.optim.Adam
             return adam(groups, betas=betas, eps=config.eps)
+        case TorchOptimizerConfig():
+            return build_torch_optimizer(groups, config)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
+from typing import Any
 
 import torch
 
@@ -68,7 +69,8 @@ torch_threads_put_back = _TorchThreads()
 @contextmanager
 def random_numbers_put_back() -> Iterator[None]:
     """Torch's random numbers go on afterwards as if nothing had been drawn."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    cuda: Any = torch.cuda
+    devices = list(range(cuda.device_count())) if cuda.is_initialized() else []
     fork = torch.random.fork_rng(devices=devices)
     # Another thread may be drawing from them.
     with random_numbers:

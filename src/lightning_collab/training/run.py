@@ -34,10 +34,12 @@ from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
 from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.evaluation import evaluate_checkpoint
+from lightning_collab.training.loggers import log_config, log_results
 from lightning_collab.training.lr_range_test import with_found_rate
 from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.parts import check_parts, further_callbacks
 from lightning_collab.training.process import signals_put_back
-from lightning_collab.training.trainer import build_trainer, log_hyperparameters
+from lightning_collab.training.trainer import build_trainer
 from lightning_collab.training.warm_start import start_from_run
 
 log = logging.getLogger(__name__)
@@ -93,7 +95,7 @@ def train(
         except LightningCollabError:
             raise
         except SystemExit:
-            # Lightning has turned Ctrl-C into this, while something else than the fit was under way.
+            # Lightning has turned Ctrl-C into this, beside the fit: while measuring, say.
             if not is_first_rank():
                 raise
             raise InterruptedRunError(f"stopped\nTo go on: {way_on(run, config)}") from None
@@ -115,6 +117,10 @@ def _train(
     test: bool,
     loadable: bool,
 ) -> tuple[dict[str, Any], RatingDataModule]:
+    check_parts(config)
+    callbacks = [*callbacks, *further_callbacks(config.callbacks)]
+    _say_what_is_not_kept(config)
+    config = config.as_kept()
     checkpoint = _checkpoint_to_go_on_from(config, run) if resume else None
     data = data or load_data(config)
     if config.find_lr:
@@ -130,6 +136,7 @@ def _train(
         run.write_config(config)
         if loadable:
             _write_metadata(run, data)
+        log_config(trainer.loggers, config)
     started = time.perf_counter()
     first_epoch = _fit(trainer, module, data, run, config, checkpoint)
     seconds = time.perf_counter() - started
@@ -158,7 +165,7 @@ def _train(
         "torch": torch.__version__,
     }
     if trainer.is_global_zero:
-        log_hyperparameters(trainer, config, metrics)
+        log_results(trainer.loggers, config, metrics, trainer.global_step)
         run.write_metrics(metrics)
     return metrics, data
 
@@ -179,6 +186,19 @@ def _tried(trainer: pl.Trainer, module: BaseModule, data: RatingDataModule) -> d
         "steps": module.steps_done,
         "fit_seconds": round(seconds, 3),
     }
+
+
+def _say_what_is_not_kept(config: RunConfig) -> None:
+    """Of a run that goes on: which further callbacks it had, since they are not made from it."""
+    typed = [target["_target_"] for target in config.callbacks.targets.values()]
+    gone = [name for name in config.callbacks.further_classes if name not in typed]
+    if gone:
+        log.warning(
+            "the run had further callbacks (%s), which it does not keep; to have them, add "
+            "callbacks.further=[{_target_: %s, ...}]",
+            ", ".join(gone),
+            gone[0],
+        )
 
 
 def _write_metadata(run: RunDirectory, data: RatingDataModule) -> None:

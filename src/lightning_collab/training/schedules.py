@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_collab.config import optimizer
+from lightning_collab.config.optimizer import (
+    OneCycleConfig,
+    SchedulerConfig,
+    StepsConfig,
+    WarmRestartsConfig,
+)
+from lightning_collab.errors import ConfigError, shape_of
 
 # From the number of optimizer steps done to the factor on every group's rate.
 Schedule = Callable[[int], float]
@@ -51,7 +57,7 @@ def factors(schedule: Schedule, first: int, steps: int) -> Numbers:
 
 
 def build_schedule(
-    config: optimizer.Scheduler, *, lr: float, steps_per_epoch: int, total_steps: int
+    config: SchedulerConfig, *, lr: float, steps_per_epoch: int, total_steps: int
 ) -> Schedule:
     """The schedule that a config asks for.
 
@@ -63,24 +69,71 @@ def build_schedule(
         lr: the optimizer's learning rate, of which `eta_min` is a part.
         steps_per_epoch: optimizer steps in an epoch.
         total_steps: optimizer steps of the whole run.
+
+    Raises:
+        ConfigError: a schedule of others gives what no factors can be.
     """
-    match config:
-        case optimizer.ConstantConfig():
-            return ClosedForm(np.ones_like)
-        case optimizer.WarmRestartsConfig():
-            first = config.cycle_len * steps_per_epoch
-            floor, mult = config.eta_min / lr, config.cycle_mult
-            return ClosedForm(lambda step: _between(1.0, floor, _cycle_share(step, first, mult)))
-        case optimizer.OneCycleConfig():
-            last = total_steps - 1
-            return ClosedForm(lambda step: _one_cycle(step, last, config))
-        case optimizer.StepsConfig():
-            milestones = [epoch * steps_per_epoch for epoch in config.milestones]
-            return ClosedForm(
-                lambda step: np.power(
-                    config.gamma, np.searchsorted(milestones, step, side="right").astype(np.float64)
-                )
-            )
+
+    def at(step: Numbers) -> Numbers:
+        found: Numbers = config.factors(
+            step, steps_per_epoch=steps_per_epoch, total_steps=total_steps, lr=lr
+        )
+        return found
+
+    _check(at, total_steps, f"scheduler={config.name}: {type(config).__name__}.factors")
+    return ClosedForm(at)
+
+
+# Steps of a run at which the factors of a schedule are looked at before it begins.
+LOOKED_AT = 1000
+
+
+def _check(at: Callable[[Numbers], Numbers], total: int, method: str) -> None:
+    steps = np.unique(np.linspace(0, max(total - 1, 0), LOOKED_AT).round())
+    found: object = at(steps)
+    if not (
+        isinstance(found, np.ndarray) and found.shape == steps.shape and found.dtype.kind == "f"
+    ):
+        raise ConfigError(
+            f"{method} must return a float64 array [n] for n steps; for {len(steps)} it gave "
+            f"{shape_of(found)}"
+        )
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(wrong):
+        first = wrong[0]
+        raise ConfigError(
+            f"{method} must give factors of 0 or above; at step {steps[first]:.0f} of {total} it "
+            f"gave {found[first]}"
+        )
+    middle = len(steps) // 2
+    alone = at(steps[middle : middle + 1])
+    if not np.allclose(alone, found[middle], rtol=1e-9):
+        raise ConfigError(
+            f"{method} must depend on each step alone; at step {steps[middle]:.0f} it gave "
+            f"{found[middle]} among others and {alone} by itself"
+        )
+
+
+def constant(config: SchedulerConfig, step: Numbers, **run: float) -> Numbers:
+    """The same factor at each step, whatever the run."""
+    return np.ones_like(step)
+
+
+def warm_restarts(
+    config: WarmRestartsConfig, step: Numbers, *, steps_per_epoch: int, total_steps: int, lr: float
+) -> Numbers:
+    """Cosines from 1 to `eta_min / lr`, the first of `cycle_len` epochs."""
+    first = config.cycle_len * steps_per_epoch
+    return _between(1.0, config.eta_min / lr, _cycle_share(step, first, config.cycle_mult))
+
+
+def steps(
+    config: StepsConfig, step: Numbers, *, steps_per_epoch: int, total_steps: int, lr: float
+) -> Numbers:
+    """`gamma` to the power of the milestones that have been passed."""
+    milestones = [epoch * steps_per_epoch for epoch in config.milestones]
+    passed = np.searchsorted(milestones, step, side="right")
+    return np.power(config.gamma, passed.astype(np.float64))
 
 
 def exponential(start: float, end: float, steps: int) -> Schedule:
@@ -119,8 +172,11 @@ def _between(high: float, low: float | Numbers, share: Numbers) -> Numbers:
     return low + (high - low) * (1 + np.cos(math.pi * share)) / 2
 
 
-def _one_cycle(step: Numbers, last: int, config: optimizer.OneCycleConfig) -> Numbers:
+def one_cycle(
+    config: OneCycleConfig, step: Numbers, *, steps_per_epoch: int, total_steps: int, lr: float
+) -> Numbers:
     """Smith and Topin (2018), "Super-convergence", with cosines for both ways as fastai has it."""
+    last = total_steps - 1
     start = 1 / config.start_div
     peak = config.warm_up * (last + 1) - 1
     rising = step <= peak

@@ -11,6 +11,7 @@ import polars as pl
 import torch
 
 from lightning_collab.config.model import Model, ModelConfig
+from lightning_collab.config.plugins import check_installed, made_with
 from lightning_collab.config.section import Section, checked
 from lightning_collab.data.history import History
 from lightning_collab.data.vocabulary import ID_COLUMN, Side, Vocabulary
@@ -190,12 +191,16 @@ def model_config(
         commit: of the source that made the run, where that is known.
 
     Raises:
-        ConfigError: the model is of another version.
+        ConfigError: the model is of another version, or of a package that is not installed.
     """
+    check_installed(config, place, "model")
     try:
         return checked(_ModelOnly, {"model": config.get("model")}).model
     except ConfigError as error:
         problems = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+        of_others = made_with(config, "model")
+        if of_others is not None:
+            raise ConfigError(f"{place}: {of_others}: {problems}") from None
         raise ConfigError(
             f"{place}: not a model that this version of lightning-collab "
             f"({version('lightning-collab')}) knows: {problems}. Use the one that made the run"

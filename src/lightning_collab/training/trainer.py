@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,11 @@ import torch
 from hydra.utils import instantiate
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import WarmRestartsConfig
-from lightning_collab.config.section import flat
 from lightning_collab.errors import StorageError
 from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint
@@ -28,6 +26,7 @@ from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
 from lightning_collab.training.callbacks.progress import TrainingProgress
 from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.devices import check_devices
+from lightning_collab.training.loggers import build_loggers
 from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
 
@@ -81,16 +80,13 @@ def build_trainer(
     Raises:
         ConfigError: the machine does not have the devices that the config asks for.
     """
-    logger: TensorBoardLogger | bool = False
-    if config.logger.name == "tensorboard":
-        logger = TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
     if config.trainer.barebones:
         # Lightning refuses whatever could be called beside the loop.
         return pl.Trainer(**_arguments(config), default_root_dir=run.path)
     return pl.Trainer(
         **_arguments(config),
         callbacks=_callbacks(config, run, further),
-        logger=logger,
+        logger=build_loggers(config, run),
         default_root_dir=run.path,
         enable_progress_bar=config.callbacks.progress_bar,
     )
@@ -177,7 +173,7 @@ def _callbacks(
         if stopping is not None:
             callbacks.append(
                 EarlyStopping(
-                    config.monitor, stopping.min_delta, stopping.patience, mode=config.loss.mode
+                    config.monitor, stopping.min_delta, stopping.patience, mode=config.monitor_mode
                 )
             )
         callbacks.append(_checkpoint(config, run, "best", monitor=config.monitor))
@@ -197,7 +193,7 @@ def _checkpoint(
         run.checkpoints,
         filename=name,
         monitor=monitor,
-        mode=config.loss.mode,
+        mode=config.monitor_mode,
         save_top_k=1,
         enable_version_counter=False,
         # A metric that is not of this epoch says nothing of its weights.
@@ -217,32 +213,6 @@ def _strategy(config: RunConfig) -> str | Strategy:
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {"gradient_as_bucket_view": True, name: False}
     return DDPStrategy(process_group_backend=settings.process_group_backend, **options)
-
-
-# Of the metrics, those that stand beside the config on TensorBoard's HParams page.
-FINAL = ("val/rmse", "val/mae", "test/rmse", "test/mae")
-
-
-def log_hyperparameters(trainer: pl.Trainer, config: RunConfig, metrics: Mapping[str, Any]) -> None:
-    """Log each config value beside the final metrics, and give the files to disk.
-
-    The metrics have tags of their own (final/...), so that the page shows those of the checkpoint
-    that is kept, not the last point of a curve.
-
-    Args:
-        trainer: of the run.
-        config: of the run.
-        metrics: of the run.
-    """
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            final = {
-                f"final/{key.replace('/', '_')}": metrics[key] for key in FINAL if key in metrics
-            }
-            values = flat(config.model_dump(mode="json"))
-            shown = {key: "null" if value is None else value for key, value in values}
-            logger.log_hyperparams(shown, final)
-            logger.save()
 
 
 class SafeCheckpointIO(TorchCheckpointIO):

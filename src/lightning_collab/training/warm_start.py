@@ -41,12 +41,15 @@ def start_from_run(config: RunConfig, module: BaseModule) -> None:
                 f"init_from: the run {config.init_from} has {key}={one}, and this one {other}; "
                 f"set {key}={one}, or leave init_from out"
             )
-    vocabularies = {"users": trained.user_vocabulary, "items": trained.item_vocabulary}
-    common = {side: _common(vocabularies[side], module.vocabularies[side]) for side in SIDES}
+    theirs_of: dict[str, Vocabulary] = {
+        "users": trained.user_vocabulary,
+        "items": trained.item_vocabulary,
+    }
+    ours_of: dict[str, Vocabulary] = dict(module.vocabularies.items())
+    common = {side: _common(theirs_of[side], ours_of[side]) for side in SIDES}
     if not any(len(rows) for rows in common.values()):
         kinds = " and ".join(
-            f"{side} are {vocabularies[side].ids.dtype} there and "
-            f"{module.vocabularies[side].ids.dtype} here"
+            f"{side} are {theirs_of[side].ids.dtype} there and {ours_of[side].ids.dtype} here"
             for side in SIDES
         )
         raise ConfigError(
@@ -67,7 +70,7 @@ def start_from_run(config: RunConfig, module: BaseModule) -> None:
             parameter.copy_(layers[name])
     module.model.fill_unknown_rows()
     known = " and ".join(
-        f"{len(common[side]):,} of {len(module.vocabularies[side]) - 1:,} {side}" for side in SIDES
+        f"{len(common[side]):,} of {len(ours_of[side]) - 1:,} {side}" for side in SIDES
     )
     log.info("the rows of %s start as those of %s", known, config.init_from)
 

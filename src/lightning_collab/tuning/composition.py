@@ -143,7 +143,8 @@ class CornerTrial(FixedTrial):
 
 
 # Of the machine or of looking on, not of what is trained.
-LEFT_OUT = ("logger", "callbacks.progress_bar", "data.root")
+LEFT_OUT = ("logger", "callbacks.progress_bar", "callbacks.further", "data.root")
+NO_OPTIONS_OF = ("experiment", "sweep", "logger")
 
 
 def experiment_yaml(composer: Composer, overrides: Mapping[str, Any], comment: str) -> str:
@@ -162,7 +163,7 @@ def experiment_yaml(composer: Composer, overrides: Mapping[str, Any], comment: s
     options = {
         group: option
         for group, option in composer.options(overrides).items()
-        if group not in ("experiment", "sweep") and option != usual.get(group) and "@" not in group
+        if group not in NO_OPTIONS_OF and option != usual.get(group) and "@" not in group
     }
     wanted = plain(composer.compose(overrides))
     differing = _differing(wanted, plain(defaults.compose(options)))

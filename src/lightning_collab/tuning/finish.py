@@ -103,7 +103,7 @@ def _retrain(worker: StudyWorker, study: optuna.Study, trial: FrozenTrial) -> di
             f"hydra.searchpath=[{quoted(worker.sweep_dir.as_uri())}]",
             "experiment=best",
             # What best.yaml leaves out, since it is of this machine or of looking on.
-            *(each for each in worker.space.fixed if each.startswith(PASSED_ON)),
+            *(each for each in worker.space.fixed if each.lstrip("+").startswith(PASSED_ON)),
             f"hydra.run.dir={quoted(str(directory))}",
         ],
     )

@@ -17,6 +17,7 @@ from rich.table import Table
 from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import module_command
+from lightning_collab.training.parts import check_parts
 from lightning_collab.tuning import grid_job
 from lightning_collab.tuning.composition import Composer
 from lightning_collab.tuning.grid_job import GridJob, GridTask, fingerprint
@@ -97,7 +98,7 @@ def _checked(sweep: Sweep, composer: Composer, overrides: list[str]) -> str:
     job = replace(composer, fixed=overrides)
     try:
         if sweep.trains:
-            job.run_config({})
+            check_parts(job.run_config({}))
     except ConfigError as error:
         shown = " ".join(overrides)
         raise ConfigError(f"{error}\n(in the job {shown}; no job was started)") from None

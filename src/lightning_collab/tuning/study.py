@@ -15,6 +15,7 @@ import optuna
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
+from lightning_collab.training.parts import check_parts
 from lightning_collab.tuning.composition import Composer, CornerTrial
 from lightning_collab.tuning.coordinator import StudyFailedError
 from lightning_collab.tuning.finish import finish_study
@@ -115,6 +116,7 @@ def check_space(composer: Composer, space: SearchSpace, settings: StudySettings)
         try:
             config = run_parameters(composer, settings.hook, trial, dict(corner))
             needs_subprocess(config)
+            check_parts(config)
         except ConfigError as error:
             raise ConfigError(f"{_hint(str(error), space)}\n(no trial was started)") from None
     return base
@@ -168,7 +170,10 @@ def first_trials(
     for given in settings.first_trials:
         values: dict[str, Any] = {}
         for name, distribution in space.distributions.items():
-            value = given[name] if name in given else _own_value(config, name)
+            try:
+                value = given[name] if name in given else _own_value(config, name)
+            except (KeyError, TypeError):
+                continue  # the config leaves it out, as it may a setting of optimizer=torch
             try:
                 optuna.create_trial(
                     params={name: value}, distributions={name: distribution}, value=0.0

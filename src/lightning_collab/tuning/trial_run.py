@@ -16,6 +16,7 @@ import optuna
 import pytorch_lightning as pl
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.logger import LoggersConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
@@ -173,7 +174,7 @@ def trial_config(config: RunConfig) -> RunConfig:
     """
     return config.model_copy(
         update={
-            "logger": config.logger.model_copy(update={"name": "none"}),
+            "logger": LoggersConfig(),
             "callbacks": config.callbacks.model_copy(update={"progress_bar": False}),
         }
     )

@@ -87,7 +87,8 @@ def model_card(run: TrainedModel, kind: str) -> str:
     data = config.get("data") or {}
     example = f"{_examples(run.user_vocabulary.ids)}, {_examples(run.item_vocabulary.ids)}"
     of_gradient = ("optimizer", "scheduler") if run.model.trained_by == "gradient" else ()
-    trained_by = ("model", "features", *of_gradient)
+    plugins = config.get("plugins") or {}
+    trained_by = ("model", "features", *of_gradient, *(["plugins"] if plugins else []))
     return filled_in(
         "lightning_collab.inference",
         "model_card.md.j2",
@@ -116,6 +117,7 @@ def model_card(run: TrainedModel, kind: str) -> str:
         ),
         example=example,
         formula=run.model.numpy_formula(),
+        distribution=plugins.get("model", "lightning-collab"),
         time=list((config.get("features") or {}).get("time") or {}),
         versions={package: version(package) for package in PACKAGES[kind]},
     )

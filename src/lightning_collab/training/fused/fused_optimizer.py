@@ -82,6 +82,8 @@ class FusedSteps(torch.optim.Optimizer):
         clip: float | None,
         threads: int = 1,
     ) -> None:
+        # The others have no kernels, and the config check has sent them to autograd.
+        assert isinstance(config, SGDConfig | AdamConfig)
         alike = build_optimizer(groups, config)
         super().__init__(alike.param_groups, alike.defaults)
         self.name = type(alike).__name__

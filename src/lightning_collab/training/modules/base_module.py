@@ -1,7 +1,7 @@
 """What every LightningModule of a rating model shares: metrics, checkpoints, unknown rows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
@@ -17,7 +17,8 @@ from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError, TrainingError
 from lightning_collab.losses import PointwiseLoss, SquaredError
 from lightning_collab.losses.squared_error import EXPLODED
-from lightning_collab.metrics.ratings import LossMetric, RatingMetrics
+from lightning_collab.metrics.further import RunMetrics
+from lightning_collab.metrics.ratings import LossMetric
 from lightning_collab.models import RatingModel, random_numbers
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.training.trained_model import model_config, rebuilt_model
@@ -35,6 +36,7 @@ class BaseModule(pl.LightningModule):
     Args:
         model: what is trained.
         loss: what the training makes small; that of validation is logged beside the metrics.
+        metrics: names of metrics of others that are measured too.
         config: plain values that each checkpoint keeps; `model` is always among them.
         rating_range: lowest and highest rating, to which predictions are clamped in metrics; None:
             those of the data module that the trainer is given.
@@ -51,6 +53,7 @@ class BaseModule(pl.LightningModule):
         model: RatingModel,
         loss: PointwiseLoss | None = None,
         *,
+        metrics: Sequence[str] = (),
         config: Mapping[str, Any] | None = None,
         rating_range: tuple[float, float] | None = None,
         vocabularies: Mapping[Side, Vocabulary] | None = None,
@@ -58,11 +61,15 @@ class BaseModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self.loss = loss or SquaredError()
-        self.config = {"model": model.config.model_dump(mode="json"), **(config or {})}
+        self.config = {
+            "model": model.config.model_dump(mode="json"),
+            "metrics": {"further": list(metrics)},
+            **(config or {}),
+        }
         self._rating_range = rating_range
         self._vocabularies = vocabularies
-        self.val_metrics = RatingMetrics("val/")
-        self.test_metrics = RatingMetrics("test/")
+        self.val_metrics = RunMetrics("val/", metrics)
+        self.test_metrics = RunMetrics("test/", metrics)
         self.val_loss = LossMetric(self.loss)
         # The sum of the losses of the epoch under way stays on the device: reading it at each
         # step would make the CPU wait.
@@ -109,6 +116,7 @@ class BaseModule(pl.LightningModule):
                 f"train; use {MODULES[model.trained_by]}.load_from_checkpoint"
             )
         of_checkpoint = {
+            "metrics": (config.get("metrics") or {}).get("further", ()),
             "config": config,
             "rating_range": rating_range,
             "vocabularies": vocabularies,
@@ -183,7 +191,7 @@ class BaseModule(pl.LightningModule):
             TrainingError: the ids of the trainer's data are not those of the model's rows.
             ConfigError: the model is solved on all ratings at once, and the data has batches.
         """
-        sizes = {side: len(each) for side, each in self.vocabularies.items()}
+        sizes: dict[str, int] = {side: len(each) for side, each in self.vocabularies.items()}
         for side, table in self.model.lookup_tables()["embeddings"].items():
             if sizes and table.num_embeddings != sizes[side]:
                 raise TrainingError(

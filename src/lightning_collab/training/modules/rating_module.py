@@ -15,13 +15,14 @@ from torch import Tensor
 
 from lightning_collab.compat import compiler_error, loader_position
 from lightning_collab.config.engine import TrainingConfig
-from lightning_collab.config.loss import Loss, SquaredErrorConfig
+from lightning_collab.config.loss import Loss as LossSection
+from lightning_collab.config.loss import SquaredErrorConfig
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, Scheduler, WarmRestartsConfig
 from lightning_collab.config.section import Section, checked
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
-from lightning_collab.losses import PointwiseLoss, build_loss
+from lightning_collab.losses import Loss, PointwiseLoss, build_loss
 from lightning_collab.models import RatingModel
 from lightning_collab.models.rating_model import EmbeddedBatch
 from lightning_collab.runs.checkpoints import steps_of_checkpoint
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 class StepSections(Section):
     """Of a run's config, what decides each step."""
 
-    loss: Loss = SquaredErrorConfig()
+    loss: LossSection = SquaredErrorConfig()
     optimizer: Optimizer = AdamConfig()
     scheduler: Scheduler = WarmRestartsConfig()
     training: TrainingConfig = TrainingConfig()
@@ -69,7 +70,8 @@ class RatingModule(BaseModule):
 
     Raises:
         ConfigError: a key of optimizer, scheduler or training that is unknown, of a wrong type or
-            out of range; or a parameter of the model is in no group or in two.
+            out of range; a parameter of the model is in no group or in two; a loss that is not of
+            ratings.
 
     Example:
         >>> data = lightning_collab.RatingDataModule.from_frame(frame)  # doctest: +SKIP
@@ -83,7 +85,7 @@ class RatingModule(BaseModule):
     def __init__(
         self,
         model: RatingModel,
-        loss: PointwiseLoss | None = None,
+        loss: Loss | None = None,
         *,
         optimizer: Optimizer | Mapping[str, Any] | None = None,
         scheduler: Scheduler | Mapping[str, Any] | None = None,
@@ -92,6 +94,11 @@ class RatingModule(BaseModule):
         schedule: Schedule | None = None,
         **of_run: Any,
     ) -> None:
+        if loss is not None and not isinstance(loss, PointwiseLoss):
+            raise ConfigError(
+                f"loss={loss.config.name}: {type(loss).__name__} compares items, and the batches "
+                "here are of ratings; set a pointwise loss, such as squared_error"
+            )
         super().__init__(model, loss, **of_run)
         sections = checked(
             StepSections,
@@ -187,7 +194,7 @@ class RatingModule(BaseModule):
 
     def _plan(self, data: RatingDataModule) -> None:
         """The steps of an epoch, and where a block of them ends."""
-        limit: int | float = self.trainer.limit_train_batches  # type: ignore[attr-defined]
+        limit: int | float = self.trainer.limit_train_batches
         batches = data.batches_per_epoch
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         self._batch_size = data.ratings_per_batch

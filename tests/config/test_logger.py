@@ -1,0 +1,106 @@
+"""`logger=...`: none, one or several; typed, saved, and of runs of earlier versions."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from support import CONF, composed
+
+from lightning_collab.config import validated
+from lightning_collab.config.compose import config_error, resumed_config
+from lightning_collab.config.logger import LoggersConfig
+from lightning_collab.config.renamed import with_new_names
+from lightning_collab.errors import ConfigError
+from lightning_collab.tuning.sweep import register_resolvers
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ([], ["tensorboard"]),
+        (["logger=csv"], ["csv"]),
+        (["logger=[tensorboard,csv]"], ["tensorboard", "csv"]),
+        (["logger=[mlflow,wandb]"], ["wandb", "mlflow"]),
+        (["logger=none"], []),
+        (["logger=[]"], []),
+        (["logger=[csv]", "experiment=lecture_net"], ["csv"]),
+    ],
+)
+def test_each_choice_is_a_section_of_its_name(typed, names):
+    config = validated(composed(*typed))
+    assert config.logger.names == names
+    saved = config.model_dump(mode="json")
+    assert list(saved["logger"]) == names
+    assert validated(saved) == config
+
+
+def test_keys_of_a_logger_are_set_below_its_name():
+    logger = validated(composed("logger=[csv,wandb]", "logger.wandb.project=films")).logger
+    assert (logger.wandb.project, logger.wandb.mode) == ("films", "offline")
+
+
+def refused(*typed):
+    register_resolvers()
+    there = initialize_config_dir(str(CONF), version_base="1.3")
+    with there, pytest.raises(HydraException) as caught:
+        compose("train", list(typed))
+    return str(config_error(caught.value, typed))
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("logger=tensorbord", "logger=tensorbord: no such option; did you mean 'tensorboard'?"),
+        ("logger=[csv,mlflo]", "logger=mlflo: no such option; did you mean 'mlflow'?"),
+        ("logger.wandb.project=x", "logger.wandb: wandb is not among the loggers; choose it by lo"),
+        ("logger.wandb.project=x", "choose it by logger=[tensorboard,wandb]"),
+        ("logger.name=none", "logger.name=none is now logger=none"),
+    ],
+)
+def test_what_cannot_be_is_answered(typed, message):
+    assert message in refused(typed)
+
+
+def test_a_wrong_value_is_named():
+    with pytest.raises(ConfigError, match=r"logger\.wandb\.mode: input should be 'offline', 'on"):
+        validated(composed("logger=wandb", "logger.wandb.mode=sometimes"))
+
+
+@pytest.mark.parametrize(
+    ("before", "names"), [({"name": "tensorboard"}, ["tensorboard"]), ({"name": "none"}, [])]
+)
+def test_the_config_of_an_earlier_run_has_the_loggers_it_had(before, names):
+    saved = {**composed(), "logger": before}
+    assert validated(with_new_names(saved)).logger.names == names
+    assert saved["logger"] == before
+
+
+@pytest.fixture
+def resumed():
+    """The loggers that a run goes on with, from those saved and what is typed."""
+    plain = composed()
+
+    def go_on(loggers, *typed):
+        saved = {**plain, "logger": loggers}
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            whole = compose("train", list(typed), return_hydra_config=True)
+            HydraConfig.instance().set_config(whole)
+            config = resumed_config(saved, whole, list(typed), "train")
+        return LoggersConfig.model_validate(config["logger"])
+
+    yield go_on
+    HydraConfig.instance().cfg = None
+
+
+def test_a_resumed_run_keeps_its_loggers_unless_others_are_typed(resumed):
+    saved = {"tensorboard": {}, "wandb": {"project": "films", "tags": ["a"]}}
+    assert resumed(saved).names == ["tensorboard", "wandb"]
+    assert resumed(saved, "trainer.max_epochs=20").wandb.project == "films"
+    assert resumed(saved, "logger=csv").names == ["csv"]
+    assert resumed(saved, "logger=none").names == []
+    both = resumed(saved, "logger=[csv,wandb]")
+    assert both.names == ["csv", "wandb"]
+    # What was typed for it once holds.
+    assert (both.wandb.project, both.wandb.tags) == ("films", ["a"])
+    again = resumed(saved, "logger=[csv,wandb]", "logger.wandb.project=x")
+    assert (again.wandb.project, again.wandb.tags) == ("x", ["a"])

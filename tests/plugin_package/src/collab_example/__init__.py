@@ -1,0 +1,1 @@
+"""Parts for lightning-collab that are chosen by name: `lightning-collab train model=distance`."""

@@ -1,0 +1,41 @@
+"""A run directory is data: nothing in its config is ever run."""
+
+import pytest
+import yaml
+from support import composed
+
+import lightning_collab
+from lightning_collab.config import validated
+from lightning_collab.errors import CheckpointError
+from lightning_collab.runs.directory import RunDirectory
+
+TYPED = "callbacks.further=[{_target_: a_package.Callback}]"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("callbacks.further", [{"_target_": "os.system"}], "callbacks.further.0._target_"),
+        ("optimizer.x", {"y": {"_target_": "os.system"}}, "optimizer.x.y._target_"),
+        ("model", {"_target_": "os.system"}, "model._target_"),
+    ],
+)
+def test_a_foreign_run_that_names_code_is_refused_by_its_key(key, value, named, tmp_path):
+    config = composed()
+    section, _, last = key.rpartition(".")
+    (config[section] if section else config)[last] = value
+    run = RunDirectory(tmp_path)
+    run.config_file.write_text(yaml.safe_dump(config))
+    for read in (run.read_config, run.read_plain_config, lambda: lightning_collab.load(tmp_path)):
+        with pytest.raises(CheckpointError) as refused:
+            read()
+        assert f"config.yaml: refused: {named} names code" in str(refused.value)
+
+
+def test_a_run_with_further_callbacks_does_not_keep_them(tmp_path):
+    run = RunDirectory(tmp_path)
+    config = validated(composed(TYPED))
+    run.write_config(config)
+    assert "_target_" not in run.config_file.read_text()
+    assert run.read_config() == config.as_kept()
+    assert run.read_config().callbacks.further_classes == ["a_package.Callback"]
