@@ -21,6 +21,7 @@ LAYERS = (
     ("metrics",),
     ("training",),
     ("tuning", "inference", "inspection"),
+    ("api",),
     ("commands",),
     ("cli",),
     ("__main__",),
@@ -35,7 +36,9 @@ LATE = {
     "cli": ["commands.entry", "commands.help", "tuning.sweep"],
     "commands.entry": ["training.devices", "training.parts"],  # torch
     "commands.report": ["tuning.report"],  # Optuna
-    "commands.train": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
+    "api.training": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
+    # Lightning and matplotlib, which predictions and recommendations do without
+    "api.trained_run": ["api.again", "inspection.neighbours"],
     # pydantic, in every program that uses Hydra
     "runs.invocation": ["config.registry"],
     # What looks at models of others alone.

@@ -1,9 +1,23 @@
-"""lightning-collab: learn, compare, tune and inspect embedding models of ratings."""
+"""lightning-collab: learn, compare, tune and inspect embedding models of ratings.
+
+The public face, each name imported when it is first asked for:
+
+- `train`, `load` and the `TrainedRun` that both give;
+- under a Trainer of your own: `RatingDataModule`, the models (`EmbeddingDotBias`, `EmbeddingNet`,
+  `MatrixProduct`, `LeastSquaresFactors`, `BayesianFactors`) and the LightningModules that train
+  them (`RatingModule`, `LeastSquaresModule`, `BayesianModule`);
+- what parts of your own derive from (`RatingModel`, `ModelConfig`, `DatasetStatistics`, `Loss` with
+  its kinds `PointwiseLoss`, `PairwiseLoss` and `UserLoss`), and `register_...`, which make them
+  known by name.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_collab.api.from_python import train
+    from lightning_collab.api.trained_run import TrainedRun, load
+    from lightning_collab.config.model import ModelConfig
     from lightning_collab.config.register import (
         register_loss,
         register_metric,
@@ -12,11 +26,41 @@ if TYPE_CHECKING:
         register_source,
         register_split,
     )
-    from lightning_collab.inference.trained_run import TrainedRun, load
+    from lightning_collab.data.datamodule import RatingDataModule
+    from lightning_collab.losses import Loss, PairwiseLoss, PointwiseLoss, SquaredError, UserLoss
+    from lightning_collab.models import (
+        BayesianFactors,
+        DatasetStatistics,
+        EmbeddingDotBias,
+        EmbeddingNet,
+        LeastSquaresFactors,
+        MatrixProduct,
+        RatingModel,
+    )
+    from lightning_collab.training.modules.bayesian_module import BayesianModule
+    from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
+    from lightning_collab.training.modules.rating_module import RatingModule
 
 __version__ = "0.1.0"
 __all__ = [
+    "BayesianFactors",
+    "BayesianModule",
+    "DatasetStatistics",
+    "EmbeddingDotBias",
+    "EmbeddingNet",
+    "LeastSquaresFactors",
+    "LeastSquaresModule",
+    "Loss",
+    "MatrixProduct",
+    "ModelConfig",
+    "PairwiseLoss",
+    "PointwiseLoss",
+    "RatingDataModule",
+    "RatingModel",
+    "RatingModule",
+    "SquaredError",
     "TrainedRun",
+    "UserLoss",
     "__version__",
     "load",
     "register_loss",
@@ -25,24 +69,31 @@ __all__ = [
     "register_scheduler",
     "register_source",
     "register_split",
+    "train",
 ]
 
-# Imported when first asked for: `import lightning_collab` itself loads no torch.
+# Module -> names, imported when first asked for: `import lightning_collab` itself loads no torch.
 _LAZY = {
-    "TrainedRun": "lightning_collab.inference.trained_run",
-    "load": "lightning_collab.inference.trained_run",
-    "register_loss": "lightning_collab.config.register",
-    "register_metric": "lightning_collab.config.register",
-    "register_model": "lightning_collab.config.register",
-    "register_scheduler": "lightning_collab.config.register",
-    "register_source": "lightning_collab.config.register",
-    "register_split": "lightning_collab.config.register",
+    "api.from_python": ("train",),
+    "api.trained_run": ("TrainedRun", "load"),
+    "config.model": ("ModelConfig",),
+    "config.register": tuple(name for name in __all__ if name.startswith("register_")),
+    "data.datamodule": ("RatingDataModule",),
+    "losses": ("Loss", "PairwiseLoss", "PointwiseLoss", "SquaredError", "UserLoss"),
+    "models": (
+        *("BayesianFactors", "EmbeddingDotBias", "EmbeddingNet", "LeastSquaresFactors"),
+        *("MatrixProduct", "RatingModel", "DatasetStatistics"),
+    ),
+    "training.modules.bayesian_module": ("BayesianModule",),
+    "training.modules.least_squares_module": ("LeastSquaresModule",),
+    "training.modules.rating_module": ("RatingModule",),
 }
+_PLACES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

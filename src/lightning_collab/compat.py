@@ -5,12 +5,47 @@ Each function takes the object, so that nothing heavy is imported here.
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
 
 _one_at_a_time = threading.Lock()
+_one_composer = threading.Lock()
+
+
+@contextmanager
+def hydra_composer(folder: str | None) -> Iterator[Any]:
+    """Hydra's config loader over a folder, without the `GlobalHydra` that `hydra.compose` needs.
+
+    Checked on hydra-core 1.3.2 and 1.3.8. Inside: `ConfigLoaderImpl` and
+    `create_config_search_path`; `VersionBase`, the rules of which version hold in the process,
+    which is put back, since a program around us may go by others.
+
+    Args:
+        folder: of the config groups; None: those in Hydra's config store alone.
+
+    Yields:
+        A `hydra.core.config_loader.ConfigLoader`, for one thread at a time.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.utils import setup_globals
+    from hydra.version import VersionBase, setbase
+    from omegaconf import OmegaConf
+
+    with _one_composer:
+        rules: Any = VersionBase.instance()
+        before = rules.version_base
+        setbase("1.3")
+        try:
+            if not OmegaConf.has_resolver("hydra"):
+                setup_globals()
+            yield ConfigLoaderImpl(create_config_search_path(folder))
+        finally:
+            rules.version_base = before
 
 
 def keep_compiled_code(dispatcher: Any, folder: Path) -> bool:

@@ -99,7 +99,7 @@ def command(task: Task) -> Task:
         try:
             return task(config)
         except LightningCollabError as error:
-            _remove_unstarted(Path(HydraConfig.get().runtime.output_dir))
+            RunDirectory(Path(HydraConfig.get().runtime.output_dir)).remove_unstarted()
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             logging.getLogger("lightning_collab").debug("", exc_info=error)
@@ -211,13 +211,6 @@ def _check_writable(directory: Path) -> None:
             f"cannot write the run directory {directory} ({error.strerror}); "
             "set hydra.run.dir to a folder that can be written"
         ) from error
-
-
-def _remove_unstarted(directory: Path) -> None:
-    """A job that failed before its run began leaves no directory behind."""
-    # A command that only asks has no directory of its own.
-    if directory.resolve() != Path.cwd():
-        RunDirectory(directory).remove_unstarted()
 
 
 def _unless_disk_full(failure: threading.ExceptHookArgs) -> None:

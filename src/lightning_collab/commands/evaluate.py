@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
-import pytorch_lightning as pl
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.config.commands import EvaluateConfig
 from lightning_collab.config.section import job_config
-from lightning_collab.metrics.rankings import RankingMetrics, ranking_of_part
-from lightning_collab.runs.checkpoints import checkpoint_of
+from lightning_collab.metrics.rankings import RankingMetrics, ranking_of_parts
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import build_module, load_data
+from lightning_collab.training.build import load_data
 from lightning_collab.training.console import further_table, metrics_table, run_log
-from lightning_collab.training.evaluation import Snapshot, evaluate_checkpoint, snapshot_ensemble
+from lightning_collab.training.evaluation import Snapshot, measure_run, snapshot_ensemble
 
 
 def evaluate_command(config: DictConfig) -> None:
@@ -33,30 +31,17 @@ def evaluate_command(config: DictConfig) -> None:
     tables = []
     with run_log(None, quiet=True):
         data = load_data(trained)
-        module = build_module(trained, data)
-        trainer = pl.Trainer(
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        checkpoint = checkpoint_of(run, asked.checkpoint or ("best" if trained.monitor else "last"))
-        metrics = evaluate_checkpoint(trainer, module, data, checkpoint)
+        metrics, module = measure_run(trained, run, data, asked.checkpoint)
         tables.append(metrics_table(metrics, trained.model.name))
         if trained.metrics.further:
             tables.append(further_table(metrics, trained.metrics.further))
         if asked.ranking:
-            model = module.model.cpu().eval()
-            ranked = {
-                part: ranking_of_part(model, data, part, liked=asked.liked, top_k=asked.top_k)
-                for part in ("val", "test")
-                if len(getattr(data.rows, part))
-            }
+            ranked = ranking_of_parts(
+                module.model.eval(), data, liked=asked.liked, top_k=asked.top_k
+            )
             tables.append(_ranking_table(ranked, asked))
         if asked.ensemble:
-            tables.append(_ensemble_table(snapshot_ensemble(module.cpu(), data, run)))
+            tables.append(_ensemble_table(snapshot_ensemble(module, data, run)))
     for table in tables:
         Console().print(table)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_collab.commands.terminal import say_file
+from lightning_collab.api.trained_run import load
 from lightning_collab.config.commands import ExportConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.inference.export.export_run import export_run
-from lightning_collab.inference.trained_run import load
+from lightning_collab.training.console import say_file
 
 
 def export_command(config: DictConfig) -> list[Path]:

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.commands.entry import run_config
-from lightning_collab.commands.terminal import say
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
-from lightning_collab.training.console import run_log
+from lightning_collab.training.console import run_log, say
 from lightning_collab.training.lr_range_test import LRRangeTest, run_lr_range_test, write_range_test
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from string import Template
 
 import yaml
-from hydra import compose, initialize, initialize_config_dir
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_collab.commands import COMMANDS
+from lightning_collab.compat import hydra_composer
 from lightning_collab.config.options import options_of_others
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.runs import invocation
@@ -72,18 +73,13 @@ def config_groups(folders: Iterable[Path]) -> str:
 
 
 def _composed(name: str, overrides: list[str], folders: list[Path]) -> DictConfig:
-    path = invocation.config_path(name)
-    where = (
-        initialize(config_path=None, version_base="1.3")
-        if path is None
-        else initialize_config_dir(path, version_base="1.3")
-    )
     further = [invocation.hydra_value(folder.absolute().as_uri()) for folder in folders]
     if further:
         overrides = [*overrides, f"hydra.searchpath=[{','.join(further)}]"]
     try:
-        with where:
-            return compose(name, overrides, return_hydra_config=True)
+        with hydra_composer(invocation.config_path(name)) as loader:
+            config: DictConfig = loader.load_configuration(name, overrides, RunMode.RUN)
+        return config
     except (HydraException, LightningCollabError) as error:
         sys.exit(f"error: {error}")
 

@@ -8,11 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_collab.commands.terminal import say, say_file
+from lightning_collab.api.trained_run import TrainedRun, load
 from lightning_collab.config.commands import MapConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import InspectionError
-from lightning_collab.inference.trained_run import TrainedRun, load
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map, map_picture
 from lightning_collab.inspection.embeddings import side_embeddings
 from lightning_collab.inspection.extremes import Ends, extremes
@@ -22,6 +21,7 @@ from lightning_collab.inspection.neighbours import GenreOverlap
 from lightning_collab.inspection.pages import page_ends, render
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.plain_text import terminal_text
+from lightning_collab.training.console import say, say_file
 
 
 def map_embeddings_command(config: DictConfig) -> tuple[Path, Path]:

@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lightning_collab.commands.terminal import say
+from lightning_collab.api.trained_run import load
 from lightning_collab.config.commands import PredictConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.inference import prediction
 from lightning_collab.inference.pairs_file import PairsFile
 from lightning_collab.inference.prediction import Predicted
 from lightning_collab.inference.table_stream import check_output
-from lightning_collab.inference.trained_run import load
+from lightning_collab.training.console import say
 
 
 @contextmanager

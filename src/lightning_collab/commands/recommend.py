@@ -11,16 +11,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from lightning_collab.api.trained_run import TrainedRun, load
 from lightning_collab.commands.predict import row_progress
-from lightning_collab.commands.terminal import say
 from lightning_collab.config.commands import RecommendConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import read_own_ratings
 from lightning_collab.inference.table_stream import check_output, write_stream
-from lightning_collab.inference.trained_run import TrainedRun, load
 from lightning_collab.runs.plain_text import terminal_text
-from lightning_collab.training.console import run_log
+from lightning_collab.training.console import run_log, say
 
 
 def recommend_command(config: DictConfig) -> pl.DataFrame | None:

@@ -5,16 +5,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_collab.commands.terminal import say_file
+from lightning_collab.api.trained_run import load
 from lightning_collab.config.commands import ReportConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import InspectionError
-from lightning_collab.inference.trained_run import load
 from lightning_collab.inspection.comparison import compare
 from lightning_collab.inspection.pages import write_report
 from lightning_collab.inspection.predictions import reload_data
 from lightning_collab.inspection.run_report import write_run_report
-from lightning_collab.training.console import run_log
+from lightning_collab.training.console import run_log, say_file
 
 COMPARISON = Path("comparison.html")
 

@@ -3,18 +3,16 @@
 from typing import Any
 
 import polars as pl
-import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from lightning_collab.api.trained_run import load
 from lightning_collab.config.commands import SimilarConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.data.vocabulary import ID_COLUMN, Side
 from lightning_collab.inference.lookup import row_of_id, row_of_title
-from lightning_collab.inference.trained_run import load
-from lightning_collab.inspection.embeddings import side_embeddings
-from lightning_collab.inspection.neighbours import nearest
+from lightning_collab.inspection.neighbours import similar
 from lightning_collab.runs.plain_text import terminal_text
 
 
@@ -41,16 +39,10 @@ def similar_command(config: DictConfig) -> pl.DataFrame:
         row = row_of_id(run, "items", asked.movie_id)
     else:
         row = row_of_title(run, str(asked.movie))
-    known = run.users if side == "users" else run.items
-    near = nearest(
-        side_embeddings(run.model, side).vectors,
-        torch.tensor([row - 1]),
-        asked.top_k,
-        measure=asked.measure,
-        among=torch.from_numpy((known["ratings"] >= asked.min_ratings).to_numpy().copy()),
+    found = similar(
+        run, side, row, top_k=asked.top_k, measure=asked.measure, min_ratings=asked.min_ratings
     )
-    similarity = pl.Series("similarity", near.similarities[0].numpy())
-    found = known[near.rows[0].numpy()].with_columns(similarity)
+    known = run.users if side == "users" else run.items
     Console().print(_table(side, known.row(row - 1, named=True), asked, found))
     return found
 

@@ -99,6 +99,26 @@ class Registry:
             return class_at(getattr(config, self._place))
         return self.part(config.name)
 
+    def name_of(self, part: type) -> str | None:
+        """What a class is chosen by in this process; None where it is not known here.
+
+        Args:
+            part: of others or ours; of models and losses, the class of a config stands for it too.
+        """
+        config = getattr(part, "config_class", part)
+        field = getattr(config, "model_fields", {}).get("name")
+        names = get_args(field.annotation) if field is not None else ()
+        for name in names or (getattr(part, "name", None),):
+            if name in self._places:
+                known = {class_at(self._places[name])}
+                known |= {class_at(getattr(each, self._place)) for each in known if self._place}
+            else:
+                known = {self.part(name), self[name]} if name in self else set()
+            # A class without a config of its own is not known by that of its base.
+            if part in known and (names or part is not config):
+                return str(name)
+        return None
+
     def part(self, name: str) -> Any:
         """A class of others, imported where it has not been.
 

@@ -307,6 +307,19 @@ class RatingDataModule(pl.LightningDataModule):
             source=config,
         )
 
+    def __repr__(self) -> str:
+        """What it is of, and how much of it."""
+        rows = self.rows
+        parts = " / ".join(f"{len(each):,}" for each in (rows.train, rows.val, rows.test))
+        users, items = len(self.user_vocabulary) - 1, len(self.item_vocabulary) - 1
+        return (
+            f"{type(self).__name__}({self.table.name}: {parts} ratings to train / validate / test, "
+            f"{users:,} users, {items:,} items)"
+        )
+
+    # Lightning's own looks into the loaders as if they were torch's.
+    __str__ = __repr__
+
     def train_dataloader(self) -> RatingBatches:
         """Batches in an order of their own each epoch."""
         overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]

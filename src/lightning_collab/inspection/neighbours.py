@@ -7,7 +7,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import InspectionError
+from lightning_collab.inspection.embeddings import side_embeddings
+from lightning_collab.training.trained_model import TrainedModel
 
 Measure = Literal["cosine", "dot"]
 
@@ -65,6 +68,43 @@ def nearest(
         rows.append(allowed[best.indices])
         similarities.append(best.values)
     return Neighbours(torch.cat(rows), torch.cat(similarities))
+
+
+def similar(
+    run: TrainedModel,
+    side: Side,
+    row: int,
+    *,
+    top_k: int = 10,
+    measure: Measure = "cosine",
+    min_ratings: int = 20,
+) -> pl.DataFrame:
+    """The users or items whose embeddings are nearest to one of them.
+
+    Args:
+        run: a trained run.
+        side: `users` or `items`.
+        row: of the model, whose neighbours are looked for.
+        top_k: how many.
+        measure: of similarity.
+        min_ratings: training ratings that a neighbour must have.
+
+    Returns:
+        What is known of the neighbours, nearest first, with a column `similarity` (Float32).
+
+    Raises:
+        InspectionError: the model has no embeddings of that side, or nobody has enough ratings.
+    """
+    known = run.users if side == "users" else run.items
+    near = nearest(
+        side_embeddings(run.model, side).vectors,
+        torch.tensor([row - 1]),
+        top_k,
+        measure=measure,
+        among=torch.from_numpy((known["ratings"] >= min_ratings).to_numpy().copy()),
+    )
+    similarity = pl.Series("similarity", near.similarities[0].numpy())
+    return known[near.rows[0].numpy()].with_columns(similarity)
 
 
 NEIGHBOURS = 10

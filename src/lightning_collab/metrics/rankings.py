@@ -39,6 +39,17 @@ class RankingMetrics(NamedTuple):
     users: int
 
 
+def ranking_of_parts(
+    model: RatingModel, data: RatingDataModule, *, liked: float, top_k: int
+) -> dict[str, RankingMetrics]:
+    """Of each held-out part that there is; see `ranking_of_part`."""
+    return {
+        part: ranking_of_part(model, data, part, liked=liked, top_k=top_k)
+        for part in ("val", "test")
+        if len(getattr(data.rows, part))
+    }
+
+
 def ranking_of_part(
     model: RatingModel, data: RatingDataModule, part: str, *, liked: float, top_k: int
 ) -> RankingMetrics:

@@ -69,6 +69,8 @@ class RunDirectory:
 
     def remove_unstarted(self) -> None:
         """Leave no directory of a run that failed before it began."""
+        if self.path.resolve() == Path.cwd():
+            return  # a command that only asks has no directory of its own
         if self.path.is_dir() and {each.name for each in self.path.iterdir()} <= {"train.log"}:
             self.log_file.unlink(missing_ok=True)
             self.path.rmdir()

@@ -1,6 +1,7 @@
 """What a run says: to the terminal, to its log file, and at its end."""
 
 import logging
+import os
 import shlex
 import sys
 import threading
@@ -117,6 +118,26 @@ def _levels_of_libraries() -> Iterator[None]:
 _LIBRARIES = SharedContext(_levels_of_libraries)
 
 
+def say(text: str) -> None:
+    """Print a line as it is, however long.
+
+    Args:
+        text: names and paths in it may have square brackets.
+    """
+    Console().print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def say_file(label: str, path: Path, more: str = "") -> None:
+    """Print where a file is, seen from the working directory.
+
+    Args:
+        label: what it is.
+        path: of the file.
+        more: what else there is to say of it.
+    """
+    say(f"{label:<8}{os.path.relpath(path)}{more}")
+
+
 def print_summary(
     metrics: Mapping[str, Any], model: str, run: Path, again: str, further: Sequence[str] = ()
 ) -> None:
@@ -147,7 +168,7 @@ def print_summary(
         ("again", again),
         *([("report", str(report))] if report.is_file() else []),
     ):
-        console.print(f"{label:<8}{text}", highlight=False, soft_wrap=True, markup=False)
+        say(f"{label:<8}{text}")
 
 
 def _places_of_curves(run: RunDirectory) -> Iterator[str]:

@@ -9,14 +9,56 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
+from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.splits import Rows
 from lightning_collab.errors import CheckpointError
 from lightning_collab.metrics.baselines import rmse
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import build_module
 from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.process import random_numbers_put_back, signals_put_back
 from lightning_collab.training.sharding.sharded_table import is_sharded
+from lightning_collab.training.trained_model import checkpoint_of_run
+from lightning_collab.training.trainer import build_measuring_trainer
+
+
+class Measured(NamedTuple):
+    """Numbers of a checkpoint, and what has its weights.
+
+    Attributes:
+        metrics: by the names of metrics.json.
+        module: with the weights, on the CPU.
+    """
+
+    metrics: dict[str, float]
+    module: BaseModule
+
+
+def measure_run(
+    config: RunConfig, run: RunDirectory, data: RatingDataModule, checkpoint: str | None = None
+) -> Measured:
+    """Measure a checkpoint of a run again, as the end of its training did.
+
+    Args:
+        config: of the run.
+        run: the run directory.
+        data: its ratings.
+        checkpoint: `best`, `last` or the path of a file; None: the best there is.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is of another model or of other data.
+    """
+    path = checkpoint_of_run(run, checkpoint)
+    with signals_put_back(), random_numbers_put_back():
+        module = build_module(config, data)
+        try:
+            metrics = evaluate_checkpoint(build_measuring_trainer(config), module, data, path)
+        except SystemExit:
+            # Lightning has turned Ctrl-C into this.
+            raise KeyboardInterrupt from None
+    return Measured(metrics, module.cpu())
 
 
 def evaluate_checkpoint(

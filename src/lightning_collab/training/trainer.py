@@ -118,6 +118,30 @@ def build_bare_trainer(
     )
 
 
+def build_measuring_trainer(config: RunConfig) -> pl.Trainer:
+    """A Trainer of one process that measures as that of the run did, and leaves nothing behind.
+
+    Args:
+        config: of the run; devices that this machine does not have are done without.
+    """
+    settings = config.trainer
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    needs_gpu = settings.precision in ("16-mixed", "16-true", "transformer-engine")
+    return pl.Trainer(
+        accelerator="cpu" if settings.accelerator == "cpu" else "auto",
+        devices=1,
+        precision="32-true" if needs_gpu and not on_gpu else settings.precision,
+        limit_val_batches=settings.limit_val_batches,
+        limit_test_batches=settings.limit_test_batches,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
 # How long a run trains, on how much, and when it is looked at: a range test has its own answers.
 LIMITS = (
     *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "fast_dev_run"),

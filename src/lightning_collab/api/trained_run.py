@@ -1,0 +1,364 @@
+"""A trained run, and all that it is used for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+import torch
+
+from lightning_collab.config.commands import MapChoice
+from lightning_collab.data.vocabulary import Side
+from lightning_collab.errors import ConfigError
+from lightning_collab.inference import recommendation
+from lightning_collab.inference.fold_in import TrainedUsers, error_variance
+from lightning_collab.inference.lookup import RawIds, row_of_id
+from lightning_collab.inference.prediction import predict
+from lightning_collab.inference.recommendation import Recipient, Seen
+from lightning_collab.training.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    # Lightning and matplotlib, which predictions and recommendations do without.
+    from pytorch_lightning import Callback
+
+    from lightning_collab.data.datamodule import RatingDataModule
+    from lightning_collab.inspection.neighbours import Measure
+
+# What a run says of itself in one line: key of metrics.json -> name.
+IN_SHORT = {
+    "val/rmse": "val RMSE",
+    "test/rmse": "test RMSE",
+    "baseline/bias_rmse": "user and item biases",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedRun(TrainedModel):
+    """A trained model, the ids of its rows, and what is known of them.
+
+    `train` gives one, and `load` does of any run directory, whichever way it was made.
+
+    Example:
+        >>> run = lightning_collab.train(frame, factors=8, overrides=quick)
+        >>> run.recommend(user=100, top_k=5)["item"].len()
+        5
+        >>> run.metrics["test/rmse"] == run.evaluate()["test/rmse"]
+        True
+
+    Attributes:
+        directory: of the run.
+        checkpoint: the file that the weights came from.
+        config: of the run, as plain values; not checked, so that a run of an earlier version can be
+            used as long as its model is known.
+        model: on the CPU, in evaluation mode.
+        user_vocabulary: raw user ids of the model's rows.
+        item_vocabulary: raw item ids of the model's rows.
+        rating_range: lowest and highest rating.
+        users: one row for each known user, `users[k]` for row `k + 1` of the model: `user`, the
+            features of the source, `ratings` and `mean_rating` of the training part.
+        items: the same for items: `item`, features, `ratings` and `mean_rating`.
+        unseen_users: users without training ratings, which the model does not know.
+        unseen_items: items without training ratings, which the model does not know.
+        data: the ratings, where `train` or `resume` has just read them; None: not read.
+    """
+
+    data: "RatingDataModule | None" = None
+
+    def __repr__(self) -> str:
+        """Model, place, and errors beside that of the biases alone."""
+        path = self.path.absolute()
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        metrics = self.metrics
+        numbers = [f"{name} {metrics[key]:.4f}" for key, name in IN_SHORT.items() if key in metrics]
+        return f"TrainedRun({', '.join([self.model_name, repr(str(shown)), *numbers])})"
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    def predict(
+        self, users: RawIds, items: RawIds, timestamps: pl.Series | None = None
+    ) -> pl.DataFrame:
+        """Predicted ratings of pairs of a user and an item.
+
+        Args:
+            users: n raw ids.
+            items: n raw ids.
+            timestamps: n times in seconds since 1970 (UTC), which only models with effects of time
+                look at; None, and null in it: the time is not known.
+
+        Returns:
+            n rows: `prediction` (Float32, in rating units, clamped to the scale),
+            `standard_deviation` (Float32, of a rating about the prediction; only of models that
+            know it), `known_user` and `known_item`: whether the model was trained on any rating
+            of them. A prediction for an unknown id is that for a typical user or item.
+
+        Raises:
+            ValueError: the columns are not of one length.
+
+        Example:
+            >>> run.predict([100, 101], [7, 8]).columns
+            ['prediction', 'known_user', 'known_item']
+        """
+        return predict(self, users, items, timestamps)
+
+    def recommend(
+        self,
+        user: Any = None,
+        *,
+        ratings: Mapping[Any, float] | None = None,
+        top_k: int = 10,
+        seen: Seen = "all",
+    ) -> pl.DataFrame:
+        """The items with the highest predictions for a user, or for somebody new.
+
+        Args:
+            user: raw id of a user that the model was trained on.
+            ratings: in its place, raw item id -> rating of a fold-in user.
+            top_k: how many.
+            seen: which of the user's rated items to leave out: `all` that the data of the run has,
+                those of the training part, or none.
+
+        Returns:
+            At most `top_k` rows, best first: `item`, `title` and `genres` where the data has them,
+            `prediction` (Float32, clamped), `because_of` (at most three rated items that are
+            nearest by cosine of their embeddings, among those rated at least as high as the
+            person's mean: `item`, `title`, `rating`, `similarity`) and `ratings` (number of
+            training ratings).
+
+        Raises:
+            ConfigError: `top_k` or a rating is out of range, or not one of `user` and `ratings` is
+                given.
+            NotFoundError: the run does not know the user or a rated item.
+            CheckpointError: the run does not know what its users have rated.
+
+        Example:
+            >>> run.recommend(user=100, top_k=3).columns
+            ['item', 'prediction', 'because_of', 'ratings']
+            >>> run.recommend(ratings={7: 5, 8: 1}, top_k=3)["item"].is_in([7, 8]).any()
+            False
+        """
+        if (user is None) == (ratings is None):
+            raise ConfigError("give one of user and ratings")
+        if ratings is None:
+            return recommendation.recommend_to_user(self, user, top_k, seen)
+        items, given = recommendation.rated_items(self, ratings)
+        rows = self.trained_users.rows_of_user(
+            self.item_scores,
+            torch.from_numpy(items).long(),
+            torch.from_numpy(given),
+            self.error_variance,
+        )
+        somebody = Recipient(self.item_scores.of_rows(rows), items, given, left_out=items)
+        return recommendation.best_of_scores(self, somebody, top_k)
+
+    def recommend_all(self, *, top_k: int = 10, seen: Seen = "all") -> pl.DataFrame:
+        """The items with the highest predictions for every user that the model knows.
+
+        Args:
+            top_k: how many for each; fewer where a user has seen nearly everything.
+            seen: as for `recommend`.
+
+        Returns:
+            `user`, `rank` (from 1), `item`, `title` where there are titles, `prediction`; in the
+            order of the users, best item first.
+
+        Raises:
+            ConfigError: `top_k` is out of range.
+            CheckpointError: the run does not know what its users have rated.
+
+        Example:
+            >>> run.recommend_all(top_k=3).columns
+            ['user', 'rank', 'item', 'prediction']
+        """
+        return pl.concat(recommendation.all_recommendations(self, top_k, seen))
+
+    def similar(
+        self,
+        *,
+        item: Any = None,
+        user: Any = None,
+        top_k: int = 10,
+        measure: "Measure" = "cosine",
+        min_ratings: int = 20,
+    ) -> pl.DataFrame:
+        """The items nearest to an item, or the users nearest to a user, by their embeddings.
+
+        Args:
+            item: raw id.
+            user: raw id, in its place.
+            top_k: how many.
+            measure: `cosine`: the angle between embeddings; `dot`: longer embeddings weigh more.
+            min_ratings: training ratings that a neighbour must have; of others a model knows
+                little.
+
+        Returns:
+            At most `top_k` rows, nearest first: what is known of each, and `similarity` (Float32).
+
+        Raises:
+            ConfigError: not one of `item` and `user` is given, or `top_k` is below 1.
+            NotFoundError: the run does not know the id.
+            InspectionError: the model has no embeddings of that side, or nobody has enough ratings.
+
+        Example:
+            >>> run.similar(item=7, top_k=3)["similarity"].is_sorted(descending=True)
+            True
+        """
+        from lightning_collab.inspection.neighbours import similar
+
+        if (item is None) == (user is None):
+            raise ConfigError("give one of item and user")
+        if top_k < 1:
+            raise ConfigError(f"top_k: at least 1 is needed (got {top_k})")
+        side: Side = "users" if item is None else "items"
+        row = row_of_id(self, side, user if item is None else item)
+        return similar(self, side, row, top_k=top_k, measure=measure, min_ratings=min_ratings)
+
+    def evaluate(
+        self,
+        data: Any = None,
+        *,
+        users: Any = None,
+        items: Any = None,
+        ranking: bool = False,
+        top_k: int = 10,
+        liked: float = 4.0,
+    ) -> dict[str, float]:
+        """The numbers of the checkpoint again, and how well its best items are what people liked.
+
+        Args:
+            data: the frame that the run was trained on, which is known by its content; the path of
+                its file, where that has been moved; or a `RatingDataModule` of either. None: what
+                `train` has just read, or what the run's config names.
+            users: frame of users, where the run was trained with one.
+            items: frame of items, likewise.
+            ranking: also `val/ndcg@10`, `val/recall@10`, `val/coverage@10` and those of the test
+                part, over the whole catalogue without what a user rated elsewhere.
+            top_k: items that `ranking` looks at for each user.
+            liked: the lowest held-out rating of an item that somebody liked, for `ranking`.
+
+        Returns:
+            Those of metrics.json that are measured on the parts that there are: `val/rmse`,
+            `val/mae`, `val/loss`, `test/rmse`, `test/mae`, of warm and cold rows, and further ones
+            of the run.
+
+        Raises:
+            DataError: the ratings are not to be had, or are not those of the run.
+            CheckpointError: they have other users or items in the training part.
+
+        Example:
+            >>> lightning_collab.load(run.path).evaluate(frame) == run.evaluate()
+            True
+        """
+        from lightning_collab.api import again
+
+        ratings = again.Ratings(self.data if data is None else data, users, items)
+        return again.evaluate(self, ratings, ranking=ranking, top_k=top_k, liked=liked)
+
+    def report(
+        self,
+        data: Any = None,
+        *,
+        map: MapChoice | None = "auto",  # noqa: A002 (as the command has it)
+        output: str | Path | None = None,
+        users: Any = None,
+        items: Any = None,
+    ) -> Path:
+        """Write the page that shows the run: numbers, curves, errors, and a map of the items.
+
+        Args:
+            data: as of `evaluate`.
+            map: layout of the map: `tsne`, `umap` or `pca`; `auto`: t-SNE where it is installed,
+                else PCA; None: no map.
+            output: the file; None: report.html in the run directory.
+            users: as of `evaluate`.
+            items: as of `evaluate`.
+
+        Returns:
+            The file.
+
+        Raises:
+            DataError: as of `evaluate`.
+            InspectionError: the ratings are not those of the run, or the file cannot be written.
+
+        Example:
+            >>> run.report(map="pca").name
+            'report.html'
+        """
+        from lightning_collab.api import again
+
+        ratings = again.Ratings(self.data if data is None else data, users, items)
+        return again.report(self, ratings, map, None if output is None else Path(output))
+
+    def resume(
+        self,
+        data: Any = None,
+        *,
+        users: Any = None,
+        items: Any = None,
+        overrides: Mapping[str, Any] | None = None,
+        callbacks: "Sequence[Callback]" = (),
+    ) -> Self:
+        """Go on with a run that was stopped, or that is to be trained for longer.
+
+        It goes on from the run's last checkpoint, with the run's own config and what is given here.
+
+        Args:
+            data: as of `evaluate`.
+            users: as of `evaluate`.
+            items: as of `evaluate`.
+            overrides: config key -> value, such as `{"trainer.max_epochs": 30}`.
+            callbacks: of Lightning, beside those of the run.
+
+        Returns:
+            The run as it then is.
+
+        Raises:
+            ConfigError: a key or value that makes no sense.
+            DataError: as of `evaluate`.
+            CheckpointError: the run has been trained for as long already, or another process is
+                writing there.
+            TrainingError: as of `train`.
+
+        Example:
+            >>> run.resume(overrides={"trainer.max_epochs": 3}).metrics["epochs"]
+            3
+        """
+        from lightning_collab.api import again
+
+        ratings = again.Ratings(self.data if data is None else data, users, items)
+        read = again.resume(self, ratings, overrides or {}, callbacks)
+        return replace(self.load(self.path), data=read)
+
+    @cached_property
+    def trained_users(self) -> TrainedUsers:
+        """What is expected of a user before any rating is known."""
+        return TrainedUsers.of(self.item_scores)
+
+    @cached_property
+    def error_variance(self) -> float:
+        """Mean squared error on ratings that the model was not trained on, in squared units."""
+        return error_variance(self)
+
+
+def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
+    """Load a trained run; neither the ratings nor the repository are needed.
+
+    Args:
+        run: the run directory.
+        checkpoint: `best`, `last` or the path of a file; None: best.ckpt, or last.ckpt where the
+            run has no best.
+
+    Raises:
+        CheckpointError: not a run directory, no checkpoint in it, or one of another model.
+        ConfigError: the run's model is of another version.
+
+    Example:
+        >>> run = lightning_collab.load(run.path)
+        >>> run.items.sort("ratings").tail(3).columns
+        ['item', 'ratings', 'mean_rating']
+    """
+    return TrainedRun.load(run, checkpoint)
