@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from film_runs import film_run  # noqa: F401 (a fixture)
+from frames import frame  # noqa: F401 (a fixture)
 from hypothesis import settings
 from model_runs import run_of, trained  # noqa: F401 (fixtures)
 from support import REPOSITORY, composed
@@ -87,10 +88,10 @@ def small_table() -> RatingTable:
     factors = random.normal(size=(30, 2)) @ random.normal(size=(2, 20))
     scores = 3 + factors + random.normal(size=30)[:, None] + random.normal(size=20)
     ratings = scores[users, items].clip(1, 5).round()
-    frame = pl.DataFrame(
+    rows = pl.DataFrame(
         {"user": users + 100, "item": items + 7, "rating": ratings, "timestamp": 10**9 + users}
     )
-    return RatingTable.of_checked(frame, name="small", rating_range=(1.0, 5.0))
+    return RatingTable.of_checked(rows, name="small", rating_range=(1.0, 5.0))
 
 
 @pytest.fixture

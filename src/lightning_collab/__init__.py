@@ -2,7 +2,8 @@
 
 The public face, each name imported when it is first asked for:
 
-- `train`, `load` and the `TrainedRun` that both give;
+- `train`, `load` and the `TrainedRun` that both give; `LightningCollabError`, whatever a person can
+  put right;
 - under a Trainer of your own: `RatingDataModule`, the models (`EmbeddingDotBias`, `EmbeddingNet`,
   `MatrixProduct`, `LeastSquaresFactors`, `BayesianFactors`) and the LightningModules that train
   them (`RatingModule`, `LeastSquaresModule`, `BayesianModule`);
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         register_split,
     )
     from lightning_collab.data.datamodule import RatingDataModule
+    from lightning_collab.errors import LightningCollabError
     from lightning_collab.losses import Loss, PairwiseLoss, PointwiseLoss, SquaredError, UserLoss
     from lightning_collab.models import (
         BayesianFactors,
@@ -50,6 +52,7 @@ __all__ = [
     "EmbeddingNet",
     "LeastSquaresFactors",
     "LeastSquaresModule",
+    "LightningCollabError",
     "Loss",
     "MatrixProduct",
     "ModelConfig",
@@ -79,6 +82,7 @@ _LAZY = {
     "config.model": ("ModelConfig",),
     "config.register": tuple(name for name in __all__ if name.startswith("register_")),
     "data.datamodule": ("RatingDataModule",),
+    "errors": ("LightningCollabError",),
     "losses": ("Loss", "PairwiseLoss", "PointwiseLoss", "SquaredError", "UserLoss"),
     "models": (
         *("BayesianFactors", "EmbeddingDotBias", "EmbeddingNet", "LeastSquaresFactors"),

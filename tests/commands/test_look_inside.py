@@ -10,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from support import CONF
 
+from lightning_collab.api.trained_run import load
 from lightning_collab.commands.map_embeddings import map_embeddings_command
 from lightning_collab.commands.report import report_command
 from lightning_collab.commands.similar import similar_command
 from lightning_collab.errors import CheckpointError, ConfigError, InspectionError, NotFoundError
-from lightning_collab.api.trained_run import load
 from lightning_collab.inspection.embeddings import side_embeddings
 
 

@@ -12,7 +12,10 @@ PAGES = sorted(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_on_the_page_runs(page):
+def test_the_code_on_the_page_runs(page, tmp_path, monkeypatch):
+    # What it leaves behind, it leaves there.
+    (tmp_path / "docs").symlink_to(REPOSITORY / "docs")
+    monkeypatch.chdir(tmp_path)
     names = {}
     for code in BLOCK.findall(page.read_text()):
         exec(compile(code, page.name, "exec"), names)

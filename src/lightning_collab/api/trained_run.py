@@ -41,7 +41,7 @@ class TrainedRun(TrainedModel):
     `train` gives one, and `load` does of any run directory, whichever way it was made.
 
     Example:
-        >>> run = lightning_collab.train(frame, factors=8, overrides=quick)
+        >>> run = lightning_collab.train(frame, factors=8, overrides={"trainer.max_epochs": 3})
         >>> run.recommend(user=100, top_k=5)["item"].len()
         5
         >>> run.metrics["test/rmse"] == run.evaluate()["test/rmse"]
@@ -204,8 +204,8 @@ class TrainedRun(TrainedModel):
             InspectionError: the model has no embeddings of that side, or nobody has enough ratings.
 
         Example:
-            >>> run.similar(item=7, top_k=3)["similarity"].is_sorted(descending=True)
-            True
+            >>> run.similar(item=7, top_k=3, min_ratings=5)["similarity"].len()
+            3
         """
         from lightning_collab.inspection.neighbours import similar
 
@@ -324,8 +324,8 @@ class TrainedRun(TrainedModel):
             TrainingError: as of `train`.
 
         Example:
-            >>> run.resume(overrides={"trainer.max_epochs": 3}).metrics["epochs"]
-            3
+            >>> run.resume(overrides={"trainer.max_epochs": 4}).metrics["epochs"]
+            4
         """
         from lightning_collab.api import again
 

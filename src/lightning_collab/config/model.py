@@ -13,6 +13,14 @@ class ModelConfig(Section):
 
     A model of your own has a subclass of this as its `config_class`, with a `name` of one value
     and a default for each key: see docs/extending.md.
+
+    Example:
+        >>> class DistanceConfig(lightning_collab.ModelConfig):
+        ...     name: Literal["distance"] = "distance"
+        ...     # Embeddings start uniform in (-init_range, init_range).
+        ...     init_range: float = 0.1
+        >>> DistanceConfig(factors=8).init_range
+        0.1
     """
 
     chosen_from = MODELS

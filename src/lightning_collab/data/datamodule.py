@@ -100,8 +100,12 @@ class RatingDataModule(pl.LightningDataModule):
     unknown row, in validation and test as later in use.
 
     Example:
-        >>> data = RatingDataModule.from_frame(frame, user="customer", item="sku", batch_size=1024)
-        >>> pl.Trainer(max_epochs=10).fit(module, datamodule=data)
+        >>> data = lightning_collab.RatingDataModule.from_frame(frame, batch_size=64)
+        >>> data
+        RatingDataModule(the frame: 320 / 40 / 40 ratings to train / validate / test, ...)
+        >>> model = lightning_collab.EmbeddingDotBias.for_data(data, factors=8)
+        >>> module = lightning_collab.RatingModule(model)
+        >>> pl.Trainer(max_epochs=3).fit(module, datamodule=data)
 
     Args:
         table: all ratings.
@@ -186,12 +190,13 @@ class RatingDataModule(pl.LightningDataModule):
         """The ratings of a frame, with every check that files get.
 
         Example:
-            >>> data = RatingDataModule.from_frame(
-            ...     polars.read_csv("sales.csv"),
+            >>> sales = frame.rename({"user": "customer", "item": "sku", "rating": "stars"})
+            >>> data = lightning_collab.RatingDataModule.from_frame(
+            ...     sales,
             ...     user="customer",
             ...     item="sku",
             ...     rating="stars",
-            ...     timestamp="bought",
+            ...     timestamp="time",
             ...     split={"name": "temporal", "by": "date", "test": 0.1, "val": 0.1},
             ... )
 
@@ -261,7 +266,8 @@ class RatingDataModule(pl.LightningDataModule):
         """The ratings of a CSV or Parquet file.
 
         Example:
-            >>> data = RatingDataModule.from_file("sales.csv", user="customer", delimiter=";")
+            >>> frame.write_csv("ratings.csv", separator=";")
+            >>> data = lightning_collab.RatingDataModule.from_file("ratings.csv", delimiter=";")
 
         Args:
             path: of the file.

@@ -13,7 +13,8 @@ class SquaredError(PointwiseLoss):
     """The sum of (prediction - rating)^2, so that the loss of a batch is its mean squared error.
 
     Example:
-        >>> float(SquaredError()(torch.tensor([3.0, 4.0]), torch.tensor([5.0, 4.0])))
+        >>> loss = lightning_collab.SquaredError()
+        >>> float(loss(torch.tensor([3.0, 4.0]), torch.tensor([5.0, 4.0])))
         4.0
     """
 

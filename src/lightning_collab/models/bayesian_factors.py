@@ -64,6 +64,9 @@ class BayesianFactors(RatingModel):
     The tables hold the means of the kept samples, for inspection; until there is one, the latest
     state of the chain, which then is the prediction too.
 
+    Example:
+        >>> model = lightning_collab.BayesianFactors.for_data(data, factors=8, samples=50)
+
     Args:
         config: the `model` section.
         statistics: sizes, mean and effects of time of the training ratings.

@@ -24,6 +24,9 @@ class EmbeddingDotBias(RatingModel):
     biases and for items. With the history this is SVD++ (Koren 2008, "Factorization meets the
     neighborhood", equation 15), from both sides. Effects of time are added to the biases.
 
+    Example:
+        >>> model = lightning_collab.EmbeddingDotBias.for_data(data, factors=16, output="linear")
+
     Args:
         config: the `model` section.
         statistics: sizes, scale and mean of the training ratings; features.

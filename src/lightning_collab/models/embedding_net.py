@@ -54,6 +54,9 @@ class EmbeddingNet(RatingModel):
     What the features of a user or item are mapped to is one more embedding beside its own. Effects
     of time are added to the last raw number.
 
+    Example:
+        >>> model = lightning_collab.EmbeddingNet.for_data(data, factors=16, hidden=20)
+
     Args:
         config: the `model` section.
         statistics: sizes, scale and mean of the training ratings; features.

@@ -8,6 +8,9 @@ from lightning_collab.models.rating_output import DatasetStatistics
 class LeastSquaresFactors(EmbeddingDotBias):
     """rating = mean + b_u + b_i + <p_u, q_i>: the dot product with a linear output.
 
+    Example:
+        >>> model = lightning_collab.LeastSquaresFactors.for_data(data, factors=16, penalty=2.0)
+
     Args:
         config: the `model` section.
         statistics: sizes, scale and mean of the training ratings.

@@ -13,6 +13,9 @@ from lightning_collab.models.rating_output import DatasetStatistics
 class MatrixProduct(RatingModel):
     """rating = <p_u, q_i>: no bias, no sigmoid, as the lecture writes it for all pairs at once.
 
+    Example:
+        >>> model = lightning_collab.MatrixProduct.for_data(data, factors=16)
+
     Args:
         config: the `model` section.
         statistics: sizes, scale and mean of the training ratings.

@@ -45,7 +45,13 @@ class RatingModel(nn.Module, ABC):
     """Turns a batch into ratings; knows nothing of how it is trained.
 
     `forward` is a function of the parameters and the batch alone: what it draws at random
-    (dropout masks) comes from `batch.draw_seed`.
+    (dropout masks) comes from `batch.draw_seed`. How to write one: docs/extending.md.
+
+    Example:
+        >>> model = lightning_collab.MatrixProduct.for_data(data)
+        >>> batch = next(iter(data.val_dataloader()))
+        >>> model(batch).shape == batch.ratings.shape
+        True
 
     Args:
         config: the `model` section.
@@ -100,9 +106,9 @@ class RatingModel(nn.Module, ABC):
             ConfigError: a setting that is unknown, of a wrong type or out of range.
 
         Example:
-            >>> data = lightning_collab.RatingDataModule.from_frame(frame)  # doctest: +SKIP
             >>> model = lightning_collab.EmbeddingDotBias.for_data(data, factors=32)
-            ... # doctest: +SKIP
+            >>> model.user_factors.weight.shape
+            torch.Size([31, 32])
         """
         return cls(checked(cls.config_class, settings, at="model"), DatasetStatistics.of(data))
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 class DatasetStatistics(NamedTuple):
     """What a model must know of the ratings before it can be built.
 
+    Example:
+        >>> statistics = lightning_collab.DatasetStatistics.of(data)
+        >>> statistics.rating_range
+        (1.0, 5.0)
+
     Attributes:
         user_rows: known users and the unknown row.
         item_rows: known items and the unknown row.
@@ -39,7 +44,9 @@ class DatasetStatistics(NamedTuple):
         """What the training part of some data says.
 
         Example:
-            >>> model = EmbeddingDotBias(config, DatasetStatistics.of(data))
+            >>> statistics = lightning_collab.DatasetStatistics.of(data)
+            >>> statistics.user_rows  # of 30 users, and the unknown row
+            31
         """
         return cls(
             len(data.user_vocabulary),

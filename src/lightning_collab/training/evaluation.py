@@ -53,6 +53,9 @@ def measure_run(
     path = checkpoint_of_run(run, checkpoint)
     with signals_put_back(), random_numbers_put_back():
         module = build_module(config, data)
+        if config.trainer.precision == "64-true":
+            # Before it takes the weights, which would lose half of their digits.
+            module.double()
         try:
             metrics = evaluate_checkpoint(build_measuring_trainer(config), module, data, path)
         except SystemExit:

@@ -126,6 +126,8 @@ def _train(
     if config.find_lr:
         config = with_found_rate(config, data, run)
     module = build_module(config, data, to_shard=config.model.sharded)
+    if checkpoint is not None and not config.model.sharded:
+        _check_same_model(module, checkpoint)
     trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
     if config.init_from is not None and checkpoint is None:
@@ -168,6 +170,26 @@ def _train(
         log_results(trainer.loggers, config, metrics, trainer.global_step)
         run.write_metrics(metrics)
     return metrics, data
+
+
+def _check_same_model(module: BaseModule, checkpoint: Path) -> None:
+    """Refuse to go on with another model, before the run's config says that it has that one.
+
+    Raises:
+        CheckpointError: the message names what differs.
+    """
+    saved = read_checkpoint(checkpoint, mapped=True)["state_dict"]
+    there, here = (
+        {name: list(value.shape) for name, value in state.items()}
+        for state in (saved, module.state_dict())
+    )
+    for name in (*there, *here):
+        if there.get(name) != here.get(name):
+            raise CheckpointError(
+                f"{checkpoint}: it is of another model: {name} is {there.get(name, 'not there')}, "
+                f"and here it is {here.get(name, 'not there')}; leave what the model and its "
+                "features are as the run has it"
+            )
 
 
 def _tried(trainer: pl.Trainer, module: BaseModule, data: RatingDataModule) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.runs.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import called_as
+from lightning_collab.training.process import random_numbers_put_back
 
 # What Lightning puts before the names of the model's own parameters in a checkpoint.
 MODEL_PREFIX = "model."
@@ -171,9 +172,10 @@ def rebuilt_model(content: Mapping[str, Any], config: ModelConfig, path: Path) -
         0.0,  # the mean rating is a buffer of the model, so the checkpoint has the real one
         *features_from_buffers(state),
     )
-    model = build_model(config, statistics)
     try:
-        with torch.no_grad():
+        # What is drawn is not kept.
+        with random_numbers_put_back(), torch.no_grad():
+            model = build_model(config, statistics)
             model.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: not of the model in its config: {error}") from error

@@ -101,10 +101,10 @@ class BaseModule(pl.LightningModule):
             ConfigError: its model, loss, optimizer or schedule is of another version.
 
         Example:
-            >>> module = lightning_collab.RatingModule.load_from_checkpoint(
-            ...     "outputs/train/my-run/checkpoints/best.ckpt"
-            ... )  # doctest: +SKIP
-            >>> pl.Trainer().validate(module, datamodule=data)  # doctest: +SKIP
+            >>> module = lightning_collab.RatingModule.load_from_checkpoint(run.checkpoint)
+            >>> (found,) = pl.Trainer().validate(module, datamodule=run.data, verbose=False)
+            >>> found["val/rmse"] == run.metrics["val/rmse"]
+            True
         """
         path = Path(checkpoint_path)
         content = read_checkpoint(path)

@@ -34,10 +34,9 @@ class BayesianModule(BaseModule):
 
     Example:
         >>> data = lightning_collab.RatingDataModule.from_frame(frame, batch_size="full")
-        ... # doctest: +SKIP
-        >>> model = lightning_collab.BayesianFactors.for_data(data, samples=50)  # doctest: +SKIP
-        >>> module = lightning_collab.BayesianModule(model)  # doctest: +SKIP
-        >>> pl.Trainer(max_epochs=60).fit(module, datamodule=data)  # doctest: +SKIP
+        >>> model = lightning_collab.BayesianFactors.for_data(data, factors=4, burn_in=5)
+        >>> module = lightning_collab.BayesianModule(model)
+        >>> pl.Trainer(max_epochs=15).fit(module, datamodule=data)
     """
 
     model: BayesianFactors

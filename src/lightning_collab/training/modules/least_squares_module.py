@@ -17,11 +17,9 @@ class LeastSquaresModule(BaseModule):
 
     Example:
         >>> data = lightning_collab.RatingDataModule.from_frame(frame, batch_size="full")
-        ... # doctest: +SKIP
-        >>> model = lightning_collab.LeastSquaresFactors.for_data(data, factors=20)
-        ... # doctest: +SKIP
-        >>> module = lightning_collab.LeastSquaresModule(model)  # doctest: +SKIP
-        >>> pl.Trainer(max_epochs=10).fit(module, datamodule=data)  # doctest: +SKIP
+        >>> model = lightning_collab.LeastSquaresFactors.for_data(data, factors=4)
+        >>> module = lightning_collab.LeastSquaresModule(model)
+        >>> pl.Trainer(max_epochs=3).fit(module, datamodule=data)
     """
 
     model: LeastSquaresFactors

@@ -74,12 +74,10 @@ class RatingModule(BaseModule):
             ratings.
 
     Example:
-        >>> data = lightning_collab.RatingDataModule.from_frame(frame)  # doctest: +SKIP
-        >>> model = lightning_collab.EmbeddingDotBias.for_data(data, factors=32)
-        ... # doctest: +SKIP
+        >>> data = lightning_collab.RatingDataModule.from_frame(frame, batch_size=64)
+        >>> model = lightning_collab.EmbeddingDotBias.for_data(data, factors=8)
         >>> module = lightning_collab.RatingModule(model, optimizer={"name": "sgd", "lr": 0.1})
-        ... # doctest: +SKIP
-        >>> pl.Trainer(max_epochs=5).fit(module, datamodule=data)  # doctest: +SKIP
+        >>> pl.Trainer(max_epochs=3).fit(module, datamodule=data)
     """
 
     def __init__(
