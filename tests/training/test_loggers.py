@@ -10,10 +10,10 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import csv_curves, loggers
+from lightning_collab.training.build import load_data
 from lightning_collab.training.csv_curves import CSVCurves
 from lightning_collab.training.loggers import build_loggers, check_loggers
 from lightning_collab.training.run import train
@@ -28,7 +28,7 @@ def trained(small_table, run_config, tmp_path):
         config = run_config(*QUICK, *overrides)
         directory = RunDirectory(tmp_path / "run")
         directory.path.mkdir(exist_ok=True)
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = load_data(config, small_table)
         return train(config, directory, data=data, resume=resume, **options), directory
 
     return run
