@@ -3,7 +3,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_collab.inspection.figures import Curve, rates, read_curves, read_curves_of
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.loggers import CSVCurves
+from lightning_collab.training.csv_curves import CSVCurves
 
 
 def test_curves_are_read_in_the_order_of_steps_from_all_files(tmp_path):

@@ -8,10 +8,10 @@ from torchmetrics import Metric
 import lightning_collab
 from lightning_collab.config import validated
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.metrics.further import RunMetrics
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
 
 
@@ -71,7 +71,7 @@ def test_a_run_measures_them_and_picks_its_best_epoch_by_one(small_table, tmp_pa
     )
     assert config.monitor_mode == "max"
     run = RunDirectory(tmp_path)
-    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    data = load_data(config, small_table)
     metrics = train(config, run, data=data)
     assert 0 < metrics["val/within_one"] <= 1
     assert 0 < metrics["test/within_one"] <= 1

@@ -6,7 +6,7 @@ from support import composed
 
 import lightning_collab
 from lightning_collab.config import validated
-from lightning_collab.errors import CheckpointError
+from lightning_collab.errors import ConfigError
 from lightning_collab.runs.directory import RunDirectory
 
 TYPED = "callbacks.further=[{_target_: a_package.Callback}]"
@@ -27,9 +27,9 @@ def test_a_foreign_run_that_names_code_is_refused_by_its_key(key, value, named, 
     run = RunDirectory(tmp_path)
     run.config_file.write_text(yaml.safe_dump(config))
     for read in (run.read_config, run.read_plain_config, lambda: lightning_collab.load(tmp_path)):
-        with pytest.raises(CheckpointError) as refused:
+        with pytest.raises(ConfigError) as refused:
             read()
-        assert f"config.yaml: refused: {named} names code" in str(refused.value)
+        assert f"config.yaml: refused: {named} names a class by its path" in str(refused.value)
 
 
 def test_a_run_with_further_callbacks_does_not_keep_them(tmp_path):

@@ -7,12 +7,15 @@ import sys
 import pytest
 import yaml
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers.logger import DummyLogger
+from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training import loggers
-from lightning_collab.training.loggers import CSVCurves, build_loggers, check_loggers
+from lightning_collab.training import csv_curves, loggers
+from lightning_collab.training.build import load_data
+from lightning_collab.training.csv_curves import CSVCurves
+from lightning_collab.training.loggers import build_loggers, check_loggers
 from lightning_collab.training.run import train
 
 QUICK = ("callbacks.progress_bar=false", "data.batch_size=64", "model.factors=4")
@@ -25,7 +28,7 @@ def trained(small_table, run_config, tmp_path):
         config = run_config(*QUICK, *overrides)
         directory = RunDirectory(tmp_path / "run")
         directory.path.mkdir(exist_ok=True)
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = load_data(config, small_table)
         return train(config, directory, data=data, resume=resume, **options), directory
 
     return run
@@ -97,11 +100,28 @@ def test_a_line_that_was_cut_short_is_left_out(tmp_path):
     assert curve(run, "loss") == [(0, 1.25), (5, 2.0)]
 
 
+def test_ranks_other_than_zero_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    logger = CSVCurves(RunDirectory(tmp_path))
+    logger.log_metrics({"loss": 1.0}, 0)
+    logger.log_hyperparams({"lr": 1.0})
+    logger.finalize("success")
+    assert not any(tmp_path.iterdir())
+
+
+def test_other_ranks_open_no_run_elsewhere(run_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loggers, "find_spec", lambda name: "installed")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    made = build_loggers(run_config("logger=[wandb,mlflow]"), RunDirectory(tmp_path))
+    assert [type(each) for each in made] == [DummyLogger, DummyLogger]
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_full_disk_is_said_of_the_table(trained, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "metrics.csv")
 
-    monkeypatch.setattr(loggers, "write_atomically", full)
+    monkeypatch.setattr(csv_curves, "write_atomically", full)
     with pytest.raises(StorageError, match=r"cannot write .*metrics\.csv: No space left"):
         trained("logger=csv", "trainer.max_epochs=1")
 
@@ -236,6 +256,21 @@ def test_mlflow_in_a_database_of_the_run(trained):
     assert found.data.metrics["final/test_rmse"] == pytest.approx(metrics["test/rmse"])
     history = client.get_metric_history(found.info.run_id, "val/rmse")
     assert [each.step for each in history] == [7, 15]
+
+
+@pytest.mark.slow
+def test_a_run_begins_anew_where_mlflow_does_not_know_it(run_config, tmp_path):
+    pytest.importorskip("mlflow", reason="needs the extra: lightning-collab[mlflow]")
+    run = RunDirectory(tmp_path)
+    ids = []
+    for name in ("one", "one", "two"):
+        config = run_config(
+            "logger=mlflow", f"logger.mlflow.tracking_uri=sqlite:///{tmp_path}/{name}"
+        )
+        [logger] = build_loggers(config, run)
+        ids.append(logger.run_id)
+    assert ids[0] == ids[1] != ids[2]
+    assert json.loads(run.logger_ids.read_text())["mlflow"] == ids[2]
 
 
 @pytest.mark.slow

@@ -6,10 +6,10 @@ import pytest
 import watching
 import yaml
 
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.cross_validation import FoldRun
 from lightning_collab.training.parts import further_callbacks
 from lightning_collab.training.run import train
@@ -30,7 +30,7 @@ def trained(small_table, run_config, tmp_path):
             before = directory.read_config().callbacks.further_classes
             callbacks = config.callbacks.model_copy(update={"further_classes": before})
             config = config.model_copy(update={"callbacks": callbacks})
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = load_data(config, small_table)
         train(config, directory, data=data, resume=resume)
         return directory
 

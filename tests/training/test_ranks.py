@@ -43,6 +43,12 @@ CASES = {
         "optimizer=sgd",
         "optimizer.decay=gradient",
     ),
+    "an optimizer of torch's": (
+        UNEQUAL,
+        "optimizer=torch",
+        "optimizer.class_name=RMSprop",
+        "optimizer.settings={eps: 1e-3}",
+    ),
     "features": (UNEQUAL, "features=history"),
     "sparse gradients": (
         UNEQUAL,

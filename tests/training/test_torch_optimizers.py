@@ -7,10 +7,10 @@ import torch
 
 from lightning_collab.config import validated
 from lightning_collab.config.run import unsupported_reason
-from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
 from lightning_collab.training.lr_range_test import run_lr_range_test
 from lightning_collab.training.optimizers import build_optimizer
 from lightning_collab.training.parts import check_parts
@@ -208,7 +208,7 @@ def trained(small_table, tmp_path):
     def run(config, resume=None):
         directory = resume or RunDirectory(tmp_path / f"run{next(count)}")
         directory.path.mkdir(exist_ok=True)
-        data = RatingDataModule(small_table, config.data, config.split, config.seed)
+        data = load_data(config, small_table)
         train(config, directory, resume=resume is not None, data=data)
         return directory
 
@@ -249,7 +249,7 @@ def plain(run_config, small_table, tmp_path_factory):
     """The weights that a run ends with."""
     config = run_config("optimizer=torch", "optimizer.class_name=RMSprop", *COMMON)
     run = RunDirectory(tmp_path_factory.mktemp("plain"))
-    train(config, run, data=RatingDataModule(small_table, config.data, config.split, config.seed))
+    train(config, run, data=load_data(config, small_table))
     return weights(run)
 
 
@@ -281,7 +281,7 @@ def test_a_frozen_group_stays_as_it_was_drawn(config_of, trained):
 
 def test_a_learning_rate_is_found_for_it(config_of, small_table):
     config = config_of("RMSprop", *QUICK, "lr_range_test.steps=60")
-    data = RatingDataModule(small_table, config.data, config.split, config.seed)
+    data = load_data(config, small_table)
     found = run_lr_range_test(config, data)
     adam = run_lr_range_test(config.model_copy(update={"optimizer": validated_adam(config)}), data)
     assert found.suggestions["steepest"] > 0

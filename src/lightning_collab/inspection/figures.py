@@ -97,7 +97,9 @@ def read_curves(logdir: Path) -> dict[str, Curve]:
     accumulator.Reload()
     curves = {}
     for tag in accumulator.Tags()["scalars"]:
-        latest = {event.step: event.value for event in accumulator.Scalars(tag)}
+        # Files of one second are not read in their order: what was written later counts.
+        events = sorted(accumulator.Scalars(tag), key=lambda event: event.wall_time)
+        latest = {event.step: event.value for event in events}
         steps = np.array(sorted(latest), dtype=np.int64)
         curves[tag] = Curve(steps, np.array([latest[int(step)] for step in steps]))
     return curves

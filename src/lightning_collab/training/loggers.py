@@ -1,7 +1,5 @@
 """Where curves, hyper-parameters and final numbers of a run go: none, one or several loggers."""
 
-import csv
-import io
 import json
 import logging
 import os
@@ -10,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-import yaml
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_collab.config import RunConfig
@@ -20,6 +18,7 @@ from lightning_collab.config.section import flat, invalid
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import is_first_rank
+from lightning_collab.training.csv_curves import CSVCurves
 
 # Loggers that are packages of their own; each has an extra of its name that brings it.
 PACKAGES = ("wandb", "mlflow")
@@ -59,105 +58,17 @@ def build_loggers(config: RunConfig, run: RunDirectory) -> list[Logger]:
         )
     if config.logger.csv is not None:
         loggers.append(CSVCurves(run))
+    # Other ranks would open the same run once more, to log nothing.
+    first = is_first_rank()
     if config.logger.wandb is not None:
-        loggers.append(_wandb(config.logger.wandb, run))
+        loggers.append(_wandb(config.logger.wandb, run) if first else DummyLogger())
     if config.logger.mlflow is not None:
-        loggers.append(_mlflow(config.logger.mlflow, run))
+        loggers.append(_mlflow(config.logger.mlflow, run) if first else DummyLogger())
     return loggers
 
 
-class CSVCurves(Logger):
-    """One table of all curves, to which a resumed run adds.
-
-    Lightning's CSVLogger begins its file anew. A line is what was logged at once; columns are added
-    as metrics come. Lines of steps that a killed run took beyond its last checkpoint are replaced
-    when the resumed run takes them again.
-
-    Args:
-        run: the files are in its folder `csv`.
-    """
-
-    def __init__(self, run: RunDirectory) -> None:
-        super().__init__()
-        self._table = run.csv / "metrics.csv"
-        self._hparams = run.csv / "hparams.yaml"
-        # None: this process has written none yet.
-        self._columns: list[str] | None = None
-        self._waiting: list[dict[str, Any]] = []
-
-    @property
-    def name(self) -> str:
-        """Of the logger."""
-        return "csv"
-
-    @property
-    def version(self) -> str:
-        """There is one."""
-        return ""
-
-    @property
-    def save_dir(self) -> str:
-        """The folder."""
-        return str(self._table.parent)
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Mapping[str, Any], *_: Any, **__: Any) -> None:  # type: ignore[override]
-        """Write hparams.yaml."""
-        self._hparams.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._hparams, yaml.safe_dump(dict(params), sort_keys=False))
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Keep a line for the next `save`."""
-        values = {key: float(value) for key, value in metrics.items()}
-        self._waiting.append({"step": "" if step is None else step, **values})
-
-    @rank_zero_only
-    def save(self) -> None:
-        """Write the lines that wait."""
-        if not self._waiting:
-            return
-        if self._columns is None:
-            first = min(_step(line) for line in self._waiting)
-            kept = [line for line in self._lines() if _step(line) < first]
-            self._rewrite([*kept, *self._waiting])
-        elif any(key not in self._columns for line in self._waiting for key in line):
-            self._rewrite([*self._lines(), *self._waiting])
-        else:
-            with self._table.open("a", newline="") as file:
-                file.write(_as_csv(self._waiting, self._columns))
-        self._waiting = []
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Write what waits."""
-        self.save()
-
-    def _lines(self) -> list[dict[str, Any]]:
-        text = self._table.read_text() if self._table.is_file() else ""
-        # What a full disk has cut short is left out.
-        return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
-
-    def _rewrite(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        keys = dict.fromkeys(key for line in lines for key in line)
-        self._columns = ["step", *sorted(key for key in keys if key != "step")]
-        self._table.parent.mkdir(parents=True, exist_ok=True)
-        header = _as_csv([dict(zip(self._columns, self._columns, strict=True))], self._columns)
-        write_atomically(self._table, header + _as_csv(lines, self._columns))
-
-
-def _step(line: Mapping[str, Any]) -> int:
-    return int(line["step"] or 0)
-
-
-def _as_csv(lines: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    text = io.StringIO()
-    csv.DictWriter(text, columns, lineterminator="\n").writerows(lines)
-    return text.getvalue()
-
-
 class RunWandb(WandbLogger):
-    """Lightning's logger for Weights & Biases, which does not end a run that has failed."""
+    """Lightning's logger for Weights & Biases, which would leave a run that has failed open."""
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -168,8 +79,6 @@ class RunWandb(WandbLogger):
 
 
 def _wandb(config: WandbConfig, run: RunDirectory) -> WandbLogger:
-    if not is_first_rank():
-        return RunWandb(project=config.project, save_dir=run.path)
     if config.mode != "online":
         # Nothing leaves this machine, reports of errors neither.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -209,9 +118,12 @@ def _mlflow(config: MLflowConfig, run: RunDirectory) -> MLFlowLogger:
     from mlflow.tracking import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    known = _known_ids(run).get("mlflow")
     place = config.tracking_uri or f"sqlite:///{run.mlflow.absolute().as_posix()}"
     try:
+        client = MlflowClient(place)
+        known = _known_ids(run).get("mlflow")
+        if known is not None and not _is_in(client, known):
+            known = None
         logger = MLFlowLogger(
             experiment_name=config.experiment,
             run_name=config.name or run.path.name,
@@ -219,18 +131,29 @@ def _mlflow(config: MLflowConfig, run: RunDirectory) -> MLFlowLogger:
             tags=dict(config.tags),
             run_id=known,
         )
-        if is_first_rank():
-            client = MlflowClient(place)
-            if known is not None:
-                client.update_run(known, status="RUNNING")
-            elif client.get_experiment_by_name(config.experiment) is None:
-                # Lightning would warn of it, and knows no better place for files.
-                files = None if config.tracking_uri else (run.path.absolute() / "mlflow").as_uri()
-                client.create_experiment(config.experiment, artifact_location=files)
-            _keep_id(run, "mlflow", str(logger.run_id))
+        if known is not None:
+            client.update_run(known, status="RUNNING")
+        elif client.get_experiment_by_name(config.experiment) is None:
+            # Lightning would warn of it, and knows no better place for files.
+            files = None if config.tracking_uri else (run.path.absolute() / "mlflow").as_uri()
+            client.create_experiment(config.experiment, artifact_location=files)
+        _keep_id(run, "mlflow", str(logger.run_id))
     except MlflowException as error:
         raise invalid(f"logger.mlflow: MLflow refuses {place}: {_first_line(error)}") from error
     return logger
+
+
+def _is_in(client: Any, run_id: str) -> bool:
+    """Whether a run is known where it is to go on; not where another database was typed."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

@@ -167,7 +167,7 @@ def _train(
         "torch": torch.__version__,
     }
     if trainer.is_global_zero:
-        log_results(trainer.loggers, config, metrics, trainer.global_step)
+        log_results(trainer.loggers, config, metrics, module.steps_done)
         run.write_metrics(metrics)
     return metrics, data
 
