@@ -1,5 +1,6 @@
 """What `--help` says. Hydra's own template takes seconds, since it copies each option it lists."""
 
+import copy
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from string import Template
 
 import yaml
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -76,12 +78,16 @@ def _composed(name: str, overrides: list[str], folders: list[Path]) -> DictConfi
     further = [invocation.hydra_value(folder.absolute().as_uri()) for folder in folders]
     if further:
         overrides = [*overrides, f"hydra.searchpath=[{','.join(further)}]"]
+    store = ConfigStore.instance()
+    before = copy.deepcopy(store.repo)
     try:
         with hydra_composer(invocation.config_path(name)) as loader:
             config: DictConfig = loader.load_configuration(name, overrides, RunMode.RUN)
         return config
     except (HydraException, LightningCollabError) as error:
         sys.exit(f"error: {error}")
+    finally:
+        store.repo = before
 
 
 def _help_file(name: str) -> Path:

@@ -178,10 +178,11 @@ def _check_same_model(module: BaseModule, checkpoint: Path) -> None:
     Raises:
         CheckpointError: the message names what differs.
     """
-    saved = read_checkpoint(checkpoint, mapped=True)["state_dict"]
+    saved = read_checkpoint(checkpoint, mapped=True)
+    module.check_vocabularies(saved)
     there, here = (
         {name: list(value.shape) for name, value in state.items()}
-        for state in (saved, module.state_dict())
+        for state in (saved["state_dict"], module.state_dict())
     )
     for name in (*there, *here):
         if there.get(name) != here.get(name):

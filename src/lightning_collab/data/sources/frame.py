@@ -76,7 +76,8 @@ def only_in_python(config: FrameConfig) -> DataError:
     return DataError(
         f"data=frame: the run was trained in Python, on a frame{rows} with the columns {columns}, "
         "which no config can hold; pass that frame, in Python: "
-        "lightning_collab.load(<run directory>).evaluate(frame)"
+        "lightning_collab.load(<run directory>).evaluate(frame); report(frame) and resume(frame) "
+        "are there too"
     )
 
 

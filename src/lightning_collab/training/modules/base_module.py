@@ -325,7 +325,7 @@ class BaseModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the sums of the epoch under way and the state of torch's random numbers."""
-        self._check_vocabularies(checkpoint)
+        self.check_vocabularies(checkpoint)
         sums = checkpoint["epoch_sums"]
         # Of earlier versions, which knew one loss.
         loss = sums["squared_errors"] if "squared_errors" in sums else sums["loss"]
@@ -348,12 +348,17 @@ class BaseModule(pl.LightningModule):
             CheckpointError: it is of another model or of other data.
         """
         try:
-            self._check_vocabularies(checkpoint)
+            self.check_vocabularies(checkpoint)
             self.load_state_dict(checkpoint["state_dict"])
         except (CheckpointError, RuntimeError) as error:
             raise CheckpointError(f"{path}: {error}") from error
 
-    def _check_vocabularies(self, checkpoint: dict[str, Any]) -> None:
+    def check_vocabularies(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint whose rows are of other ids.
+
+        Raises:
+            CheckpointError: the message says how many either knows.
+        """
         for side, vocabulary in self.vocabularies.items():
             found = Vocabulary.from_state(checkpoint["vocabularies"][side])
             if found != vocabulary:
