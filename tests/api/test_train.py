@@ -257,6 +257,7 @@ DUPLICATES = pl.concat([ratings_frame(), ratings_frame()[:2]])
         ({"overrides": {"trainer.logger": False}}, "trainer.logger cannot be set: choose loggers"),
         ({"overrides": {"training.untouched_rows": "exact"}}, "is now training.row_updates=dense"),
         ({"callbacks": [print]}, "is no callback of Lightning"),
+        ({"overrides": {3: 4}}, "3: is no key"),
     ],
 )
 def test_settings_that_make_no_sense(frame, settings, message):
@@ -309,6 +310,11 @@ def test_what_a_data_module_has_decided(frame, settings, message):
 def test_a_data_module_of_no_source(frame, small_table):
     with pytest.raises(ConfigError, match=r"RatingDataModule\.from_frame or from_file"):
         lc.train(lc.RatingDataModule(small_table))
+
+
+def test_overrides_are_a_mapping(frame):
+    with pytest.raises(ConfigError, match="overrides: must be a mapping"):
+        lc.train(frame, overrides=["optimizer.lr=0.1"])
 
 
 def test_users_of_a_file_are_in_a_file(frame):

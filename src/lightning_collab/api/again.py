@@ -10,7 +10,7 @@ from lightning_collab.api.run_data import data_of_run
 from lightning_collab.api.training import train_run
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.config.commands import MapChoice
-from lightning_collab.config.compose import with_values
+from lightning_collab.config.overrides import with_values
 from lightning_collab.config.plugins import check_installed
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.inspection.run_report import write_run_report

@@ -14,10 +14,10 @@ from lightning_collab.api.run_data import first_data
 from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.api.training import train_run
 from lightning_collab.config import RunConfig, validated
-from lightning_collab.config.compose import composed_in_python
 from lightning_collab.config.data import CustomFileConfig, DataConfig, Duplicates, FrameConfig
 from lightning_collab.config.loss import LossConfig
 from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.overrides import composed_in_python
 from lightning_collab.config.registry import LOSSES, MODELS, Registry
 from lightning_collab.config.section import Section
 from lightning_collab.data.datamodule import RatingDataModule
@@ -115,6 +115,10 @@ def train(
     for each in callbacks:
         if not isinstance(each, Callback):
             raise ConfigError(f"callbacks: {each!r} is no callback of Lightning")
+    if not isinstance(overrides, Mapping | None):
+        raise ConfigError(
+            f"overrides: must be a mapping, such as {{'optimizer.lr': 0.1}} (got {overrides!r})"
+        )
     of_model = {f"model.{key}": each for key, each in model_settings.items()}
     optional = {
         "columns.timestamp": timestamp,
@@ -176,7 +180,7 @@ def _config_of(
     for key in overrides:
         if key in ARGUMENTS:
             raise ConfigError(f"overrides: {key} is an argument of train(); give it there")
-        if module is not None and key.split(".")[0] in OF_THE_MODULE:
+        if module is not None and str(key).split(".")[0] in OF_THE_MODULE:
             raise ConfigError(
                 f"overrides: {key} is decided by the data module; give it to {MADE_BY}"
             )
