@@ -73,6 +73,13 @@ def trained(command):
     return done
 
 
+def test_python_from_a_frame_to_recommendations(installed, command):
+    readme = (REPOSITORY / "README.md").read_text()
+    code = readme.split("## From Python")[1].split("```python\n")[1].split("```")[0]
+    done = run(installed / "python", "-c", code, folder=command.folder)
+    assert "because_of" in done.stdout
+
+
 def test_a_run_has_its_report_and_no_commit_of_others(trained, command):
     run_dir = command.folder / "my run"
     assert (run_dir / "report.html").is_file()

@@ -1,5 +1,6 @@
 """The README's commands, one after the other, as a person types them."""
 
+import json
 import os
 import re
 import subprocess
@@ -57,6 +58,23 @@ def test_there_are_commands():
     assert len(commands("Train")) >= 9
     assert len(commands("Use")) >= 5
     assert PYTHON.search(section("Use"))
+
+
+def test_python_from_a_frame_to_recommendations(tmp_path):
+    """The lines as they are, in an empty folder and a process of their own."""
+    (code,) = PYTHON.findall(section("From Python"))
+    assert len([line for line in code.splitlines() if line]) <= 11
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "outputs" / "train").iterdir()
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test/rmse"] < 0.8 * metrics["baseline/bias_rmse"]
+    assert (run / "report.html").is_file()
+    # Customers like what has their remainder of three.
+    recommended = re.findall(r"^│ (\d+) ", done.stdout.split("because_of")[1], re.MULTILINE)[:5]
+    assert {int(item) % 3 for item in recommended} == {17 % 3}
 
 
 @pytest.mark.slow
