@@ -293,6 +293,19 @@ def test_loaders_without_a_data_module_are_trained_on(fit, small_table, run_conf
     assert (module.steps_per_epoch, module.steps_done) == (BATCHES, 60)
 
 
+def test_another_trainer_begins_at_the_first_step(fit, small_table):
+    module, _ = fit()
+    data = RatingDataModule(small_table, batch_size=16, seed=3)
+    again = pl.Trainer(max_epochs=1, precision="64-true", **QUIET)
+    again.fit(module, datamodule=RatingDataModule(small_table, batch_size=16, seed=3))
+    assert module.steps_done == data.batches_per_epoch
+
+
+def test_no_batch_at_all_is_no_step(fit):
+    module, _ = fit(limit_train_batches=0)
+    assert module.steps_done == 0
+
+
 def test_every_argument_of_lightnings_trainer_is_a_key_or_has_an_answer():
     there = set(inspect.signature(pl.Trainer).parameters)
     assert there == (set(TrainerConfig.model_fields) & there) | set(NOT_ARGUMENTS)

@@ -174,6 +174,9 @@ class RatingModule(BaseModule):
             No callback.
         """
         if self.trainer.state.fn == TrainerFn.FITTING:
+            if not self.global_step:
+                # A trainer of its own: a checkpoint that it goes on from is read later.
+                self._steps_done = 0
             with_features = bool(self.model.features() or len(self.model.time_effects))
             self.choice = choose_engine(
                 self, self.trainer, asked=self.training_config.engine, with_features=with_features
@@ -195,6 +198,7 @@ class RatingModule(BaseModule):
         limit: int | float = self.trainer.limit_train_batches
         batches = data.batches_per_epoch
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        batches = max(batches, 1)  # of none Lightning trains nothing
         self._batch_size = data.ratings_per_batch
         self._schedule_steps(batches)
         data.block_ends = None
