@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_collab.api.trained_run import TrainedRun, load
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.sources import ml_100k
 from lightning_collab.data.sources.movielens import root_folder
 from lightning_collab.inference.fold_in import TrainedUsers
-from lightning_collab.api.trained_run import TrainedRun, load
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.run import train
 

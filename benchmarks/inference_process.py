@@ -21,9 +21,9 @@ def main(run_directory: str, output: str, threads: int) -> dict[str, float]:
     """
     import torch
 
+    from lightning_collab.api.trained_run import load
     from lightning_collab.inference.recommendation import all_recommendations, recommendation_schema
     from lightning_collab.inference.table_stream import write_stream
-    from lightning_collab.api.trained_run import load
 
     torch.set_num_threads(threads)
     imported = _peak_bytes()
