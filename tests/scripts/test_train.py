@@ -136,7 +136,7 @@ def test_callbacks_of_a_package_are_typed_or_in_a_folder_and_not_kept(run_script
     config.write_text(yaml.safe_dump(foreign))
     refused = run_script("train.py", "resume=out", "trainer.max_epochs=4", environment=environment)
     assert refused.returncode == 1
-    assert "refused: callbacks.further.0._target_ names code" in refused.stderr
+    assert "refused: callbacks.further.0._target_ names a class by its path" in refused.stderr
     assert "foreign" not in refused.stdout
 
 
