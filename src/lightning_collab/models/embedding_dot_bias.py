@@ -48,13 +48,15 @@ class EmbeddingDotBias(RatingModel):
 
     def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
         """Predicted ratings, float [B]."""
+        rating: Tensor = self.output(self.score(rows, batch, effects))
+        return rating
+
+    def score(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
+        """Dot product, biases and effects, float [B]."""
         user_factors, item_factors = rows["embeddings"]
         user_bias, item_bias = rows["biases"]
         raw = (user_factors * item_factors).sum(1) + (user_bias + item_bias).squeeze(1)
-        if effects is not None:
-            raw = raw + effects.sum(1)
-        rating: Tensor = self.output(raw)
-        return rating
+        return raw if effects is None else raw + effects.sum(1)
 
     def mapping_tables(self) -> dict[str, dict[str, nn.Embedding]]:
         """From features to factors and to biases."""

@@ -80,13 +80,15 @@ class EmbeddingNet(RatingModel):
 
     def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
         """Predicted ratings, float [B]."""
+        rating: Tensor = self.output(self.score(rows, batch, effects))
+        return rating
+
+    def score(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
+        """What the last layer gives, with effects of time, float [B]."""
         pair = torch.cat(rows["embeddings"], dim=1)
         hidden = torch.relu(self.hidden(self.embedding_dropout(pair, batch)))
-        raw = self.last(self.hidden_dropout(hidden, batch)).squeeze(1)
-        if effects is not None:
-            raw = raw + effects.sum(1)
-        rating: Tensor = self.output(raw)
-        return rating
+        raw: Tensor = self.last(self.hidden_dropout(hidden, batch)).squeeze(1)
+        return raw if effects is None else raw + effects.sum(1)
 
     def with_mapped(self, own: Tensor, mapped: Tensor) -> Tensor:
         """Side by side."""

@@ -205,6 +205,19 @@ class RatingModel(nn.Module, ABC):
             float [B], in rating units, not clamped to the scale.
         """
 
+    def score(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
+        """Raw numbers of pairs, for losses that compare these; here the ratings themselves.
+
+        Args:
+            rows: as of `rate`.
+            batch: the batch they are of.
+            effects: as of `rate`.
+
+        Returns:
+            float [B], without a scale.
+        """
+        return self.rate(rows, batch, effects)
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """All parameters, by the names `embeddings`, `biases`, `hidden`, `output`.
 

@@ -5,6 +5,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+import lightning_collab
 from lightning_collab.training.build import build_module, load_data
 
 FAR = 50.0
@@ -27,14 +28,17 @@ def far_off(request, run_config, small_table):
     return module, data
 
 
+QUIET = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
 def trainer():
-    return pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    return pl.Trainer(**QUIET)
 
 
 def errors(data, rows):
@@ -59,3 +63,37 @@ def test_the_test_measures_predictions_clamped_to_the_scale(far_off):
     off = errors(data, data.rows.test)
     assert measured["test/rmse"] == pytest.approx(np.sqrt((off**2).mean()), rel=1e-5)
     assert measured["test/mae"] == pytest.approx(np.abs(off).mean(), rel=1e-5)
+
+
+class Seen(lightning_collab.PointwiseLoss):
+    """Squared error that notes what it is given."""
+
+    name = "seen"
+
+    def __init__(self, of):
+        super().__init__(lightning_collab.SquaredError().config)
+        self.of = of
+        self.given = []
+
+    def __call__(self, predicted, target):
+        self.given.append((predicted.detach().clone(), target))
+        return (predicted - target).square().sum()
+
+
+@pytest.mark.parametrize("of", ["ratings", "scores"])
+@pytest.mark.parametrize("kind", ["EmbeddingDotBias", "EmbeddingNet"])
+def test_a_loss_compares_ratings_or_raw_scores_as_it_says(small_table, of, kind):
+    data = lightning_collab.RatingDataModule(small_table, batch_size="full", seed=3)
+    model = getattr(lightning_collab, kind).for_data(data, factors=4, init_range=0.4)
+    loss = Seen(of)
+    module = lightning_collab.RatingModule(
+        model, loss, training={"engine": "eager"}, optimizer={"name": "sgd", "lr": 1e-9}
+    )
+    one = pl.Trainer(max_epochs=1, num_sanity_val_steps=0, **QUIET)
+    one.fit(module.eval(), datamodule=data)
+    for given, target in loss.given:
+        low, high = 1.0 - model.config.range_margin, 5.0 + model.config.range_margin
+        inside = (given > low) & (given < high)
+        assert bool(inside.all()) == (of == "ratings")
+        assert len(given) == len(target)
+    assert len(loss.given) == 2, "once in training and once in validation"

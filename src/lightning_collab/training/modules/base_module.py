@@ -285,7 +285,11 @@ class BaseModule(pl.LightningModule):
     def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """Add a batch to the validation metrics."""
         predicted = self.model(batch)
-        self.val_loss.update(predicted, batch.ratings)
+        compared = predicted
+        if self.loss.of == "scores":
+            embedded = self.model.embed(batch)
+            compared = self.model.score(embedded.rows, batch, embedded.effects)
+        self.val_loss.update(compared, batch.ratings)
         self.val_metrics.update(predicted.clamp(*self.rating_range), batch)
 
     def on_validation_epoch_end(self) -> None:

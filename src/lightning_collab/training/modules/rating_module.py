@@ -325,8 +325,8 @@ class RatingModule(BaseModule):
     def _loss_and_total(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
         """The sum of the losses, and the same with the penalty."""
         embedded = self.model.embed(batch)
-        rated = self.model.rate(embedded.rows, batch, embedded.effects)
-        loss = self.loss(rated, batch.ratings)
+        compared = self.model.rate if self.loss.of == "ratings" else self.model.score
+        loss = self.loss(compared(embedded.rows, batch, embedded.effects), batch.ratings)
         return loss, loss + self._penalty(embedded, len(batch.ratings))
 
     def _compiled_loss(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
