@@ -1,6 +1,5 @@
 """Which engine takes the optimizer steps, decided when the trainer is known, and why."""
 
-import logging
 import os
 import shutil
 from importlib.util import find_spec
@@ -28,8 +27,6 @@ from lightning_collab.config.engine import (
 )
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError
-
-log = logging.getLogger(__name__)
 
 COMPILERS = ("c++", "g++", "clang++")
 # Hooks of callbacks and modules that see each gradient, and each step.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models import RatingModel
-from lightning_collab.training.fused.fused_optimizer import BlockLosses, FusedSteps, StepBlock
+from lightning_collab.training.fused.fused_optimizer import BlockLosses, StepBlock
 from lightning_collab.training.schedules import Schedule, factors
 
 # Ratings in a block of steps: a tenth of a second or so, after which Ctrl-C is heard.
@@ -93,6 +93,3 @@ def last_loss(losses: BlockLosses, batch: RatingBatch, batch_size: int) -> Tenso
     steps = len(losses.squared_errors)
     rows = len(batch.ratings) - (steps - 1) * batch_size
     return torch.tensor(losses.squared_errors[-1] / rows + np.sum(losses.penalties[-1:]))
-
-
-__all__ = ["FusedSteps", "block_ends", "last_loss", "take_block"]
