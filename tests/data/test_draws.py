@@ -1,4 +1,4 @@
-"""Items that a user did not choose: never one of the chosen, alike over the rest, named by place."""
+"""Items that a user did not choose: none of the chosen, the rest alike, each named by its place."""
 
 import numpy as np
 from hypothesis import given

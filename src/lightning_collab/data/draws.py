@@ -85,11 +85,11 @@ def random_bits(key: Any, place: Any, attempt: Any) -> Any:
 @cached_njit(nogil=True)
 def drawn_other(
     own: Ints, item_rows: int, key: Any, place: int, steps: NDArray[np.float64], by_popularity: bool
-) -> int:
+) -> Any:
     """One item that is not among `own`, which is sorted."""
     for attempt in range(TRIES if by_popularity else 0):
         share = np.float64(random_bits(key, place, attempt) >> np.uint64(11)) * 2.0**-53
-        item = min(np.searchsorted(steps, share, side="right") + 1, item_rows - 1)
+        item: Any = min(np.searchsorted(steps, share, side="right") + 1, item_rows - 1)
         found = np.searchsorted(own, item)
         if found == len(own) or own[found] != item:
             return item
