@@ -14,7 +14,6 @@ from lightning_collab.config.metrics import MetricsConfig
 from lightning_collab.config.model import Model
 from lightning_collab.config.optimizer import (
     Averaging,
-    GroupConfig,
     LRRangeTestConfig,
     NoAveragingConfig,
     Optimizer,
@@ -241,7 +240,9 @@ class RunConfig(Section):
     def _groups_exist_in_the_model(self) -> None:
         for group, config in self.optimizer.groups:
             of_time = group == "biases" and self.features.time
-            if config != GroupConfig() and group not in self.model.group_names and not of_time:
+            if config == type(config)(weight_decay=0.0):
+                continue  # what is not there does not shrink
+            if config != type(config)() and group not in self.model.group_names and not of_time:
                 raise ValueError(
                     f"optimizer.groups.{group}: model={self.model.name} has no such group; "
                     f"it has {', '.join(self.model.group_names)}"

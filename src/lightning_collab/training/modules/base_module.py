@@ -15,7 +15,7 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError, TrainingError
-from lightning_collab.losses import PointwiseLoss, SquaredError
+from lightning_collab.losses import Loss, PointwiseLoss, SquaredError
 from lightning_collab.losses.squared_error import EXPLODED
 from lightning_collab.metrics.further import RunMetrics
 from lightning_collab.metrics.ratings import LossMetric
@@ -51,7 +51,7 @@ class BaseModule(pl.LightningModule):
     def __init__(
         self,
         model: RatingModel,
-        loss: PointwiseLoss | None = None,
+        loss: Loss | None = None,
         *,
         metrics: Sequence[str] = (),
         config: Mapping[str, Any] | None = None,
@@ -70,7 +70,9 @@ class BaseModule(pl.LightningModule):
         self._vocabularies = vocabularies
         self.val_metrics = RunMetrics("val/", metrics)
         self.test_metrics = RunMetrics("test/", metrics)
-        self.val_loss = LossMetric(self.loss)
+        # Of a loss that compares items, rankings are measured in its place.
+        pointwise = self.loss if isinstance(self.loss, PointwiseLoss) else SquaredError()
+        self.val_loss = LossMetric(pointwise)
         # The sum of the losses of the epoch under way stays on the device: reading it at each
         # step would make the CPU wait.
         self._loss_sum = torch.zeros((), dtype=torch.float64)
