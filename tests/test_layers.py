@@ -47,6 +47,7 @@ LATE = {
     "training.build": ["training.modules.bayesian_module"],
     "training.modules.rating_module": ["training.fused.blocks", "training.fused.fused_optimizer"],
     "models.item_scores": ["models.scoring_kernels"],
+    "metrics.rankings": ["models.scoring_kernels"],
     "inference.recommendation": ["models.scoring_kernels"],
 }
 """Imports inside functions, each for start-up time: module -> what it imports there."""

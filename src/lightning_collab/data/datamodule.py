@@ -27,6 +27,7 @@ from lightning_collab.data.batches import EpochBatches, RatingBatch, RatingBatch
 from lightning_collab.data.choices import Choices
 from lightning_collab.data.features.build import FeatureSet, SideRows, TrainingRows, build_features
 from lightning_collab.data.feed import Feed, training_batches
+from lightning_collab.data.ranking_batches import RankingBatches
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import Caller, checked_frame, load_ratings
 from lightning_collab.data.splits import Rows, split_rows
@@ -430,6 +431,58 @@ class RatingDataModule(pl.LightningDataModule):
         if of_train:
             self._chosen[positives] = chosen
         return chosen
+
+    def ranking_batches(
+        self,
+        part: str,
+        liked: Positives,
+        *,
+        most_users: int | None = None,
+        seed: int = 0,
+        whole: bool = False,
+    ) -> RankingBatches:
+        """The users of a held-out part, with what is left out of their rankings and what was liked.
+
+        Args:
+            part: `val`: what a user rated in the training part is left out; `test`: what the user
+                rated in the validation part as well.
+            liked: lowest rating of a held-out item that was liked; `all`: any.
+            most_users: at most so many users, drawn at random; None: all.
+            seed: of the draw.
+            whole: all of them on the CPU, whatever rank this is.
+
+        Raises:
+            DataError: nobody who has training ratings liked anything in this part.
+        """
+        rows: Rows = getattr(self.rows, part)
+        found = rows if liked == "all" else rows[self.table.ratings[rows] >= liked]
+        held_out = self._pairs(found)
+        if not (np.flatnonzero(held_out.user_counts) != UNKNOWN_ROW).any():
+            what = "pair" if liked == "all" else f"rating of {liked:g} or more"
+            raise DataError(
+                f"ranking: the {part} part has no {what} by a user with training ratings; set a "
+                "lower metrics.liked (of evaluate: liked), or another split"
+            )
+        of_rank = self._of_rank()
+        where = {key: of_rank[key] for key in ("rank", "world_size", "device")}
+        before = [self.rows.train] if part == "val" else [self.rows.train, self.rows.val]
+        return RankingBatches(
+            [self._pairs(each) for each in before],
+            held_out,
+            most_users=most_users,
+            seed=seed,
+            **({} if whole else where),
+        )
+
+    def _pairs(self, rows: Rows) -> Choices:
+        """Pairs of some rows, unknown users and items among them as row 0."""
+        columns = self.columns(rows)
+        return Choices.of(
+            columns.users,
+            columns.items,
+            user_rows=len(self.user_vocabulary),
+            item_rows=len(self.item_vocabulary),
+        )
 
     def unknown_counts(self, rows: Rows) -> tuple[int, int]:
         """How many rows have a user, and how many an item, that the training part does not have.

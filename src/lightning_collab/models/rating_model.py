@@ -416,7 +416,8 @@ class RatingModel(nn.Module, ABC):
         Args:
             rows: for each group, float [n, width] of users and of items.
         """
-        nobody = torch.zeros(len(rows["embeddings"][0]), dtype=torch.int32)
+        of_users = rows["embeddings"][0]
+        nobody = torch.zeros(len(of_users), dtype=torch.int32, device=of_users.device)
         return self.rate(rows, RatingBatch(nobody, nobody, nobody.float()))
 
     def embedding_tables(self) -> dict[str, Tensor]:
