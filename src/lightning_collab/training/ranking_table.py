@@ -24,11 +24,11 @@ def ranking_table(metrics: Mapping[str, Any], name: str) -> Table:
 
     Args:
         metrics: flat, by names such as `test/ndcg@10` and `baseline/ease/ndcg@10`.
-        name: of the model.
+        name: of the model, for the title.
     """
     parts = [part for part in ("val", "test") if _cuts(metrics, part)]
-    title = "rankings of the whole catalogue, seen items left out"
-    columns = {f"{name}, {part}": part for part in parts}
+    title = f"{name}: rankings of the whole catalogue, seen items left out"
+    columns = {part: part for part in parts}
     baselines = {
         head: f"baseline/{key}"
         for key, head in BASELINES.items()
