@@ -188,9 +188,9 @@ def test_the_penalty_of_ease_is_chosen_on_the_validation_part(small_table, monke
     assert tried == [400.0]
     tried.clear()
     found = of_small(small_table)
-    assert tried == [100.0, 200.0, 400.0, 800.0, found["baseline/ease/penalty"]]
+    assert tried == [100.0, 200.0, 400.0, 800.0]
     by_penalty = {}
-    for penalty in tried[:4]:
+    for penalty in list(tried):
         monkeypatch.setattr(module, "EASE_PENALTY", penalty)
         by_penalty[penalty] = of_small(small_table, part="val")["baseline/ease/ndcg@3"]
     assert by_penalty[found["baseline/ease/penalty"]] == max(by_penalty.values())

@@ -268,6 +268,15 @@ def test_torch_alone_shows_the_same(ties, k):
     assert all(len(set(row) - {-1}) == sum(i >= 0 for i in row) for row in by_torch.tolist())
 
 
+def test_a_block_is_measured_where_its_scores_are():
+    """The device `meta` refuses whatever is on another one."""
+    pairs = choices([(1, 2), (2, 3)], 3, 5)
+    (batch,) = RankingBatches(pairs, pairs, device="meta")
+    metrics = RankingMetrics("", [2, 4], np.arange(5), 0).to("meta")
+    metrics.update(torch.empty(2, 5, device="meta"), batch)
+    assert {metrics.sums.device.type, metrics.exposure.device.type} == {"meta"}
+
+
 def test_nothing_is_shown_that_is_minus_infinity_or_seen():
     scores = [[0] * 3, [-np.inf, 2, 1]]
     found = rank(scores, [(1, 2)], [(1, 1), (1, 2)], [3])

@@ -37,7 +37,7 @@ EASE_ITEMS = 10_000
 # The one that does best on MovieLens 100K; the others are tried where that takes seconds.
 EASE_PENALTY = 400.0
 EASE_PENALTIES = (100.0, 200.0, 400.0, 800.0)
-TRIED_ITEMS = 4_000
+TRIED_ITEMS, TRIED_USERS = 4_000, 2_000
 # Numbers of a block of items by items: 32 MiB.
 SIMILARITIES_AT_A_TIME = 1 << 23
 
@@ -184,7 +184,9 @@ class _Task:
         self.tried: RankingBatches | None = None
         if part == "test" and len(data.rows.val) and self.chosen.item_rows - 1 <= TRIED_ITEMS:
             try:
-                self.tried = data.ranking_batches("val", liked, whole=True)
+                self.tried = data.ranking_batches(
+                    "val", liked, most_users=TRIED_USERS, seed=seed, whole=True
+                )
             except DataError:
                 log.debug("EASE: nobody liked anything in the validation part")
 
@@ -207,8 +209,8 @@ class _Task:
         found = self._of("most_popular", MostPopular(self.chosen))
         found |= self._of("item_knn", item_knn(self._matrix))
         if self.chosen.item_rows - 1 <= EASE_ITEMS:
-            penalty = self._best_penalty()
-            found |= self._of("ease", ease(self._matrix, penalty))
+            penalty, scorer = self._best_ease()
+            found |= self._of("ease", scorer)
             found["baseline/ease/penalty"] = penalty
         return found
 
@@ -216,16 +218,14 @@ class _Task:
     def _matrix(self) -> csr_matrix:
         return chosen_matrix(self.chosen)
 
-    def _best_penalty(self) -> float:
-        """The one that ranks the validation part best; without one, the usual one."""
+    def _best_ease(self) -> tuple[float, SumOfWeights]:
+        """The penalty that ranks the validation part best, without one the usual; and its fit."""
         if self.tried is None:
-            return EASE_PENALTY
+            return EASE_PENALTY, ease(self._matrix, EASE_PENALTY)
+        fits = ((penalty, ease(self._matrix, penalty)) for penalty in EASE_PENALTIES)
         name = f"ndcg@{self.top_k[0]}"
-        found = {
-            penalty: self._rank(ease(self._matrix, penalty), self.tried, "")[name]
-            for penalty in EASE_PENALTIES
-        }
-        return max(found, key=lambda penalty: found[penalty])
+        tried = self.tried
+        return max(fits, key=lambda fit: self._rank(fit[1], tried, "")[name])
 
     def _of(self, name: str, scorer: Scorer) -> dict[str, float]:
         return self._rank(scorer, self.measured, f"baseline/{name}/")
@@ -260,7 +260,8 @@ def ranking_baselines(
     Returns:
         The numbers of `RankingMetrics` under `baseline/most_popular/`, `baseline/item_knn/` and, of
         up to 10,000 items, `baseline/ease/`; with `baseline/ease/penalty`, its lambda: up to 4,000
-        items the best of 100, 200, 400 and 800 on the validation part, else 400.
+        items the best of 100, 200, 400 and 800 for at most 2,000 users of the validation part,
+        else 400.
 
     Raises:
         DataError: as `rank_part`; or no training rating is as high as `positives`.
