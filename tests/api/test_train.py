@@ -131,6 +131,24 @@ def test_columns_users_and_items_of_the_frame(frame):
     assert run.recommend(user=100, top_k=1)["title"][0].startswith("Film ")
 
 
+def test_columns_are_found_and_kept_by_their_names(frame):
+    played = frame.rename({"user": "customer"}).with_columns(plays=pl.col("rating") * 2)
+    run = train(played, overrides={"data.k_core": 2})
+    assert run.config["data"]["columns"] == {
+        "user": "customer",
+        "item": "item",
+        "rating": "rating",
+        "timestamp": "time",
+        "part": None,
+        "weight": "plays",
+    }
+    assert run.data.table.weights.tolist() == played["plays"].to_list()
+    # The run knows its frame again.
+    assert lc.load(run.path).evaluate(played)["test/rmse"] == run.metrics["test/rmse"]
+    with pytest.raises(DataError, match="trained on another frame"):
+        lc.load(run.path).evaluate(played.with_columns(pl.col("plays") + 1))
+
+
 def test_a_model_that_is_solved_takes_all_ratings_of_a_data_module(frame):
     data = lc.RatingDataModule.from_frame(frame, batch_size=64)
     settings = {"callbacks.report": None, "callbacks.progress_bar": False, "trainer.max_epochs": 2}
@@ -249,8 +267,15 @@ DUPLICATES = pl.concat([ratings_frame(), ratings_frame()[:2]])
         ({"overrides": {"data": "csv"}}, r"data is an argument of train\(\)"),
         ({"overrides": {"hydra.run.dir": "x"}}, "in Python the run directory is run_dir"),
         ({"overrides": {"data.delimiter": ";"}}, "data.delimiter: unknown key"),
-        ({"overrides": {"split": "temporal"}}, "pass the column's name as timestamp="),
-        ({"overrides": {"split": "predefined"}}, "pass the column's name as part="),
+        (
+            {"timestamp": None, "overrides": {"split": "temporal"}},
+            "pass the column's name as timestamp=",
+        ),
+        ({"part": None, "overrides": {"split": "predefined"}}, "pass the column's name as part="),
+        (
+            {"rating": None, "overrides": {"data.min_rating": 3}},
+            "pass the column's name as rating=",
+        ),
         ({"overrides": {"experiment": "nope"}}, "experiment=nope: no such option"),
         ({"overrides": {"trainer.fast_dev_run": True}}, r"pl.Trainer\(fast_dev_run=True\)"),
         ({"overrides": {"trainer": "ddp_cpu"}}, "start the program that calls it by torchrun"),
@@ -276,7 +301,11 @@ def test_settings_that_make_no_sense(frame, settings, message):
         (DUPLICATES, {}, 'duplicates="last"'),
         (ratings_frame(), {"user": "usr"}, """no column 'usr' .user="usr".; it has 'user'"""),
         (ratings_frame().with_columns(user=pl.lit([1])), {}, "user"),
-        (ratings_frame(), {"timestamp": "rating", "items": 3}, "the frame of items must be"),
+        (
+            ratings_frame(),
+            {"rating": "rating", "timestamp": "rating", "items": 3},
+            "the frame of items must be",
+        ),
         (None, {}, "must be a polars DataFrame"),
         ({"user": [1]}, {}, "must be a polars DataFrame"),
         ("no.csv", {}, "no.csv: there is no such file"),
@@ -299,6 +328,8 @@ def test_ratings_that_are_twice_there_are_made_one_of(frame):
         ({"overrides": {"split": "lecture"}}, "overrides: split is decided by the data module"),
         ({"overrides": {"data.batch_size": 3}}, "overrides: data.batch_size is decided by the"),
         ({"timestamp": "time"}, "timestamp: is decided by the data module"),
+        ({"timestamp": None}, "timestamp: is decided by the data module"),
+        ({"weight": "plays"}, "weight: is decided by the data module"),
     ],
 )
 def test_what_a_data_module_has_decided(frame, settings, message):

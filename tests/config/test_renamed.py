@@ -61,3 +61,12 @@ def test_old_values_are_answered_with_new_ones():
     )
     assert new_form("training.row_updates", "dense") is None
     assert new_form("split", "random") is None
+
+
+def test_a_run_from_before_there_were_weights_has_read_none():
+    # A column that `auto` would take today was not part of its data.
+    columns = {"user": "a", "item": "b", "rating": "c", "timestamp": None, "part": None}
+    saved = {"data": {"name": "frame", "columns": columns}}
+    assert with_new_names(saved)["data"]["columns"] == {**columns, "weight": None}
+    today = {"data": {"name": "csv", "columns": {**columns, "weight": "auto"}}}
+    assert with_new_names(today) == today

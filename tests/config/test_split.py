@@ -21,6 +21,8 @@ from lightning_collab.errors import ConfigError
         (("split=leave_one_out", "split.val=0"), False),
         (("split=user_stratified",), True),
         (("split=user_stratified", "split.val=0"), False),
+        (("split=user_ratio",), True),
+        (("split=user_ratio", "split.val=0"), False),
     ],
 )
 def test_a_split_knows_before_any_data_whether_it_validates(run_config, overrides, has_val):
@@ -43,6 +45,10 @@ def test_a_split_knows_before_any_data_whether_it_validates(run_config, override
         (
             ("split=temporal", "split.test_from=1998-01-01", "split.val_from=1998-02-01"),
             r"split\.val_from must be before split\.test_from",
+        ),
+        (
+            ("split=user_ratio", "split.val=0.5", "split.test=0.5"),
+            r"split\.val=0\.5 and split\.test=0\.5 are shares of all rows of a user",
         ),
         (("split=leave_one_out", "split.pick=first"), r"split\.pick: .*'last'"),
         (("split=leave_one_out", "split.val=two"), r"split\.val"),

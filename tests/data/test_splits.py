@@ -16,6 +16,7 @@ from lightning_collab.config.split import (
     PredefinedSplitConfig,
     RandomSplitConfig,
     TemporalSplitConfig,
+    UserRatioConfig,
     UserStratifiedConfig,
 )
 from lightning_collab.data.rating_table import RatingTable
@@ -143,6 +144,13 @@ CONFIGS = st.one_of(
         UserStratifiedConfig, name=st.just("user_stratified"), test=SHARES, val=SHARES, seed=SEEDS
     ),
     st.builds(
+        UserRatioConfig,
+        name=st.just("user_ratio"),
+        test=SHARES,
+        val=st.sampled_from([0.0, 0.1, 0.25]),
+        seed=SEEDS,
+    ),
+    st.builds(
         PredefinedSplitConfig,
         name=st.just("predefined"),
         val_part=st.none(),
@@ -205,6 +213,7 @@ def has_test(config):
     [
         ("split=random",),
         ("split=user_stratified",),
+        ("split=user_ratio",),
         ("split=leave_one_out", "split.pick=random"),
         ("split=official_fold",),
     ],
@@ -288,6 +297,49 @@ def test_each_user_has_the_share(ml_100k, run_config):
     val = np.bincount(ml_100k.users[rows.val], minlength=944)
     assert test.tolist() == np.rint(0.2 * whole).astype(int).tolist()
     assert val.tolist() == np.rint(0.25 * (whole - test)).astype(int).tolist()
+
+
+def parts_by_recbole(rows, ratios):
+    """The sizes of the parts of one user: `Dataset._calcu_split_ids` of RecBole, as it is told."""
+    sizes = [int(ratio * rows) for ratio in ratios]
+    sizes[0] = rows - sum(sizes[1:])
+    for back in range(1, len(ratios)):
+        if sizes[0] <= 1:
+            break
+        if 0 < ratios[-back] * rows < 1:
+            sizes[-back] += 1
+            sizes[0] -= 1
+    return sizes
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.1, 0.1), (0.0, 0.3), (0.3, 0.0), (0.2, 0.35)])
+def test_the_parts_of_a_user_are_as_large_as_recboles(run_config, val, test):
+    rows_of_users = [1, 2, 3, 4, 5, 9, 10, 11, 19, 20, 29, 30, 70, 100, 1_000]
+    users = np.repeat(np.arange(1, len(rows_of_users) + 1), rows_of_users)
+    users = users[np.random.default_rng(0).permutation(len(users))]
+    table = table_of(users.tolist(), range(len(users)), [0] * len(users))
+    overrides = ("split=user_ratio", f"split.val={val}", f"split.test={test}")
+    rows = split_rows(table, run_config(*overrides).split)
+    sizes = [
+        np.bincount(table.users[part], minlength=len(rows_of_users) + 1)[1:].tolist()
+        for part in (rows.train, rows.val, rows.test)
+    ]
+    ratios = [1 - val - test, val, test]
+    expected = [parts_by_recbole(each, ratios) for each in rows_of_users]
+    assert list(map(list, zip(*sizes, strict=True))) == expected
+
+
+def test_which_rows_of_a_user_are_for_what_is_drawn(ml_100k, run_config):
+    rows = split_rows(ml_100k, run_config("split=user_ratio").split)
+    # Cut in the order of the file, a user's train part would lie before the others, not among them.
+    places = np.empty(len(ml_100k))
+    by_user = np.argsort(ml_100k.users, kind="stable")
+    counts = np.bincount(ml_100k.users)
+    first = np.cumsum(counts) - counts
+    users = ml_100k.users[by_user]
+    places[by_user] = (np.arange(len(ml_100k)) - first[users] + 0.5) / counts[users]
+    for part in (rows.train, rows.val, rows.test):
+        assert abs(places[part].mean() - 0.5) < 0.01
 
 
 def test_the_given_parts_are_taken_as_they_are():

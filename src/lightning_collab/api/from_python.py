@@ -14,6 +14,7 @@ from lightning_collab.api.run_data import first_data
 from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.api.training import train_run
 from lightning_collab.config import RunConfig, validated
+from lightning_collab.config.columns import AUTO
 from lightning_collab.config.data import CustomFileConfig, DataConfig, Duplicates, FrameConfig
 from lightning_collab.config.loss import LossConfig
 from lightning_collab.config.model import ModelConfig
@@ -45,11 +46,12 @@ def train(
     *,
     model: str | type[RatingModel] | ModelConfig | type[ModelConfig] = MODEL,
     loss: str | Loss | type[Loss] | LossConfig | type[LossConfig] = LOSS,
-    user: str = "user",
-    item: str = "item",
-    rating: str = "rating",
-    timestamp: str | None = None,
-    part: str | None = None,
+    user: str = AUTO,
+    item: str = AUTO,
+    rating: str | None = AUTO,
+    timestamp: str | None = AUTO,
+    part: str | None = AUTO,
+    weight: str | None = AUTO,
     rating_range: tuple[float, float] | None = None,
     duplicates: Duplicates | None = None,
     users: Any = None,
@@ -81,12 +83,16 @@ def train(
             seed are then the run's. Each gets every check that the files of the command get.
         model: name of a model; or the class or the config of one that is ours or registered.
         loss: likewise.
-        user: column of ids: integers or text.
-        item: likewise.
-        rating: column of finite numbers.
+        user: column of ids: integers or text; `auto`: found by its usual names (user, userId,
+            customer), as each column is that is not named.
+        item: likewise (item, movieId, product, sku).
+        rating: column of finite numbers; None: data without ratings, in which each row is one
+            choice, such as a click or a purchase.
         timestamp: column of seconds since 1970, dates or datetimes (UTC where they name no time
-            zone); None: there is none.
-        part: column that says `train`, `val` or `test`, for `overrides={"split": "predefined"}`.
+            zone); `auto`: where there is one; None: there is none.
+        part: column that says `train`, `val` or `test`, for `overrides={"split": "predefined"}`;
+            likewise.
+        weight: column of numbers above 0, how much a row counts, such as plays; likewise.
         rating_range: lowest and highest rating that the scale allows; None: those found.
         duplicates: several ratings of one item by one user: `last` (in time, else in the frame) or
             `mean`; None: an error.
@@ -120,13 +126,15 @@ def train(
             f"overrides: must be a mapping, such as {{'optimizer.lr': 0.1}} (got {overrides!r})"
         )
     of_model = {f"model.{key}": each for key, each in model_settings.items()}
-    optional = {
+    optional = {"rating_range": rating_range, "duplicates": duplicates}
+    columns = {
+        "columns.user": user,
+        "columns.item": item,
+        "columns.rating": rating,
         "columns.timestamp": timestamp,
         "columns.part": part,
-        "rating_range": rating_range,
-        "duplicates": duplicates,
+        "columns.weight": weight,
     }
-    columns = {"columns.user": user, "columns.item": item, "columns.rating": rating}
     config = _config_of(
         data,
         _source_of(data, columns, optional, {"users": users, "items": items}),
@@ -146,13 +154,17 @@ def train(
 
 
 def _source_of(
-    data: Any, columns: Mapping[str, str], optional: Mapping[str, Any], sides: Mapping[str, Any]
+    data: Any,
+    columns: Mapping[str, str | None],
+    optional: Mapping[str, Any],
+    sides: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the arguments say of the `data` section, as keys of it."""
     given = {key: each for key, each in optional.items() if each is not None}
     frames = {key: each for key, each in sides.items() if each is not None}
     if isinstance(data, RatingDataModule):
-        for key in (*given, *frames):
+        named = [key for key, each in columns.items() if each != AUTO]
+        for key in (*named, *given, *frames):
             name = key.removeprefix("columns.")
             raise ConfigError(f"{name}: is decided by the data module; give it to {MADE_BY}")
         return {}
@@ -200,7 +212,7 @@ def _config_of(
     except ConfigError as error:
         hints = [
             f"\n  In Python, pass the column's name as {name}="
-            for name in ("timestamp", "part")
+            for name in ("rating", "timestamp", "part")
             if f"data.columns.{name}" in str(error)
         ]
         raise ConfigError(f"{error}{''.join(hints)}") from None

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_collab.api.trained_run import load
+from lightning_collab.config.columns import AUTO
 from lightning_collab.config.commands import PredictConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.inference import prediction
@@ -63,12 +64,13 @@ def predict_command(config: DictConfig) -> Predicted:
         columns["timestamp"] = asked.columns.timestamp
     # What the run's own file calls its columns.
     names = (run.config.get("data") or {}).get("columns") or {}
+    own = {ours: name for ours, name in names.items() if isinstance(name, str) and name != AUTO}
     pairs = PairsFile.open(
         source,
         columns,
         delimiter=asked.delimiter,
         as_text=output.suffix.lower() == ".csv",
-        further_names={ours: name for ours, name in names.items() if isinstance(name, str)},
+        further_names=own,
     )
     prediction.predicted_schema(run, pairs)  # what is wrong is said before the bar is there
     began = time.perf_counter()

@@ -116,11 +116,11 @@ class EvaluateConfig(OfARunConfig, RankingConfig):
 class PairColumnsConfig(Section):
     """Which columns of the pairs are what."""
 
-    # null: `user`, `user_id`, `userId`, or the name that the run's own data has.
+    # null: by a usual name (`user`, `userId`, `customer`), or the one that the run's own data has.
     user: str | None
-    # null: `item`, `movie`, `item_id`, `movieId` or so, or the name in the run's own data.
+    # null: by a usual name (`item`, `movieId`, `product`, `sku`), or the one in the run's own data.
     item: str | None
-    # Seconds since 1970; null: `timestamp`, where the model asks for it.
+    # Seconds since 1970; null: by a usual name (`timestamp`, `time`), where the model asks for it.
     timestamp: str | None
 
 

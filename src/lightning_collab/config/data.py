@@ -13,12 +13,12 @@ from pydantic import (
     model_validator,
 )
 
+from lightning_collab.config.columns import AUTO, OPTIONAL, ColumnsConfig, FrameColumnsConfig
 from lightning_collab.config.registry import SOURCES
 from lightning_collab.config.section import Section, choose_by_name, needed
 
 BatchSize = Annotated[int, Field(ge=1)] | Literal["full"]
 Order = Literal["random", "by_user"]
-Column = str | Annotated[int, Field(ge=1)]
 
 
 def ratings_in_batch(size: BatchSize, ratings: int) -> int:
@@ -52,15 +52,34 @@ class DataConfig(Section):
     order: Order = "random"
     # Keep the parsed table, so that the next start need not parse again.
     cache: bool = True
+    # Rows rated less are left out before anything else; null: none.
+    min_rating: float | None = None
+    # Users and items with fewer rows are left out until all have so many; null: none.
+    k_core: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _only_ratings_have_a_scale(self) -> Self:
+        for key in ("rating_range", "min_rating"):
+            if not self.has_ratings and getattr(self, key, None) is not None:
+                raise ValueError(
+                    f"data.{key} is of ratings, and data.columns.rating=null is data without them; "
+                    f"set data.{key}=null, or name the column of the ratings"
+                )
+        return self
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether each row has a rating, known before any data is read; else it is one choice."""
+        return True
 
     @property
     def has_timestamps(self) -> bool:
-        """Whether each rating has a time, known before any data is read."""
+        """Whether each rating has a time, or may have one, known before any data is read."""
         return True
 
     @property
     def names_parts(self) -> bool:
-        """Whether the source says itself which rows train, validate and test."""
+        """Whether the source says itself, or may say, which rows train, validate and test."""
         return False
 
     def load(self) -> Any:
@@ -120,18 +139,6 @@ class MovieLensLargeConfig(MovieLensConfig):
     batch_size: BatchSize = 16384
 
 
-class ColumnsConfig(Section):
-    """Which columns of your own file are what: a name, or a position counted from 1."""
-
-    user: Column = "user"
-    item: Column = "item"
-    rating: Column = "rating"
-    # null: there is none.
-    timestamp: Column | None = None
-    # A column that says `train`, `val` or `test` (for split=predefined); null: there is none.
-    part: Column | None = None
-
-
 def _pair(value: Any) -> Any:
     """YAML has lists, which strict validation does not take for a pair."""
     return tuple(value) if isinstance(value, list) else value
@@ -176,15 +183,21 @@ class CustomFileConfig(DataConfig):
     rating_range: RatingRange | None = None
     # Of timestamps that are numbers since 1970.
     timestamp_unit: Literal["s", "ms", "us"] = "s"
-    # What to do with several ratings of one item by one user; last: in time, else in the file.
+    # Several ratings of one item by one user; last: in time, else in the file. Without ratings:
+    # always one.
     duplicates: Duplicates = "error"
 
     @model_validator(mode="after")
     def _keys_fit_each_other(self) -> Self:
-        parts = self.columns.part is not None
+        parts = self.columns.part not in (None, AUTO)
         if parts and (self.val_path or self.test_path):
             raise ValueError("data.columns.part and data.test_path both say what the parts are")
-        named = [key for key, column in self.columns if isinstance(column, str)]
+        # Without names an optional column is none, and another has to be said.
+        named = [
+            key
+            for key, column in self.columns
+            if isinstance(column, str) and not (column == AUTO and key in OPTIONAL)
+        ]
         if not self.header and named:
             raise ValueError(
                 f"data.columns.{named[0]} must be a position counted from 1, since with "
@@ -193,26 +206,23 @@ class CustomFileConfig(DataConfig):
         return self
 
     @property
+    def has_ratings(self) -> bool:
+        """Unless it is said that there is no such column."""
+        return self.columns.rating is not None
+
+    @property
     def has_timestamps(self) -> bool:
-        """Where a column is named."""
-        return self.columns.timestamp is not None
+        """Where a column is named, or may be found."""
+        return self._may_have("timestamp")
 
     @property
     def names_parts(self) -> bool:
-        """By a column or by files."""
-        return bool(self.columns.part is not None or self.val_path or self.test_path)
+        """By a column, named or to be found, or by files."""
+        return bool(self._may_have("part") or self.val_path or self.test_path)
 
-
-class FrameColumnsConfig(Section):
-    """Which columns of a frame are what, by name."""
-
-    user: str = "user"
-    item: str = "item"
-    rating: str = "rating"
-    # null: there is none.
-    timestamp: str | None = None
-    # A column that says `train`, `val` or `test` (for split=predefined); null: there is none.
-    part: str | None = None
+    def _may_have(self, key: str) -> bool:
+        column = getattr(self.columns, key)
+        return column is not None and (self.header or column != AUTO)
 
 
 class FrameConfig(DataConfig):
@@ -230,19 +240,25 @@ class FrameConfig(DataConfig):
     items: bool = False
     # Lowest and highest rating that the scale allows; null: those found.
     rating_range: RatingRange | None = None
-    # What to do with several ratings of one item by one user; last: in time, else in the frame.
+    # Several ratings of one item by one user; last: in time, else in the frame. Without ratings:
+    # always one.
     duplicates: Duplicates = "error"
     # There is no file to parse again.
     cache: bool = False
 
     @property
+    def has_ratings(self) -> bool:
+        """Unless it is said that there is no such column."""
+        return self.columns.rating is not None
+
+    @property
     def has_timestamps(self) -> bool:
-        """Where a column is named."""
+        """Where a column is named, or may be found."""
         return self.columns.timestamp is not None
 
     @property
     def names_parts(self) -> bool:
-        """By a column."""
+        """By a column, named or to be found."""
         return self.columns.part is not None
 
 

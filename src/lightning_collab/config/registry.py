@@ -317,6 +317,7 @@ SPLITS = Registry(
         "predefined": "lightning_collab.config.split:PredefinedSplitConfig",
         "random": "lightning_collab.config.split:RandomSplitConfig",
         "temporal": "lightning_collab.config.split:TemporalSplitConfig",
+        "user_ratio": "lightning_collab.config.split:UserRatioConfig",
         "user_stratified": "lightning_collab.config.split:UserStratifiedConfig",
     },
     Contract(base="lightning_collab.config.split:SplitConfig", methods=("split(table)",)),

@@ -19,6 +19,12 @@ VALUES: dict[str, dict[str, str]] = {
     "training.row_updates": {"exact": "dense"},
 }
 
+# Keys that were added with a default that is not what runs did before.
+ADDED: dict[str, dict[str, Any]] = {
+    # A column of weights that a run has not read is none of its.
+    "data.columns": {"weight": None}
+}
+
 
 def new_form(name: str, value: Any) -> str | None:
     """What to type in place of an old name; None where nothing in it has been renamed.
@@ -55,6 +61,10 @@ def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
         section, key = _place(result, name)
         if isinstance(section.get(key), str):
             section[key] = values.get(section[key], section[key])
+    for name, keys in ADDED.items():
+        section, key = _place(result, name)
+        if isinstance(section.get(key), dict):
+            section[key] = {**keys, **section[key]}
     logger = result.get("logger")
     if isinstance(logger, dict) and isinstance(logger.get("name"), str):
         # Of the time when there was one at most.

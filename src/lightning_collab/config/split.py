@@ -230,6 +230,27 @@ class UserStratifiedConfig(SplitConfig):
     val: Share = NINTH
 
 
+class UserRatioConfig(SplitConfig):
+    """Shares of all of each user's ratings, drawn at random, with the rounding of RecBole."""
+
+    split_function: ClassVar[str] = "lightning_collab.data.splits.user_ratio:split_by_user_ratio"
+
+    name: Literal["user_ratio"] = "user_ratio"
+    # Share of all of each user's rows; 0: no test part.
+    test: Share = 0.1
+    # Share of all of each user's rows, those of the test part too; 0: no validation part.
+    val: Share = 0.1
+
+    @model_validator(mode="after")
+    def _some_train(self) -> Self:
+        if self.val + self.test >= 1:
+            raise ValueError(
+                f"split.val={self.val} and split.test={self.test} are shares of all rows of a "
+                "user, and leave none to train on"
+            )
+        return self
+
+
 class PredefinedSplitConfig(SplitConfig):
     """The parts that the data itself names: by a column, or by a file for each part."""
 

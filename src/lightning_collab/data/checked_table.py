@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_collab.data.column_rules import PARTS
-from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.rating_table import IMPLICIT_RANGE, RatingTable
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -29,17 +29,19 @@ class Caller(Enum):
             return f"data.{name}"
         return f"{name.removeprefix('columns.')}="
 
-    def setting(self, name: str, value: str | tuple[float, float]) -> str:
+    def setting(self, name: str, value: str | tuple[float, float] | None) -> str:
         """A setting with a value, to be pasted: `data.duplicates=last`, or `duplicates="last"`."""
         if self is Caller.PYTHON:
             return f"{self.key(name)}{_in_python(value)}"
+        if value is None:
+            return f"{self.key(name)}=null"
         if isinstance(value, tuple):
             return f"{self.key(name)}=[{','.join(f'{end:g}' for end in value)}]"
         if value.replace("-", "").isalnum():
             return f"{self.key(name)}={value}"
         return f"'{self.key(name)}=\"{value}\"'"
 
-    def advice(self, name: str, *values: str) -> str:
+    def advice(self, name: str, *values: str | None) -> str:
         """What to do, by one of some values: `set data.duplicates=last or data.duplicates=mean`."""
         verb = "set" if self is Caller.COMMAND else "pass"
         return f"{verb} {' or '.join(self.setting(name, value) for value in values)}"
@@ -48,6 +50,8 @@ class Caller(Enum):
 def _in_python(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(f'{end:g}' for end in value)})"
+    if value is None:
+        return "None"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -65,7 +69,8 @@ def checked_table(
     """A table of rows whose values have been checked one by one.
 
     Args:
-        frame: as for `RatingTable.of_checked`; a column `part` names the part of each row.
+        frame: as for `RatingTable.of_checked`, without a column `rating` where the data has none;
+            a column `part` names the part of each row.
         name: of the data set.
         title: what the rows come from, as messages name it.
         caller: in whose words advice is given.
@@ -82,18 +87,25 @@ def checked_table(
         name=name,
         user_features=user_features,
         item_features=item_features,
-        rating_range=rating_range or _found_range(frame, title, caller),
+        rating_range=_range(frame, rating_range, title, caller),
         parts=_named_parts(frame) if "part" in frame.columns else parts,
     )
     if len(table.user_vocabulary) <= 2:
         raise DataError(
-            f"{title}: all {len(table)} ratings are of one user; learning from ratings needs "
-            f"several (is {caller.key('columns.user')} the right column?)"
+            f"{title}: all {len(table)} {table.rows_called} are of one user; learning from "
+            f"{table.rows_called} needs several (is {caller.key('columns.user')} the right column?)"
         )
     return table
 
 
-def _found_range(frame: pl.DataFrame, title: str, caller: Caller) -> tuple[float, float]:
+def _range(
+    frame: pl.DataFrame, named: tuple[float, float] | None, title: str, caller: Caller
+) -> tuple[float, float]:
+    """The ends of the scale; of data without ratings those of nothing and a choice."""
+    if "rating" not in frame.columns:
+        return IMPLICIT_RANGE
+    if named is not None:
+        return named
     low, high = frame.select(pl.col("rating").min(), high=pl.col("rating").max()).row(0)
     if low == high:
         raise DataError(

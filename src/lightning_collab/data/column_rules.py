@@ -1,6 +1,6 @@
 """What must hold of columns and of each value in them, and how to say where it does not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -74,6 +74,12 @@ class Rule:
     def finite(cls, column: str) -> Self:
         """Neither NaN nor infinite."""
         return cls(column, pl.col(column).is_finite(), f"is not a valid {column}")
+
+    @classmethod
+    def above_zero(cls, column: str) -> Self:
+        """A finite number above 0."""
+        above = pl.col(column).is_finite() & (pl.col(column) > 0)
+        return cls(column, above, f"is not a valid {column}: a finite number above 0")
 
     @classmethod
     def within(cls, column: str, low: float, high: float) -> Self:
@@ -206,37 +212,47 @@ def id_kind(found: pl.DataType) -> pl.DataType:
     return pl.Int64() if found.is_numeric() else pl.String()
 
 
+# What rows say of the part that they belong to.
+PARTS = ("train", "val", "test")
+
+
 def rating_rules(
     *,
     ids: Mapping[str, pl.DataType],
+    others: Collection[str],
     rating_range: tuple[float, float] | None,
-    timestamp: bool,
     unit: Unit = "s",
 ) -> list[Rule]:
     """What must hold of ratings, whatever they come from.
 
     Args:
         ids: the types of the columns `user` and `item`.
+        others: which of `rating`, `timestamp`, `part` and `weight` there are.
         rating_range: lowest and highest rating; None: any finite number.
-        timestamp: whether there is such a column.
-        unit: of its numbers.
+        unit: of the timestamps.
     """
     rules = [
         Rule.text_id(column) if kind == pl.String else Rule.whole_id(column)
         for column, kind in ids.items()
     ]
-    rules.append(Rule.finite("rating"))
-    if rating_range is not None:
-        rules.append(Rule.within("rating", *rating_range))
-    if timestamp:
+    if "rating" in others:
+        rules.append(Rule.finite("rating"))
+        if rating_range is not None:
+            rules.append(Rule.within("rating", *rating_range))
+    if "timestamp" in others:
         rules += [Rule.finite("timestamp"), Rule.time("timestamp", unit)]
+    if "part" in others:
+        complaint = f"is not one of {', '.join(PARTS)}"
+        rules.append(Rule("part", pl.col("part").is_in(PARTS), complaint))
+    if "weight" in others:
+        rules.append(Rule.above_zero("weight"))
     return rules
 
 
-# What rows say of the part that they belong to.
-PARTS = ("train", "val", "test")
-
-
-def part_rule() -> Rule:
-    """A row names one of the parts."""
-    return Rule("part", pl.col("part").is_in(PARTS), f"is not one of {', '.join(PARTS)}")
+# Of the columns that are not ids; times may have a fraction.
+TYPES: Mapping[str, pl.DataType] = {
+    "rating": pl.Float32(),
+    "timestamp": pl.Float64(),
+    "part": pl.String(),
+    "weight": pl.Float32(),
+}

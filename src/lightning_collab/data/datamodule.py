@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from lightning_collab.config.columns import AUTO, ColumnsConfig
 from lightning_collab.config.data import (
     BatchSize,
     CustomFileConfig,
@@ -79,7 +80,7 @@ class DataSettings(Section):
 
 def _columns(*named: str | int | None) -> dict[str, str | int | None]:
     """The arguments that name columns, as keys of a config."""
-    return dict(zip(("user", "item", "rating", "timestamp", "part"), named, strict=True))
+    return dict(zip(ColumnsConfig.model_fields, named, strict=True))
 
 
 def _fitting(split: Split | Mapping[str, Any] | None, source: DataConfig) -> Split | None:
@@ -187,13 +188,16 @@ class RatingDataModule(pl.LightningDataModule):
         cls,
         frame: Any,
         *,
-        user: str = "user",
-        item: str = "item",
-        rating: str = "rating",
-        timestamp: str | None = None,
-        part: str | None = None,
+        user: str = AUTO,
+        item: str = AUTO,
+        rating: str | None = AUTO,
+        timestamp: str | None = AUTO,
+        part: str | None = AUTO,
+        weight: str | None = AUTO,
         rating_range: tuple[float, float] | None = None,
         duplicates: Duplicates = "error",
+        min_rating: float | None = None,
+        k_core: int | None = None,
         users: Any = None,
         items: Any = None,
         batch_size: BatchSize = 512,
@@ -216,15 +220,20 @@ class RatingDataModule(pl.LightningDataModule):
 
         Args:
             frame: polars DataFrame or LazyFrame, pandas DataFrame or pyarrow Table; a row a rating.
-            user: column of ids: integers or text.
-            item: likewise.
-            rating: column of finite numbers.
+            user: column of ids: integers or text; `auto`: found by its usual names (user, userId,
+                customer), as each column is that is not named.
+            item: likewise (item, movieId, product, sku).
+            rating: column of finite numbers; None: data without ratings, in which each row is one
+                choice, such as a click or a purchase.
             timestamp: column of seconds since 1970, dates or datetimes (UTC where they name no time
-                zone); None: there is none.
-            part: column that says `train`, `val` or `test`, for the split `predefined`.
+                zone); `auto`: where there is one; None: there is none.
+            part: column that says `train`, `val` or `test`, for the split `predefined`; likewise.
+            weight: column of numbers above 0, how much a row counts, such as plays; likewise.
             rating_range: lowest and highest rating that the scale allows; None: those found.
             duplicates: several ratings of one item by one user: `error`, `last` (in time, else in
-                the frame) or `mean`.
+                the frame) or `mean`. Of data without ratings they are one.
+            min_rating: rows rated less are left out before anything else; None: none.
+            k_core: users and items with fewer rows are left out until all have so many; None: none.
             users: frame with a row for each user: the id under the same name as in `frame`, and any
                 other columns.
             items: likewise for items; `title`, `year` and `genres` are understood.
@@ -241,9 +250,11 @@ class RatingDataModule(pl.LightningDataModule):
         config = checked(
             FrameConfig,
             {
-                "columns": _columns(user, item, rating, timestamp, part),
+                "columns": _columns(user, item, rating, timestamp, part, weight),
                 "rating_range": rating_range,
                 "duplicates": duplicates,
+                "min_rating": min_rating,
+                "k_core": k_core,
                 "batch_size": batch_size,
             },
         )
@@ -262,11 +273,12 @@ class RatingDataModule(pl.LightningDataModule):
         cls,
         path: str | PathLike[str],
         *,
-        user: str | int = "user",
-        item: str | int = "item",
-        rating: str | int = "rating",
-        timestamp: str | int | None = None,
-        part: str | int | None = None,
+        user: str | int = AUTO,
+        item: str | int = AUTO,
+        rating: str | int | None = AUTO,
+        timestamp: str | int | None = AUTO,
+        part: str | int | None = AUTO,
+        weight: str | int | None = AUTO,
         rating_range: tuple[float, float] | None = None,
         duplicates: Duplicates = "error",
         users: str | PathLike[str] | None = None,
@@ -285,11 +297,12 @@ class RatingDataModule(pl.LightningDataModule):
 
         Args:
             path: of the file.
-            user: column, by its name or by its place counted from 1; so are the next four.
+            user: column, by its name or by its place counted from 1; so are the next five.
             item: see `from_frame`.
             rating: see `from_frame`.
             timestamp: see `from_frame`.
             part: see `from_frame`.
+            weight: see `from_frame`.
             rating_range: see `from_frame`.
             duplicates: see `from_frame`.
             users: path of a file about users.
@@ -299,7 +312,7 @@ class RatingDataModule(pl.LightningDataModule):
             seed: as of the class.
             features: as of the class.
             settings: further keys of `data=csv`: delimiter, header, encoding, format, ids,
-                timestamp_unit, val_path, test_path, cache.
+                timestamp_unit, val_path, test_path, min_rating, k_core, cache.
 
         Raises:
             ConfigError: a setting that is unknown, of a wrong type or out of range.
@@ -309,7 +322,7 @@ class RatingDataModule(pl.LightningDataModule):
             CustomFileConfig,
             {
                 "path": fspath(path),
-                "columns": _columns(user, item, rating, timestamp, part),
+                "columns": _columns(user, item, rating, timestamp, part, weight),
                 "rating_range": rating_range,
                 "duplicates": duplicates,
                 "users_path": None if users is None else fspath(users),

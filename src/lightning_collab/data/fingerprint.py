@@ -17,7 +17,8 @@ TEXTS_AT_A_TIME = 1 << 20
 def fingerprint(table: RatingTable) -> str:
     """The SHA-256 of a table's values, in hexadecimal.
 
-    It changes with any id, rating (as Float32), time, part or feature and with the order of rows,
+    It changes with any id, rating and weight (as Float32), time, part or feature, with the order of
+    rows and with whether there are ratings,
     and not with the order of columns, the library that the values came in, or the width of numbers.
 
     Args:
@@ -38,7 +39,12 @@ def fingerprint(table: RatingTable) -> str:
         for name in sorted(features.columns if features is not None else ()):
             assert features is not None
             add(f"{side} feature {name}", features[name])
-    add("ratings", table.ratings)
+    if table.implicit:
+        total.update(b"no ratings\0")
+    else:
+        add("ratings", table.ratings)
+    if table.weights is not None:
+        add("weights", table.weights)
     if table.timestamps is not None:
         add("timestamps", table.timestamps)
     for name in sorted(table.parts):

@@ -1,8 +1,9 @@
 """Frames of several libraries as polars; pandas and pyarrow are recognised, and never imported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -16,47 +17,92 @@ NO_TIME = np.datetime64("NaT")
 MIXED = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
 
 
+@dataclass(frozen=True, eq=False)
+class OpenFrame:
+    """A frame of any library that has been recognised, and is not read yet.
+
+    Attributes:
+        title: as messages name it.
+        frame: of polars or of pandas.
+        labels: of its columns, as the library has them.
+    """
+
+    title: str
+    frame: Any
+    labels: Sequence[Any]
+
+    @classmethod
+    def of(cls, frame: Any, title: str) -> Self:
+        """Look what a frame is of.
+
+        Args:
+            frame: of polars, of pandas, or with Arrow's `__arrow_c_stream__`; left as it is.
+            title: as the attribute.
+
+        Raises:
+            DataError: it is no frame.
+        """
+        opened: Any = _opened(frame, title)
+        if isinstance(opened, pl.DataFrame | pl.LazyFrame):
+            return cls(title, opened, opened.collect_schema().names())
+        return cls(title, opened, list(opened.columns))
+
+    @property
+    def names(self) -> list[str]:
+        """Of its columns, as text."""
+        return [str(label) for label in self.labels]
+
+    def read(self, chosen: Mapping[str, str] | None = None) -> pl.DataFrame:
+        """Columns in the order of the rows.
+
+        Args:
+            chosen: our name of each column that is wanted -> its own; None: all under their own.
+
+        Returns:
+            Missing values (also NaN of pandas) are null. Types are those of the frame.
+
+        Raises:
+            DataError: it lacks a column, or has values of no common type in one.
+        """
+        title, names = self.title, self.names
+        if chosen is None:
+            chosen = {name: name for name in names}
+        for ours, theirs in chosen.items():
+            if theirs not in names:
+                raise DataError(
+                    f'{title}: no column {theirs!r} ({ours}="{theirs}"); it has '
+                    f"{', '.join(map(repr, names)) or 'no columns'}"
+                )
+            if names.count(theirs) > 1:
+                raise DataError(
+                    f"{title}: the column {theirs!r} is there {names.count(theirs)} times"
+                )
+        if not isinstance(self.frame, pl.DataFrame | pl.LazyFrame):
+            return pl.DataFrame(
+                [
+                    _of_pandas(self.frame[self.labels[names.index(theirs)]], title).alias(ours)
+                    for ours, theirs in chosen.items()
+                ]
+            )
+        try:
+            columns = [pl.col(theirs).alias(ours) for ours, theirs in chosen.items()]
+            return self.frame.lazy().select(columns).collect()
+        except READ_ERRORS as error:
+            raise DataError(f"{title} cannot be computed: {_first_line(error)}") from error
+
+
 def read_frame(frame: Any, title: str, chosen: Mapping[str, str] | None = None) -> pl.DataFrame:
     """Columns of a frame in the order of its rows, whatever library it is of.
 
     Args:
-        frame: of polars, of pandas, or with Arrow's `__arrow_c_stream__`; left as it is.
+        frame: as of `OpenFrame.of`.
         title: of the frame, as messages name it.
-        chosen: our name of each column that is wanted -> its own; None: all under their own.
-
-    Returns:
-        Missing values (also NaN of pandas) are null. Types are those of the frame.
+        chosen: as of `OpenFrame.read`.
 
     Raises:
         DataError: it is no frame, lacks a column, or has values of no common type in one.
     """
-    opened: Any = _opened(frame, title)
-    pandas = not isinstance(opened, pl.DataFrame | pl.LazyFrame)
-    labels = list(opened.columns) if pandas else opened.collect_schema().names()
-    names = [str(label) for label in labels]
-    if chosen is None:
-        chosen = {name: name for name in names}
-    for ours, theirs in chosen.items():
-        if theirs not in names:
-            raise DataError(
-                f'{title}: no column {theirs!r} ({ours}="{theirs}"); it has '
-                f"{', '.join(map(repr, names)) or 'no columns'}"
-            )
-        if names.count(theirs) > 1:
-            raise DataError(f"{title}: the column {theirs!r} is there {names.count(theirs)} times")
-    if pandas:
-        return pl.DataFrame(
-            [
-                _of_pandas(opened[labels[names.index(theirs)]], title).alias(ours)
-                for ours, theirs in chosen.items()
-            ]
-        )
-    try:
-        columns = [pl.col(theirs).alias(ours) for ours, theirs in chosen.items()]
-        lazy: pl.LazyFrame = opened.lazy()
-        return lazy.select(columns).collect()
-    except READ_ERRORS as error:
-        raise DataError(f"{title} cannot be computed: {_first_line(error)}") from error
+    return OpenFrame.of(frame, title).read(chosen)
 
 
 def _opened(frame: Any, title: str) -> Any:

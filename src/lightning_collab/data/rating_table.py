@@ -1,7 +1,9 @@
 """All ratings of a data set as columns, each pair once, with what is known of users and items."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,10 +13,15 @@ from lightning_collab.config.data import Duplicates
 from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import DataError
 
+log = logging.getLogger(__name__)
+
+# Of data without ratings: 0 is a pair that was not chosen, which no row is.
+IMPLICIT_RANGE = (0.0, 1.0)
+
 
 @dataclass(frozen=True, eq=False)
 class RatingTable:
-    """Ratings in the order of the file; 12 bytes each, timestamps apart.
+    """Ratings in the order of the file; 12 bytes each, timestamps and weights apart.
 
     Attributes:
         name: of the data set.
@@ -31,6 +38,10 @@ class RatingTable:
             `title`, `year` (Int32, null where unknown), `genres` (list of strings).
         parts: parts that come with the source, by name, as int32 row numbers: the test part of each
             official fold, or the `train`, `val` and `test` of a file that says so itself.
+        implicit: True: data without ratings, in which each row is one choice, such as a click or a
+            purchase; `ratings` are then all 1, and `rating_range` is (0, 1).
+        weights: float32 [n], finite and above 0: how much each row counts, such as plays or hours;
+            None where the source has none.
     """
 
     name: str
@@ -44,10 +55,17 @@ class RatingTable:
     user_features: pl.DataFrame | None = None
     item_features: pl.DataFrame | None = None
     parts: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
+    implicit: bool = False
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Number of ratings."""
         return len(self.ratings)
+
+    @property
+    def rows_called(self) -> str:
+        """What its rows are, in messages."""
+        return "interactions" if self.implicit else "ratings"
 
     @classmethod
     def of_checked(
@@ -55,30 +73,34 @@ class RatingTable:
         frame: pl.DataFrame,
         *,
         name: str,
-        rating_range: tuple[float, float],
+        rating_range: tuple[float, float] = IMPLICIT_RANGE,
         user_features: pl.DataFrame | None = None,
         item_features: pl.DataFrame | None = None,
         parts: Mapping[str, NDArray[np.int32]] | None = None,
     ) -> "RatingTable":
-        """A table from columns `user`, `item`, `rating` and, where there are, `timestamp`.
+        """A table from columns `user` and `item` and, where there are, `rating` and others.
 
         Nothing is checked: a frame of a user's own is one for `RatingDataModule.from_frame`.
 
         Args:
-            frame: raw ids (Int64 or String), ratings (any float) and seconds since 1970 (Int64).
+            frame: raw ids (Int64 or String), `rating` (any float; none: data without ratings),
+                `timestamp` (seconds since 1970, Int64) and `weight` (any float).
             name: of the data set.
-            rating_range: lowest and highest rating that the scale allows.
+            rating_range: lowest and highest rating that the scale allows; of data without ratings
+                what it is by default.
             user_features: as the attribute.
             item_features: as the attribute.
             parts: as the attribute.
         """
         user_vocabulary = Vocabulary.of(frame["user"])
         item_vocabulary = Vocabulary.of(frame["item"])
+        implicit = "rating" not in frame.columns
+        ratings = pl.repeat(1, len(frame), eager=True) if implicit else frame["rating"]
         return cls(
             name=name,
             users=user_vocabulary.encode(frame["user"]),
             items=item_vocabulary.encode(frame["item"]),
-            ratings=frame["rating"].cast(pl.Float32).to_numpy(),
+            ratings=ratings.cast(pl.Float32).to_numpy(),
             timestamps=frame["timestamp"].to_numpy() if "timestamp" in frame.columns else None,
             user_vocabulary=user_vocabulary,
             item_vocabulary=item_vocabulary,
@@ -86,6 +108,29 @@ class RatingTable:
             user_features=user_features,
             item_features=item_features,
             parts=parts or {},
+            implicit=implicit,
+            weights=(
+                frame["weight"].cast(pl.Float32).to_numpy() if "weight" in frame.columns else None
+            ),
+        )
+
+    def only(self, kept: NDArray[np.integer[Any]]) -> "RatingTable":
+        """Some of the rows, with the same vocabularies; parts follow them.
+
+        Args:
+            kept: row numbers in ascending order, none twice.
+        """
+        new_row = np.full(len(self), -1, dtype=np.int32)
+        new_row[kept] = np.arange(len(kept), dtype=np.int32)
+        parts = {name: new_row[rows] for name, rows in self.parts.items()}
+        return replace(
+            self,
+            users=self.users[kept],
+            items=self.items[kept],
+            ratings=self.ratings[kept],
+            timestamps=None if self.timestamps is None else self.timestamps[kept],
+            weights=None if self.weights is None else self.weights[kept],
+            parts={name: rows[rows >= 0] for name, rows in parts.items()},
         )
 
 
@@ -98,7 +143,8 @@ def with_one_rating_each(
         table: all ratings.
         policy: `error`: refuse the table; `last`: keep the last rating in time, of the same time
             or without times the last in the file; `mean`: the last one's place, with the mean of
-            the ratings.
+            the ratings and the sum of the weights. Of data without ratings the last one is kept
+            whatever the policy, with the sum of the weights, and the log says how many there were.
         advice: what to do, for the error message; None: there is no other policy to choose.
 
     Returns:
@@ -112,7 +158,7 @@ def with_one_rating_each(
     repeats = int((ordered[1:] == ordered[:-1]).sum())
     if not repeats:
         return table
-    if policy == "error":
+    if policy == "error" and not table.implicit:
         example = ordered[np.flatnonzero(ordered[1:] == ordered[:-1])[0]]
         user, item = divmod(int(example), len(table.item_vocabulary))
         what_to_do = "" if advice is None else f"; {advice} to make one of them"
@@ -124,21 +170,23 @@ def with_one_rating_each(
     times = table.timestamps if table.timestamps is not None else np.zeros(len(pair), np.int8)
     by_pair = np.lexsort((np.arange(len(pair)), times, pair))
     last = np.append(pair[by_pair][1:] != pair[by_pair][:-1], True)
-    kept = np.sort(by_pair[last])
-    ratings = table.ratings
+    which = np.cumsum(last) - last
+    ratings, weights = table.ratings, table.weights
     if policy == "mean":
-        which = np.cumsum(last) - last
         means = np.bincount(which, ratings[by_pair]) / np.bincount(which)
         ratings = ratings.copy()
         ratings[by_pair[last]] = means
-    new_row = np.full(len(table), -1, dtype=np.int32)
-    new_row[kept] = np.arange(len(kept), dtype=np.int32)
-    parts = {name: new_row[rows] for name, rows in table.parts.items()}
-    return replace(
-        table,
-        users=table.users[kept],
-        items=table.items[kept],
-        ratings=ratings[kept],
-        timestamps=None if table.timestamps is None else table.timestamps[kept],
-        parts={name: rows[rows >= 0] for name, rows in parts.items()},
-    )
+    if weights is not None and (table.implicit or policy == "mean"):
+        sums = np.bincount(which, weights[by_pair])
+        weights = weights.copy()
+        weights[by_pair[last]] = sums
+    one_each = replace(table, ratings=ratings, weights=weights).only(np.sort(by_pair[last]))
+    if table.implicit:
+        log.info(
+            "%s: %d of %d interactions repeat an earlier one of the same user and item; %d pairs "
+            "are left%s%s",
+            *(table.name, repeats, len(table), len(one_each)),
+            "" if table.timestamps is None else ", each with its last time",
+            "" if table.weights is None else ", each with the sum of its weights",
+        )
+    return one_each

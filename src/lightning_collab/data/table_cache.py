@@ -117,7 +117,12 @@ def _kept(entry: Path, table: RatingTable) -> RatingTable:
             path = folder / f"{each}.arrow"
             frame.write_ipc(path)
             sums[each] = sha256_of(path)
-        facts = {"name": table.name, "rating_range": table.rating_range, "sha256": sums}
+        facts = {
+            "name": table.name,
+            "rating_range": table.rating_range,
+            "implicit": table.implicit,
+            "sha256": sums,
+        }
         (folder / FACTS).write_text(json.dumps(facts))
         for old in entry.parent.glob(f"{entry.name.split('-')[0]}-*"):
             shutil.rmtree(old, ignore_errors=True)
@@ -134,6 +139,8 @@ def _frames(table: RatingTable) -> dict[str, pl.DataFrame]:
     }
     if table.timestamps is not None:
         ratings["timestamp"] = table.timestamps
+    if table.weights is not None:
+        ratings["weight"] = table.weights
     frames = {
         "ratings": pl.DataFrame(ratings),
         "users": pl.DataFrame({"id": table.user_vocabulary.ids}),
@@ -164,4 +171,6 @@ def _table(facts: dict[str, Any], frames: dict[str, pl.DataFrame]) -> RatingTabl
             for name, frame in frames.items()
             if name.startswith("part_")
         },
+        implicit=facts["implicit"],
+        weights=ratings["weight"].to_numpy() if "weight" in ratings.columns else None,
     )

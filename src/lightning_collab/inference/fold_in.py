@@ -12,11 +12,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from lightning_collab.data.column_names import USUAL_NAMES, plain
 from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import DataError, NotFoundError
 from lightning_collab.inference.lookup import row_of_title, rows_of_ids
-from lightning_collab.inference.pairs_file import USUAL_NAMES
 from lightning_collab.inference.prediction import predict
 from lightning_collab.models.item_scores import ItemScores, UserRows
 from lightning_collab.training.trained_model import TrainedModel
@@ -43,7 +43,7 @@ def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
         NotFoundError: the run knows none of the items.
     """
     table = _read(path)
-    ratings = table[_column(table, path, ("rating",))].cast(pl.Float64, strict=False)
+    ratings = table[_column(table, path, USUAL_NAMES["rating"])].cast(pl.Float64, strict=False)
     if ratings.null_count():
         first = int(ratings.is_null().arg_max() or 0)
         raise DataError(f"{path}, row {first + 1} below the names: the rating is no number")
@@ -96,7 +96,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 def _column(table: pl.DataFrame, path: Path, names: tuple[str, ...]) -> str:
     for name in table.columns:
-        if name.lower().replace("_", "") in names:
+        if plain(name) in names:
             return name
     raise DataError(
         f"{path}: no column named {' or '.join(names)}; it has "

@@ -8,16 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from lightning_collab.data.column_names import usual_columns
 from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import ConfigError, DataError
 
 ROWS_AT_A_TIME = 1 << 18
-# By which a column is found, in lower case and without underscores.
-USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
-    "user": ("user", "userid"),
-    "item": ("item", "itemid", "movie", "movieid", "film", "filmid"),
-    "timestamp": ("timestamp",),
-}
 NEEDED = ("user", "item")
 # Text such as 007 would lose its zeros as a number.
 INTEGER = r"^-?(0|[1-9]\d{0,17})$"
@@ -155,11 +150,9 @@ def _column(
         raise ConfigError(f"columns.{ours}: {path} has no column {theirs!r}; it has {listed}{hint}")
     if usual in names:
         return str(usual)
-    matching = [name for name in names if name.lower().replace("_", "") in USUAL_NAMES[ours]]
+    matching = usual_columns(ours, names)
     if len(matching) == 1:
         return matching[0]
-    if ours in matching:
-        return ours
     if matching:
         raise ConfigError(
             f"{path}: several columns may be the {ours}s: {', '.join(map(repr, matching))}; set "

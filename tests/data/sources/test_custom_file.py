@@ -239,8 +239,23 @@ def test_what_is_wrong_with_a_parquet_file_is_said(load, tmp_path, frame, messag
         (("data.path=x", "data.header=false"), r"data\.columns\.user must be a position"),
         (("data.path=x", "data.delimiter='::'"), r"data\.delimiter: .*at most 1 character"),
         (("data.path=x", "data.columns.user=0"), r"data\.columns\.user"),
-        (("data.path=x", "split=temporal"), r"split=temporal needs timestamps"),
-        (("data.path=x", "split=predefined"), r"split=predefined: data=csv does not say"),
+        (
+            ("data.path=x", "data.columns.timestamp=null", "split=temporal"),
+            r"split=temporal needs timestamps",
+        ),
+        (
+            ("data.path=x", "data.columns.part=null", "split=predefined"),
+            r"split=predefined: data=csv does not say",
+        ),
+        (
+            ("data.path=x", "data.columns.rating=null", "data.rating_range=[1,5]"),
+            r"data\.rating_range is of ratings, and data\.columns\.rating=null",
+        ),
+        (
+            ("data.path=x", "data.columns.rating=null", "data.min_rating=3"),
+            r"data\.min_rating is of ratings, and data\.columns\.rating=null",
+        ),
+        (("data.path=x", "data.k_core=0"), r"data\.k_core"),
         (
             ("data.path=x", "data.columns.part=p", "data.test_path=y"),
             r"both say what the parts are",

@@ -91,8 +91,9 @@ def build_features(config: FeaturesConfig, train: TrainingRows) -> FeatureSet:
     for name, each in config.time.items():
         if train.day is None:
             raise DataError(
-                f"features.time.{name} needs timestamps, which the data does not have; leave it "
-                f"out: ~features.time.{name}"
+                f"features.time.{name} needs timestamps, which the data does not have; name their "
+                "column by data.columns.timestamp (timestamp= in Python), or leave the effect out: "
+                f"~features.time.{name}"
             )
         of = train.users if each.of == "users" else train.items
         time.append(TimeEffect.fit(name, each.of, each.days, of.rows, train.day))

@@ -17,6 +17,7 @@ from lightning_collab.config.data import (
     SyntheticConfig,
 )
 from lightning_collab.data.checked_table import Caller
+from lightning_collab.data.kept_rows import kept_rows
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources import custom_file, ml_100k, ml_large, ml_latest_small, synthetic
 from lightning_collab.data.sources.frame import checked_frame, only_in_python
@@ -37,12 +38,20 @@ def load_ratings(config: DataConfig, caller: Caller = Caller.COMMAND) -> RatingT
             they are those of a frame, which no config can hold (`checked_frame`).
     """
     if type(config).load is not DataConfig.load:
-        return _checked(config.load(), f"data={config.name}: {type(config).__name__}.load")
+        method = f"data={config.name}: {type(config).__name__}.load"
+        return kept_rows(_checked(config.load(), method), config, caller)
     files, load = _source(config, caller)
-    if not config.cache:
-        return load()
-    settings = config.model_dump(mode="json", exclude={"batch_size", "cache", "root"})
-    return cached_table(settings, files, load)
+    if config.cache:
+        settings = config.model_dump(mode="json", exclude=_unread(config))
+        return kept_rows(cached_table(settings, files, load), config, caller)
+    return kept_rows(load(), config, caller)
+
+
+def _unread(config: DataConfig) -> set[str]:
+    """Keys that say nothing of how a table is read."""
+    keys = {"batch_size", "cache", "root", "k_core"}
+    # Low ratings of a file are left out before several of a pair become one.
+    return keys if isinstance(config, CustomFileConfig) else keys | {"min_rating"}
 
 
 def _source(config: DataConfig, caller: Caller) -> tuple[list[Path], Callable[[], RatingTable]]:
@@ -79,6 +88,8 @@ def _checked(table: object, method: str) -> RatingTable:
     columns: dict[str, type] = {"users": np.int32, "items": np.int32, "ratings": np.float32}
     if table.timestamps is not None:
         columns["timestamps"] = np.int64
+    if table.weights is not None:
+        columns["weights"] = np.float32
     for name, kind in columns.items():
         column = getattr(table, name)
         if not isinstance(column, np.ndarray) or column.dtype != kind or column.shape != (rows,):
@@ -101,6 +112,10 @@ def _checked(table: object, method: str) -> RatingTable:
             f"{method}: ratings must be within rating_range, which is {table.rating_range}, and "
             f"are {table.ratings.min()} to {table.ratings.max()}"
         )
+    if table.implicit and (table.ratings != 1).any():
+        raise DataError(f"{method}: ratings of an implicit table must all be 1")
+    if table.weights is not None and not (np.isfinite(table.weights) & (table.weights > 0)).all():
+        raise DataError(f"{method}: weights must be finite and above 0")
     return with_one_rating_each(table, "error", None)
 
 

@@ -7,9 +7,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_collab.config.columns import AUTO, OPTIONAL, Column
 from lightning_collab.config.data import CustomFileConfig
 from lightning_collab.data.checked_table import Caller, checked_table
-from lightning_collab.data.column_rules import UNITS, id_kind, part_rule, rating_rules
+from lightning_collab.data.column_names import (
+    advice_on_found,
+    found_columns,
+    log_taken,
+    usual_columns,
+)
+from lightning_collab.data.column_rules import TYPES, UNITS, id_kind, rating_rules
+from lightning_collab.data.kept_rows import rated_at_least
 from lightning_collab.data.parquet_columns import parquet_names, read_parquet_columns
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources.metadata_file import read_side_file
@@ -53,22 +61,24 @@ def load(config: CustomFileConfig, caller: Caller = Caller.COMMAND) -> RatingTab
 def _load(config: CustomFileConfig, caller: Caller) -> RatingTable:
     paths = {"train": config.path, "val": config.val_path, "test": config.test_path}
     named = {part: Path(path) for part, path in paths.items() if path is not None}
-    places = {part: _positions(path, config, caller) for part, path in named.items()}
-    kinds = _id_kinds(named, places, config)
-    frames = {part: _read(path, places[part], config, kinds) for part, path in named.items()}
-    path = Path(config.path)
+    columns = _columns(named, config, caller)
+    kinds = _id_kinds(named, columns, config)
+    frames = {part: _read(path, columns[part], config, kinds) for part, path in named.items()}
+    path, own = Path(config.path), columns["train"]
     table = checked_table(
         pl.concat(frames.values()) if len(frames) > 1 else frames["train"],
         name=path.name,
         title=str(path),
         caller=caller,
         rating_range=config.rating_range,
-        user_features=read_side_file(config.users_path, config, "user", kinds["user"]),
-        item_features=read_side_file(config.items_path, config, "item", kinds["item"]),
+        user_features=read_side_file(config.users_path, config, "user", own, kinds),
+        item_features=read_side_file(config.items_path, config, "item", own, kinds),
         parts=_parts_of_files(frames),
     )
     return with_one_rating_each(
-        table, config.duplicates, caller.advice("duplicates", "last", "mean")
+        rated_at_least(table, config.min_rating, caller),
+        config.duplicates,
+        caller.advice("duplicates", "last", "mean"),
     )
 
 
@@ -89,35 +99,59 @@ def _names(path: Path, config: CustomFileConfig) -> list[str]:
     return column_names(path, _text_format(config))
 
 
-def _positions(path: Path, config: CustomFileConfig, caller: Caller) -> dict[str, int]:
-    """Our name of each column that is named -> where it stands in the file, counted from 0."""
-    names = _names(path, config)
-    positions = {}
-    for ours, theirs in config.columns:
-        if theirs is None:
-            continue
+def _columns(
+    paths: Mapping[str, Path], config: CustomFileConfig, caller: Caller
+) -> dict[str, dict[str, str]]:
+    """Of the file of each part, our name of each column that is taken -> its name there."""
+    names = {part: _names(path, config) for part, path in paths.items()}
+    asked: dict[str, Column | None] = dict(config.columns)
+    for ours in OPTIONAL:
+        everywhere = config.header and all(usual_columns(ours, each) for each in names.values())
+        said_by_files = ours == "part" and len(paths) > 1
+        if asked[ours] == AUTO and (said_by_files or not everywhere):
+            asked[ours] = None
+    columns = {
+        part: _columns_of(path, names[part], asked, config, caller) for part, path in paths.items()
+    }
+    if AUTO in asked.values():
+        log_taken(config.path, columns["train"])
+    return columns
+
+
+def _columns_of(
+    path: Path,
+    names: list[str],
+    asked: Mapping[str, Column | None],
+    config: CustomFileConfig,
+    caller: Caller,
+) -> dict[str, str]:
+    hint = _delimiter_hint(names, config, caller)
+    columns = {}
+    for ours, theirs in found_columns(asked, names, str(path), caller, hint).items():
         if isinstance(theirs, int) and theirs <= len(names):
-            positions[ours] = theirs - 1
+            columns[ours] = names[theirs - 1]
         elif isinstance(theirs, str) and theirs in names:
-            positions[ours] = names.index(theirs)
+            columns[ours] = theirs
         else:
             what = f"column {theirs}" if isinstance(theirs, int) else f"column {theirs!r}"
             raise DataError(
                 f"{path}: no {what} ({caller.key(f'columns.{ours}')}); "
-                f"it has {', '.join(map(repr, names))}{_delimiter_hint(names, config, caller)}"
+                f"it has {', '.join(map(repr, names))}{hint}"
             )
-    return positions
+    return columns
 
 
 def _delimiter_hint(names: list[str], config: CustomFileConfig, caller: Caller) -> str:
+    if len(names) != 1:
+        return ""
     others = [each for each in ",;\t|" if each != config.delimiter and each in names[0]]
-    if len(names) > 1 or not others:
+    if not others:
         return ""
     return f". Is the delimiter {others[0]!r}? Then {caller.advice('delimiter', others[0])}"
 
 
 def _id_kinds(
-    paths: Mapping[str, Path], places: Mapping[str, Mapping[str, int]], config: CustomFileConfig
+    paths: Mapping[str, Path], columns: Mapping[str, Mapping[str, str]], config: CustomFileConfig
 ) -> dict[str, pl.DataType]:
     """Whether the ids of users and of items are numbers or text, the same for all files."""
     kinds: dict[str, pl.DataType] = {}
@@ -125,7 +159,7 @@ def _id_kinds(
         whole = config.ids == "integer" or (
             config.ids == "auto"
             and all(
-                _begins_with_integers(path, places[part][side], config)
+                _begins_with_integers(path, columns[part][side], config)
                 for part, path in paths.items()
             )
         )
@@ -133,8 +167,7 @@ def _id_kinds(
     return kinds
 
 
-def _begins_with_integers(path: Path, position: int, config: CustomFileConfig) -> bool:
-    name = _names(path, config)[position]
+def _begins_with_integers(path: Path, name: str, config: CustomFileConfig) -> bool:
     if is_parquet(path, config):
         return id_kind(pl.scan_parquet(path).collect_schema()[name]) == pl.Int64
     try:
@@ -155,27 +188,22 @@ def _begins_with_integers(path: Path, position: int, config: CustomFileConfig) -
 
 def _read(
     path: Path,
-    positions: Mapping[str, int],
+    columns: Mapping[str, str],
     config: CustomFileConfig,
     kinds: Mapping[str, pl.DataType],
 ) -> pl.DataFrame:
-    """Columns `user`, `item`, `rating` and, where they are named, `timestamp` and `part`."""
-    timed, unit = config.columns.timestamp is not None, config.timestamp_unit
-    rules = rating_rules(ids=kinds, rating_range=config.rating_range, timestamp=timed, unit=unit)
-    if config.columns.part is not None:
-        rules.append(part_rule())
-    # Times may have a fraction.
-    known: dict[str, pl.DataType] = {**kinds, "rating": pl.Float32(), "timestamp": pl.Float64()}
-    types = {ours: known.get(ours, pl.String()) for ours in positions}
+    """The columns that are taken, by our names."""
+    unit = config.timestamp_unit
+    rules = rating_rules(ids=kinds, others=columns, rating_range=config.rating_range, unit=unit)
+    types = {ours: kinds.get(ours) or TYPES[ours] for ours in columns}
     if is_parquet(path, config):
-        names = parquet_names(path)
-        chosen = {ours: names[position] for ours, position in positions.items()}
-        frame = read_parquet_columns(path, chosen, types, rules, unit=unit)
+        frame = read_parquet_columns(path, columns, types, rules, unit=unit)
     else:
-        places = list(positions.values())
+        names = _names(path, config)
+        places = [names.index(theirs) for theirs in columns.values()]
         text = _text_format(config)
         frame = read_text_columns(path, types, text, positions=places, rules=rules)
-    if not timed:
+    if "timestamp" not in columns:
         return frame
     return frame.with_columns((pl.col("timestamp") / UNITS[unit]).floor().cast(pl.Int64))
 
@@ -192,7 +220,7 @@ def _advice(message: str, config: CustomFileConfig, caller: Caller) -> str:
             f" (the first {SAMPLE_ROWS} ids are integers; if some are text, "
             f"{caller.advice('ids', 'string')})"
         )
-    return ""
+    return advice_on_found(message, dict(config.columns), caller)
 
 
 def _parts_of_files(frames: Mapping[str, pl.DataFrame]) -> dict[str, NDArray[np.int32]]:

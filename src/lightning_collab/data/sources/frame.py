@@ -1,20 +1,18 @@
 """Your own ratings in a frame of polars, pandas or Arrow, with every check that files get."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from lightning_collab.config.columns import AUTO, FrameColumnsConfig
 from lightning_collab.config.data import FrameConfig
 from lightning_collab.data.checked_table import Caller, checked_table
-from lightning_collab.data.column_rules import (
-    Place,
-    id_kind,
-    part_rule,
-    rating_rules,
-    typed_columns,
-)
+from lightning_collab.data.column_names import advice_on_found, found_columns, log_taken
+from lightning_collab.data.column_rules import TYPES, Place, id_kind, rating_rules, typed_columns
 from lightning_collab.data.fingerprint import fingerprint
-from lightning_collab.data.frames import read_frame
+from lightning_collab.data.frames import OpenFrame, read_frame
+from lightning_collab.data.kept_rows import kept_rows, rated_at_least
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources.metadata_file import side_table
 from lightning_collab.errors import DataError
@@ -31,8 +29,8 @@ def checked_frame(
     Args:
         frame: polars DataFrame or LazyFrame, pandas DataFrame or pyarrow Table; a row a rating.
             Users and items are integers (floats that are whole are, too) or text (categories are).
-            Ratings are finite numbers. Times are seconds since 1970, dates or datetimes, which are
-            UTC where they name no time zone.
+            Ratings are finite numbers, weights are above 0, too. Times are seconds since 1970,
+            dates or datetimes, which are UTC where they name no time zone.
         config: which columns are what. Where it has a fingerprint, as in a run's config.yaml,
             it must be that of this frame.
         users: frame with a row for each user: the id under the same name as in `frame` (or
@@ -40,20 +38,24 @@ def checked_frame(
         items: likewise for items; `title`, `year` and `genres` are understood.
 
     Returns:
-        The table, and the config with `rows` and `fingerprint`.
+        The table, and the config with the columns that were taken, `rows` and `fingerprint`.
 
     Raises:
         DataError: it is no frame, a column is missing or of a wrong type, a value is wrong (with
             the number of its row, counted from 0), ratings are not of several users or on no
             scale, an item is rated twice by one user, or it is not the frame that the config is of.
     """
+    opened = OpenFrame.of(frame, TITLE)
+    columns = _columns(opened, config)
     try:
-        table, rows = _checked(frame, config, users, items)
+        table = _checked(opened, columns, config, users, items)
     except DataError as error:
-        raise DataError(f"{error}{_advice(str(error), config)}") from error
+        raise DataError(f"{error}{_advice(str(error), columns, config)}") from error
+    taken: dict[str, Any] = dict.fromkeys(FrameColumnsConfig.model_fields)
     known = config.model_copy(
         update={
-            "rows": rows,
+            "columns": FrameColumnsConfig(**(taken | columns)),
+            "rows": len(table),
             "fingerprint": fingerprint(table),
             "users": users is not None,
             "items": items is not None,
@@ -62,7 +64,18 @@ def checked_frame(
     if config.fingerprint is not None:
         _check_same(known, config)
     advice = Caller.PYTHON.advice("duplicates", "last", "mean")
-    return with_one_rating_each(table, config.duplicates, advice), known
+    table = rated_at_least(table, config.min_rating, Caller.PYTHON)
+    table = with_one_rating_each(table, config.duplicates, advice)
+    return kept_rows(table, config, Caller.PYTHON), known
+
+
+def _columns(frame: OpenFrame, config: FrameConfig) -> dict[str, str]:
+    """Our name of each column that is taken -> its own."""
+    found = found_columns(dict(config.columns), frame.names, TITLE, Caller.PYTHON)
+    columns = {ours: str(theirs) for ours, theirs in found.items()}
+    if AUTO in dict(config.columns).values():
+        log_taken(TITLE, columns)
+    return columns
 
 
 def only_in_python(config: FrameConfig) -> DataError:
@@ -81,22 +94,19 @@ def only_in_python(config: FrameConfig) -> DataError:
     )
 
 
-def _checked(frame: Any, config: FrameConfig, users: Any, items: Any) -> tuple[RatingTable, int]:
-    chosen = {ours: theirs for ours, theirs in config.columns if theirs is not None}
-    raw = read_frame(frame, TITLE, chosen)
+def _checked(
+    frame: OpenFrame, columns: Mapping[str, str], config: FrameConfig, users: Any, items: Any
+) -> RatingTable:
+    raw = frame.read(columns)
     ids = {side: id_kind(raw.schema[side]) for side in ("user", "item")}
-    rules = rating_rules(ids=ids, rating_range=config.rating_range, timestamp=config.has_timestamps)
-    if config.names_parts:
-        rules.append(part_rule())
-    # Times may have a fraction.
-    known = {**ids, "rating": pl.Float32(), "timestamp": pl.Float64(), "part": pl.String()}
-    types = {ours: known[ours] for ours in chosen}
+    rules = rating_rules(ids=ids, others=columns, rating_range=config.rating_range)
+    types = {ours: ids.get(ours) or TYPES[ours] for ours in columns}
     typed = typed_columns(raw, types, rules, Place.frame(TITLE))
-    if config.has_timestamps:
+    if "timestamp" in columns:
         typed = typed.with_columns(pl.col("timestamp").floor().cast(pl.Int64))
     sides = {"user": users, "item": items}
-    features = {side: _side(each, side, chosen[side], ids[side]) for side, each in sides.items()}
-    table = checked_table(
+    features = {side: _side(each, side, columns[side], ids[side]) for side, each in sides.items()}
+    return checked_table(
         typed,
         name=TITLE,
         title=TITLE,
@@ -105,7 +115,6 @@ def _checked(frame: Any, config: FrameConfig, users: Any, items: Any) -> tuple[R
         user_features=features["user"],
         item_features=features["item"],
     )
-    return table, len(typed)
 
 
 def _side(frame: Any, side: str, name: str, kind: pl.DataType) -> pl.DataFrame | None:
@@ -115,14 +124,14 @@ def _side(frame: Any, side: str, name: str, kind: pl.DataType) -> pl.DataFrame |
     return side_table(read_frame(frame, title), (name, side), side, kind, Place.frame(title))
 
 
-def _advice(message: str, config: FrameConfig) -> str:
+def _advice(message: str, columns: Mapping[str, str], config: FrameConfig) -> str:
     """What may help that the caller can do."""
     if "looks like milliseconds" in message:
         return (
-            f". If they are, divide the column {config.columns.timestamp!r} by 1000 "
+            f". If they are, divide the column {columns['timestamp']!r} by 1000 "
             "or make it one of datetimes"
         )
-    return ""
+    return advice_on_found(message, dict(config.columns), Caller.PYTHON)
 
 
 def _check_same(found: FrameConfig, trained: FrameConfig) -> None:

@@ -13,15 +13,20 @@ from lightning_collab.errors import DataError
 
 
 def read_side_file(
-    named: str | None, config: CustomFileConfig, side: str, id_kind: pl.DataType
+    named: str | None,
+    config: CustomFileConfig,
+    side: str,
+    columns: Mapping[str, str],
+    kinds: Mapping[str, pl.DataType],
 ) -> pl.DataFrame | None:
     """Features of users or items, as `RatingTable` has them.
 
     Args:
         named: path of a CSV or Parquet file with one line for each; None: there is none.
-        config: the `data` section; the id has the same name here as among the ratings.
+        config: the `data` section.
         side: `user` or `item`.
-        id_kind: Int64 or String.
+        columns: of the ratings, by our names; the id has the same name here as there.
+        kinds: of the ids of each side, Int64 or String.
 
     Returns:
         The id under the name of the side, then the other columns under their own names; `genres`
@@ -35,8 +40,10 @@ def read_side_file(
     path = Path(named)
     check_file(path)
     parquet = path.suffix.lower() in (".parquet", ".pq")
-    theirs = getattr(config.columns, side)
-    names = [name for name in (theirs, side) if isinstance(name, str)]
+    id_kind = kinds[side]
+    # Where columns are positions, the name of one here is ours.
+    theirs = columns[side] if config.header else side
+    names = list(dict.fromkeys((theirs, side)))
     # Text such as 007 would lose its zeros as a number.
     as_text = dict.fromkeys(names, pl.String()) if id_kind == pl.String else {}
     try:

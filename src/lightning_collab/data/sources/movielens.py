@@ -195,7 +195,7 @@ def read_ratings(
         DataError: the file does not parse.
     """
     ids = {side: schema[side] for side in ("user", "item")}
-    rules = rating_rules(ids=ids, rating_range=rating_range, timestamp=True)
+    rules = rating_rules(ids=ids, others=("rating", "timestamp"), rating_range=rating_range)
     return read_text_columns(path, schema, text, positions=positions, rules=rules)
 
 

@@ -36,9 +36,15 @@ def _part(table: RatingTable, name: str | None, key: str) -> Rows:
         return np.zeros(0, dtype=np.int32)
     rows = table.parts.get(name)
     if rows is None or not len(rows):
+        what_to_do = f"Set split.{key} to one of them or to null"
+        if not table.parts:
+            what_to_do = (
+                "Name the column that says train, val or test by data.columns.part (part= in "
+                "Python), or the file of the part by data.test_path"
+            )
         raise DataError(
             f"split.{key}={name}: {table.name} has no rows of that part; it has "
-            f"{', '.join(table.parts) or 'none'}. Set split.{key} to one of them or to null"
+            f"{', '.join(table.parts) or 'none'}. {what_to_do}"
         )
     return rows
 

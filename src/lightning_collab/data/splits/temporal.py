@@ -128,7 +128,10 @@ def latest_first(table: RatingTable) -> Rows:
         DataError: it has none.
     """
     if table.timestamps is None:
-        raise DataError(f"{table.name} has no timestamps to split by")
+        raise DataError(
+            f"{table.name} has no timestamps to split by; name their column by "
+            "data.columns.timestamp (timestamp= in Python)"
+        )
     order = np.argsort(table.timestamps, kind="stable")[::-1]
     return order.astype(np.int32) if len(table) < 2**31 else order
 

@@ -1,0 +1,47 @@
+"""`columns` of `conf/data/csv.yaml`: which columns of your own data are what."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from lightning_collab.config.section import Section
+
+# Found by its usual names, `lightning_collab.data.column_names.USUAL_NAMES`.
+AUTO = "auto"
+Column = str | Annotated[int, Field(ge=1)]
+# Columns that data may do without, so that `auto` may find none.
+OPTIONAL = ("timestamp", "part", "weight")
+
+
+class ColumnsConfig(Section):
+    """Which columns of your own file are what: `auto`, a name, or a position counted from 1."""
+
+    # Ids of users; auto: by its usual names.
+    user: Column = AUTO
+    # Ids of items; likewise.
+    item: Column = AUTO
+    # null: data without ratings, in which each row is one interaction.
+    rating: Column | None = AUTO
+    # auto: where there is one; null: there is none.
+    timestamp: Column | None = AUTO
+    # A column that says `train`, `val` or `test` (for split=predefined); likewise.
+    part: Column | None = AUTO
+    # A number above 0: how much a row counts, such as plays or hours; likewise.
+    weight: Column | None = AUTO
+
+
+class FrameColumnsConfig(Section):
+    """Which columns of a frame are what: `auto`, or a name."""
+
+    # Ids of users; auto: by its usual names.
+    user: str = AUTO
+    # Ids of items; likewise.
+    item: str = AUTO
+    # null: data without ratings, in which each row is one interaction.
+    rating: str | None = AUTO
+    # auto: where there is one; null: there is none.
+    timestamp: str | None = AUTO
+    # A column that says `train`, `val` or `test` (for split=predefined); likewise.
+    part: str | None = AUTO
+    # A number above 0: how much a row counts, such as plays or hours; likewise.
+    weight: str | None = AUTO
