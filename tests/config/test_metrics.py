@@ -42,7 +42,7 @@ def test_names_and_their_better_end():
 def test_what_is_liked(run_config):
     def liked(*typed):
         config = run_config(*typed)
-        return config.metrics.liked_by(config.loss)
+        return config.liked
 
     assert liked() == 4.0
     assert liked("metrics.liked=3") == 3.0

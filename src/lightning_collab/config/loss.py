@@ -25,6 +25,8 @@ class LossConfig(Section):
     fused: ClassVar[bool] = False
     # What is measured at validation and test: errors of ratings, or rankings of all items.
     metrics: ClassVar[Literal["ratings", "rankings"]] = "ratings"
+    # Whether its batches are users with all that they chose.
+    by_user: ClassVar[bool] = False
     # The metric that picks the best checkpoint unless another is named.
     monitor: ClassVar[str] = "val/rmse"
     # Whether less or more of it is better.
@@ -59,6 +61,7 @@ class SoftmaxConfig(RankingLossConfig):
     """Cross-entropy over the catalogue, by user."""
 
     loss_class: ClassVar[str] = "lightning_collab.losses.softmax:Softmax"
+    by_user: ClassVar[bool] = True
 
     name: Literal["softmax"] = "softmax"
     # Most scores of a batch (users times items); above it, items are drawn for the catalogue.

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from lightning_collab.config.loss import LossConfig, Positives
+from lightning_collab.config.loss import Positives
 from lightning_collab.config.registry import METRICS
 from lightning_collab.config.section import Section, suggestion
 
@@ -69,16 +69,15 @@ class MetricsConfig(Section):
     # Users who are ranked after each epoch, a random sample; null: all.
     users: Annotated[int, Field(ge=1)] | None = None
 
-    def liked_by(self, loss: LossConfig) -> Positives:
-        """What counts as liked in a run: 4 or more where the loss is of ratings.
+    def liked_beside(self, positives: Positives | None) -> Positives:
+        """What counts as liked in a run: 4 or more where it learns from all ratings.
 
         Args:
-            loss: of the run.
+            positives: what the run learns from as chosen; None: it learns ratings.
         """
         if self.liked is not None:
             return self.liked
-        positives: Positives = getattr(loss, "positives", LIKED)
-        return positives
+        return LIKED if positives is None else positives
 
     @property
     def rankings(self) -> list[str]:

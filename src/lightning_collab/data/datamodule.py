@@ -27,7 +27,7 @@ from lightning_collab.config.split import RandomSplitConfig, Split
 from lightning_collab.data.batches import EpochBatches, RatingBatch, RatingBatches
 from lightning_collab.data.choices import Choices
 from lightning_collab.data.features.build import FeatureSet, SideRows, TrainingRows, build_features
-from lightning_collab.data.feed import Feed, training_batches
+from lightning_collab.data.feed import Feed, Ranked, training_batches
 from lightning_collab.data.ranking_batches import RankingBatches
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import Caller, checked_frame, load_ratings
@@ -133,6 +133,7 @@ class RatingDataModule(pl.LightningDataModule):
             `RatingBatches`.
         position: set by a module that is resumed, for the next training loader: where it goes on.
         feed: set by a module: what its loss is given of the training part.
+        ranked: set by a module that ranks: what it is measured by; None: by ratings.
 
     Raises:
         ConfigError: a setting that is unknown, of a wrong type or out of range.
@@ -177,6 +178,7 @@ class RatingDataModule(pl.LightningDataModule):
         self.block_ends: Sequence[int] | None = None
         self.position: Mapping[str, int] | None = None
         self.feed = Feed()
+        self.ranked: Ranked | None = None
         self._chosen: dict[Positives, Choices] = {}
         self._learned: tuple[Feed, Choices] | None = None
         wanted = self.settings.features
@@ -377,13 +379,27 @@ class RatingDataModule(pl.LightningDataModule):
             "device": trainer.strategy.root_device if trainer else "cpu",
         }
 
-    def val_dataloader(self) -> RatingBatches | list[RatingBatches]:
-        """The validation part in the order of the split; no loader where there is none."""
-        return self.batches(self.rows.val) if len(self.rows.val) else []
+    def val_dataloader(self) -> RatingBatches | RankingBatches | list[RatingBatches]:
+        """The validation part in the order of the split, or its users where a module ranks.
 
-    def test_dataloader(self) -> RatingBatches | list[RatingBatches]:
-        """The test part in the order of the split; no loader where there is none."""
-        return self.batches(self.rows.test) if len(self.rows.test) else []
+        Returns:
+            No loader where there is no such part.
+        """
+        return self._held_out("val")
+
+    def test_dataloader(self) -> RatingBatches | RankingBatches | list[RatingBatches]:
+        """The same of the test part."""
+        return self._held_out("test")
+
+    def _held_out(self, part: str) -> RatingBatches | RankingBatches | list[RatingBatches]:
+        rows: Rows = getattr(self.rows, part)
+        if not len(rows):
+            return []
+        ranked = self.ranked
+        if ranked is None:
+            return self.batches(rows)
+        most = ranked.most_users if part == "val" else None
+        return self.ranking_batches(part, ranked.liked, most_users=most, seed=ranked.seed)
 
     @property
     def batches_per_epoch(self) -> int:

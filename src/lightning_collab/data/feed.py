@@ -89,6 +89,20 @@ class Feed(NamedTuple):
         )
 
 
+class Ranked(NamedTuple):
+    """What rankings of the held-out parts are made of.
+
+    Attributes:
+        liked: lowest rating of a held-out item that was liked; `all`: any.
+        most_users: of the validation part, a random sample of at most so many; None: all.
+        seed: of the sample.
+    """
+
+    liked: Positives
+    most_users: int | None
+    seed: int
+
+
 def training_batches(
     data: "RatingDataModule", feed: Feed, device: torch.device | str, **options: Any
 ) -> EpochBatches[Any]:

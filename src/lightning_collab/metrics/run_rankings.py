@@ -33,9 +33,9 @@ def run_rankings(
         DataError: as `rank_part`, for one of these parts.
     """
     top_k = config.metrics.top_k if top_k is None else top_k
-    liked = config.metrics.liked_by(config.loss) if liked is None else liked
-    # A loss of ratings has no positives: the baselines are then fitted to what is looked for.
-    positives: Positives = getattr(config.loss, "positives", liked)
+    liked = config.liked if liked is None else liked
+    # A run on ratings has no positives: the baselines are then fitted to what is looked for.
+    positives: Positives = liked if config.positives is None else config.positives
     parts = [part for part in ("val", "test") if len(getattr(data.rows, part))]
     found: dict[str, float] = {}
     for part in parts:

@@ -281,6 +281,7 @@ class RatingModule(BaseModule):
 
     def teardown(self, stage: str) -> None:
         """Leave the data as it was."""
+        super().teardown(stage)
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and isinstance(data, RatingDataModule):
             data.block_ends = data.position = None
