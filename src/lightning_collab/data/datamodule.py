@@ -407,6 +407,11 @@ class RatingDataModule(pl.LightningDataModule):
         return -(-self.rows_per_epoch // self.rows_per_batch)
 
     @property
+    def order(self) -> Order:
+        """Of the training rows in an epoch."""
+        return self.settings.order
+
+    @property
     def rows_per_epoch(self) -> int:
         """What an epoch goes through, once each: ratings, chosen pairs, or users who chose."""
         if self.feed.of == "ratings":

@@ -1,21 +1,42 @@
 """What a loss is given of the training part: ratings, chosen pairs with drawn items, or users."""
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from lightning_collab.config.data import Order
 from lightning_collab.config.loss import Positives
 from lightning_collab.data.batches import EpochBatches, RatingBatches
 from lightning_collab.data.choice_batches import PairBatches, UserBatches
 from lightning_collab.data.choices import Choices
+from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.splits import Rows, SplitRows
 from lightning_collab.errors import DataError
 
-if TYPE_CHECKING:
-    from lightning_collab.data.datamodule import RatingDataModule
-
 log = logging.getLogger(__name__)
+
+
+class SplitRatings(Protocol):
+    """What batches are made of: a `RatingDataModule`."""
+
+    table: RatingTable
+    rows: SplitRows
+
+    @property
+    def order(self) -> Order:
+        """Of an epoch."""
+
+    @property
+    def learned(self) -> Choices:
+        """The chosen pairs that training batches are made of."""
+
+    def chosen(self, rows: Rows, positives: Positives) -> Choices:
+        """The pairs of some rows that count as chosen."""
+
+    def columns(self, rows: Rows) -> Any:
+        """Some rows, with users and items as the training part numbers them."""
 
 
 class Feed(NamedTuple):
@@ -39,7 +60,7 @@ class Feed(NamedTuple):
     catalogue_limit: int = 0
     samples: int = 0
 
-    def chosen(self, data: "RatingDataModule") -> Choices:
+    def chosen(self, data: SplitRatings) -> Choices:
         """The pairs that are learned from; of drawn items, only users who left any out.
 
         Raises:
@@ -71,11 +92,11 @@ class Feed(NamedTuple):
             weights=None if chosen.weights is None else chosen.weights[kept],
         )
 
-    def never_drawn(self, data: "RatingDataModule", chosen: Choices) -> Choices:
+    def never_drawn(self, data: SplitRatings, chosen: Choices) -> Choices:
         """The pairs that are no negatives: the chosen, and perhaps what was rated below them."""
         return data.chosen(data.rows.train, "all") if self.barred else chosen
 
-    def disliked(self, data: "RatingDataModule", chosen: Choices) -> Choices | None:
+    def disliked(self, data: SplitRatings, chosen: Choices) -> Choices | None:
         """Pairs that were rated and not chosen, where these are no negatives."""
         if self.positives == "all" or not self.barred:
             return None
@@ -104,7 +125,7 @@ class Ranked(NamedTuple):
 
 
 def training_batches(
-    data: "RatingDataModule", feed: Feed, device: torch.device | str, **options: Any
+    data: SplitRatings, feed: Feed, device: torch.device | str, **options: Any
 ) -> EpochBatches[Any]:
     """The training part as a feed asks for it.
 
@@ -114,7 +135,7 @@ def training_batches(
         device: where the tensors are kept.
         options: of `EpochBatches`.
     """
-    by_user = data.settings.order == "by_user"
+    by_user = data.order == "by_user"
     if feed.of == "ratings":
         columns = data.columns(data.rows.train)
         groups = columns.users if by_user else None
