@@ -46,7 +46,10 @@ LATE = {
     # numba, with kernels that a run may do without
     "training.build": ["training.modules.bayesian_module"],
     "training.modules.rating_module": ["training.fused.blocks", "training.fused.fused_optimizer"],
+    "data.choice_batches": ["data.draws"],
+    "data.feed": ["data.draws"],
     "models.item_scores": ["models.scoring_kernels"],
+    "metrics.rankings": ["models.scoring_kernels"],
     "inference.recommendation": ["models.scoring_kernels"],
 }
 """Imports inside functions, each for start-up time: module -> what it imports there."""

@@ -10,15 +10,16 @@ import numpy as np
 from benchmarks.results.measured_run import measured_run
 from benchmarks.results.peers import Peer
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.metrics.rankings import RankingMetrics, ranking_of_part
+from lightning_collab.metrics.rankings import rank_part
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module, load_data
 
 FIRST_SEED = 42
-RANKING_FILE = "ranking.json"
+RANKING_FILE = "rankings.json"
 TOP_K, LIKED = 10, 4.0
+RANKING_METRICS = (f"ndcg@{TOP_K}", f"recall@{TOP_K}", f"coverage@{TOP_K}")
 U1_TO_U5 = ("u1", "u2", "u3", "u4", "u5")
 
 
@@ -201,13 +202,13 @@ class Measured:
     Attributes:
         row: what was run.
         rmse: float [seeds], each a mean over the folds.
-        ranking: of all runs.
+        ranking: of all runs, by the names in `RANKING_METRICS`.
         seconds: mean training time of a run.
     """
 
     row: Row
     rmse: list[float]
-    ranking: list[RankingMetrics]
+    ranking: list[dict[str, float]]
     seconds: float
 
 
@@ -235,7 +236,7 @@ def measure(section: Section, runs: Path, seeds: int) -> Iterator[Measured]:
         yield Measured(row, rmse, ranking, float(np.mean(seconds)))
 
 
-def _ranking(folder: Path, part: str, loaded: dict[str, RatingDataModule]) -> RankingMetrics:
+def _ranking(folder: Path, part: str, loaded: dict[str, RatingDataModule]) -> dict[str, float]:
     """Of a run's last checkpoint; measured once and kept beside it."""
     file = folder / RANKING_FILE
     if not file.is_file():
@@ -244,9 +245,12 @@ def _ranking(folder: Path, part: str, loaded: dict[str, RatingDataModule]) -> Ra
         data = next(iter(loaded.values()), None) or load_data(config)
         module = build_module(config, data).eval()
         module.load_trained(read_checkpoint(run.last_checkpoint), run.last_checkpoint)
-        found = ranking_of_part(module.model, data, part, liked=LIKED, top_k=TOP_K)
-        write_atomically(file, json.dumps(found._asdict()))
-    return RankingMetrics(**json.loads(file.read_text()))
+        scores = module.model.item_scores()
+        found = rank_part(scores, data, part, liked=LIKED, top_k=[TOP_K])
+        by_name = {name: found[f"{part}/{name}"] for name in RANKING_METRICS}
+        write_atomically(file, json.dumps(by_name))
+    kept: dict[str, float] = json.loads(file.read_text())
+    return kept
 
 
 def markdown(measured: list[Measured], peers: tuple[Peer, ...]) -> str:
@@ -273,8 +277,8 @@ def markdown(measured: list[Measured], peers: tuple[Peer, ...]) -> str:
                 f"**{each.row.title}**",
                 _spread(each.rmse),
                 *(
-                    f"{np.mean([getattr(ranks, key) for ranks in each.ranking]):.3f}"
-                    for key in ("ndcg", "recall", "coverage")
+                    f"{np.mean([ranks[name] for ranks in each.ranking]):.3f}"
+                    for name in RANKING_METRICS
                 ),
                 f"{each.seconds:.1f}",
                 f"`scripts/train.py {' '.join(each.row.typed)} {folds}`".replace(" `", "`"),

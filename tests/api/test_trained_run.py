@@ -15,6 +15,7 @@ from support import CONF
 
 import lightning_collab as lc
 from lightning_collab.commands.similar import similar_command
+from lightning_collab.config.metrics import RANKING_METRICS
 from lightning_collab.errors import (
     CheckpointError,
     ConfigError,
@@ -69,10 +70,31 @@ def test_rankings(run):
     ranked = run.evaluate(ranking=True, top_k=5, liked=3.0)
     assert measured(run.metrics).items() < ranked.items()
     further = ranked.keys() - run.evaluate().keys()
-    names = ("ndcg", "recall", "coverage")
-    assert further == {f"{part}/{name}@5" for part in ("val", "test") for name in names}
-    assert all(0 <= ranked[key] <= 1 for key in further)
+    who = ("val", "test", *(f"baseline/{name}" for name in ("most_popular", "item_knn", "ease")))
+    names = {f"{prefix}/{name}@5" for prefix in who for name in RANKING_METRICS}
+    assert further == names | {"baseline/ease/penalty"}
+    unbounded = ("mean_popularity@5", "penalty")
+    assert all(0 <= ranked[key] <= 1 for key in further if not key.endswith(unbounded))
     assert run.evaluate(ranking=True, top_k=20)["test/recall@20"] == 1.0
+
+
+def test_rankings_at_several_places(run):
+    both = run.evaluate(ranking=True, top_k=(3, 5), liked=3.0)
+    alone = run.evaluate(ranking=True, top_k=5, liked=3.0)
+    assert {key: both[key] for key in alone} == pytest.approx(alone)
+    assert "test/ndcg@3" in both
+    as_in_the_run = run.evaluate(ranking=True)
+    assert {"val/ndcg@10", "val/ndcg@20"} < as_in_the_run.keys()
+    assert run.evaluate(ranking=True, liked=4.0) == as_in_the_run
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [({"top_k": 0}, "top_k"), ({"top_k": [5, 3]}, "ascending"), ({"liked": "some"}, "liked")],
+)
+def test_rankings_that_cannot_be(run, asked, message):
+    with pytest.raises(ConfigError, match=message):
+        run.evaluate(ranking=True, **asked)
 
 
 def test_neighbours_are_those_of_the_command(run):

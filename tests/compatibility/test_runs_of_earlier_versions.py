@@ -84,9 +84,18 @@ def test_it_is_measured_to_the_same_numbers(name, answers, capsys):
     evaluate_command(
         _config("evaluate", f"run={HERE / 'runs' / name}", "ranking=true", "liked=4", "top_k=5")
     )
-    numbers = [float(each) for each in re.findall(r"\d+\.\d{3,4}", capsys.readouterr().out)]
+    printed = capsys.readouterr().out
+
+    def numbers(start=""):
+        lines = [line for line in printed.splitlines() if line.startswith(start)]
+        return [float(each) for each in re.findall(r"\d+\.\d{3,4}", "\n".join(lines))]
+
+    errors, of_test = answers["evaluated"][:-4], answers["evaluated"][-2:]
     # A last digit may round over.
-    assert numbers == pytest.approx(answers["evaluated"], abs=1.01e-4)
+    assert numbers()[: len(errors)] == pytest.approx(errors, abs=1.01e-4)
+    # At validation the test part was left out then: of these numbers, those of the test part.
+    ranked = [numbers(f"│ {name}@5")[1] for name in ("NDCG", "recall")]
+    assert ranked == pytest.approx(of_test, abs=1.01e-4)
 
 
 def test_its_report_shows_its_numbers_and_errors(name, trained, answers, tmp_path, monkeypatch):

@@ -94,7 +94,7 @@ def test_an_unknown_name_is_answered_with_all_that_there_is(site):
     with pytest.raises(ConfigError, match=r"scheduler\.name: 'halvin' .*did you mean 'halving'"):
         validated(config)
     config["scheduler"] = {"name": "zzz"}
-    with pytest.raises(ConfigError, match=r"known here: constant, one_cycle, .*, halving"):
+    with pytest.raises(ConfigError, match=r"known here: constant, linear, one_cycle, .*, halving"):
         validated(config)
 
 

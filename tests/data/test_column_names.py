@@ -36,7 +36,8 @@ def read(request, tmp_path, run_config):
             for ours, theirs in columns.items()
         ]
         path = f"data.path={tmp_path / 'ratings.csv'}"
-        return load_ratings(run_config("data=csv", path, "data.cache=false", *typed).data)
+        config = run_config("data=csv", path, "data.cache=false", "loss=bpr", *typed)
+        return load_ratings(config.data)
 
     def of_frame(frame, **columns):
         return checked_frame(frame, FrameConfig(columns=columns))[0]

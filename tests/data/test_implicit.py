@@ -44,7 +44,7 @@ def read(request, tmp_path, run_config):
         columns = {"rating": rating, **columns}
         typed = [f"data.columns.{k}={'null' if v is None else v}" for k, v in columns.items()]
         path = f"data.path={tmp_path / 'clicks.csv'}"
-        config = run_config("data=csv", path, "data.cache=false", *typed).data
+        config = run_config("data=csv", path, "data.cache=false", "loss=bpr", *typed).data
         return load_ratings(config), config
 
     def of_frame(frame, *, rating=None, **columns):

@@ -27,7 +27,7 @@ def test_train_with_features_measure_more_and_use_the_run(run_script, tmp_path):
     measured = run_script("evaluate.py", "run=out", "ranking=true", "top_k=5", "ensemble=true")
     assert measured.returncode == 0, measured.stderr
     assert f"{metrics['test/rmse']:.4f}" in measured.stdout
-    for text in ("NDCG@5", "recall@5", "coverage", "test averaged"):
+    for text in ("NDCG@5", "recall@5", "coverage@5", "item-kNN", "test averaged", "loss=softmax"):
         assert text in measured.stdout
     run = lightning_collab.load(tmp_path / "out")
     assert set(run.model.features()) == {"users", "items"}

@@ -9,12 +9,14 @@ from pytorch_lightning import Callback
 from lightning_collab.api.run_data import data_of_run
 from lightning_collab.api.training import train_run
 from lightning_collab.config import RunConfig, validated
-from lightning_collab.config.commands import MapChoice
+from lightning_collab.config.commands import MapChoice, RankingConfig
+from lightning_collab.config.loss import Positives
 from lightning_collab.config.overrides import with_values
 from lightning_collab.config.plugins import check_installed
+from lightning_collab.config.section import checked
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.inspection.run_report import write_run_report
-from lightning_collab.metrics.rankings import ranking_of_parts
+from lightning_collab.metrics.run_rankings import run_rankings
 from lightning_collab.runs.launch import launched, with_launched_ranks
 from lightning_collab.training.console import run_log
 from lightning_collab.training.evaluation import measure_run
@@ -35,19 +37,27 @@ class Ratings(NamedTuple):
 
 
 def evaluate(
-    run: TrainedModel, ratings: Ratings, *, ranking: bool, top_k: int, liked: float
+    run: TrainedModel,
+    ratings: Ratings,
+    *,
+    ranking: bool,
+    top_k: int | Sequence[int] | None,
+    liked: Positives | None,
 ) -> dict[str, float]:
     """See `TrainedRun.evaluate`."""
+    asked = checked(RankingConfig, {"top_k": _plain(top_k), "liked": liked})
     config = run.directory.read_config()
     with run_log(None, quiet=True), torch_threads_put_back:
         data = ratings.of(config)
         metrics, module = measure_run(config, run.directory, data, str(run.checkpoint))
         if ranking:
-            ranked = ranking_of_parts(module.model.eval(), data, liked=liked, top_k=top_k)
-            for part, each in ranked.items():
-                numbers = {"ndcg": each.ndcg, "recall": each.recall, "coverage": each.coverage}
-                metrics |= {f"{part}/{name}@{top_k}": x for name, x in numbers.items()}
+            scores = module.model.eval().item_scores()
+            metrics |= run_rankings(scores, data, config, top_k=asked.top_k, liked=asked.liked)
     return metrics
+
+
+def _plain(top_k: int | Sequence[int] | None) -> Any:
+    return list(top_k) if isinstance(top_k, Sequence) else top_k
 
 
 def report(

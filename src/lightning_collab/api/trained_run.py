@@ -10,6 +10,7 @@ import polars as pl
 import torch
 
 from lightning_collab.config.commands import MapChoice
+from lightning_collab.config.loss import Positives
 from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import ConfigError
 from lightning_collab.inference import recommendation
@@ -224,8 +225,8 @@ class TrainedRun(TrainedModel):
         users: Any = None,
         items: Any = None,
         ranking: bool = False,
-        top_k: int = 10,
-        liked: float = 4.0,
+        top_k: int | Sequence[int] | None = None,
+        liked: Positives | None = None,
     ) -> dict[str, float]:
         """The numbers of the checkpoint again, and how well its best items are what people liked.
 
@@ -235,10 +236,14 @@ class TrainedRun(TrainedModel):
                 `train` has just read, or what the run's config names.
             users: frame of users, where the run was trained with one.
             items: frame of items, likewise.
-            ranking: also `val/ndcg@10`, `val/recall@10`, `val/coverage@10` and those of the test
-                part, over the whole catalogue without what a user rated elsewhere.
-            top_k: items that `ranking` looks at for each user.
-            liked: the lowest held-out rating of an item that somebody liked, for `ranking`.
+            ranking: also rankings of the whole catalogue: `val/ndcg@10`, recall, precision, mrr,
+                hit_rate, map, coverage, mean_popularity and gini, those of the test part, and those
+                of the baselines, `baseline/most_popular/ndcg@10` and so on. What a user rated in
+                the training part is left out, at the test part that of the validation part too.
+            top_k: for `ranking`, number of first items that are looked at, or several, ascending;
+                None: as in the run.
+            liked: for `ranking`, lowest rating of a held-out item that was liked; `all`: any; None:
+                as in the run, which is 4 where its loss is of ratings.
 
         Returns:
             Those of metrics.json that are measured on the parts that there are: `val/rmse`,
@@ -248,6 +253,7 @@ class TrainedRun(TrainedModel):
         Raises:
             DataError: the ratings are not to be had, or are not those of the run.
             CheckpointError: they have other users or items in the training part.
+            ConfigError: `top_k` or `liked` is out of range.
 
         Example:
             >>> lightning_collab.load(run.path).evaluate(frame) == run.evaluate()

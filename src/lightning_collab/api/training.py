@@ -108,7 +108,8 @@ def _say_what_came_of_it(config: RunConfig, run: RunDirectory, metrics: dict[str
     again = command_line("evaluate", run=where)
     if isinstance(config.data, FrameConfig):
         again = f"lightning_collab.load({str(where)!r}).evaluate(frame)"
-    print_summary(metrics, config.model.name, where, again, config.metrics.further)
+    loss = config.loss.name if config.ranks else None
+    print_summary(metrics, config.model.name, where, again, config.metrics.further, loss)
 
 
 def inspection_callbacks(config: RunConfig) -> list[Callback]:

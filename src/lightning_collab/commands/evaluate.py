@@ -8,11 +8,12 @@ from rich.table import Table
 
 from lightning_collab.config.commands import EvaluateConfig
 from lightning_collab.config.section import job_config
-from lightning_collab.metrics.rankings import RankingMetrics, ranking_of_parts
+from lightning_collab.metrics.run_rankings import run_rankings
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
-from lightning_collab.training.console import further_table, metrics_table, run_log
+from lightning_collab.training.console import further_table, metrics_table, run_log, say
 from lightning_collab.training.evaluation import Snapshot, measure_run, snapshot_ensemble
+from lightning_collab.training.ranking_table import below_most_popular, ranking_table
 
 
 def evaluate_command(config: DictConfig) -> None:
@@ -28,36 +29,25 @@ def evaluate_command(config: DictConfig) -> None:
     asked = job_config(EvaluateConfig, config)
     run = RunDirectory(Path(asked.run))
     trained = run.read_config()
-    tables = []
+    tables, warning = [], None
     with run_log(None, quiet=True):
         data = load_data(trained)
         metrics, module = measure_run(trained, run, data, asked.checkpoint)
-        tables.append(metrics_table(metrics, trained.model.name))
+        if any(name.endswith("/rmse") for name in metrics):
+            tables.append(metrics_table(metrics, trained.model.name))
         if trained.metrics.further:
             tables.append(further_table(metrics, trained.metrics.further))
         if asked.ranking:
-            ranked = ranking_of_parts(
-                module.model.eval(), data, liked=asked.liked, top_k=asked.top_k
-            )
-            tables.append(_ranking_table(ranked, asked))
+            scores = module.model.eval().item_scores()
+            ranked = run_rankings(scores, data, trained, top_k=asked.top_k, liked=asked.liked)
+            tables.append(ranking_table(ranked, trained.model.name))
+            warning = below_most_popular(ranked, trained.loss.name)
         if asked.ensemble:
             tables.append(_ensemble_table(snapshot_ensemble(module, data, run)))
     for table in tables:
         Console().print(table)
-
-
-def _ranking_table(ranked: dict[str, RankingMetrics], asked: EvaluateConfig) -> Table:
-    title = (
-        f"ranking of the whole catalogue, seen items left out; liked: {asked.liked:g} or more; "
-        "higher is better"
-    )
-    table = Table("part", title=title, title_justify="left")
-    for head in (f"NDCG@{asked.top_k}", f"recall@{asked.top_k}", "coverage", "users"):
-        table.add_column(head, justify="right")
-    for part, each in ranked.items():
-        accuracy = f"{each.ndcg:.4f}", f"{each.recall:.4f}"
-        table.add_row(part, *accuracy, f"{each.coverage:.1%}", f"{each.users:,}")
-    return table
+    if warning is not None:
+        say(warning)
 
 
 def _ensemble_table(snapshots: list[Snapshot]) -> Table:

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from lightning_collab.config.loss import Positives
+from lightning_collab.config.metrics import TopK, as_list
 from lightning_collab.config.section import Section, needed
 
 RunPath = Annotated[str, needed("set run=<run directory>")]
@@ -93,17 +95,22 @@ class ReportConfig(Section):
         return self
 
 
-class EvaluateConfig(OfARunConfig):
+class RankingConfig(Section):
+    """How to measure rankings, where a run's own way is not meant."""
+
+    # Numbers of first items that rankings are measured at, or one; null: those of the run.
+    top_k: Annotated[TopK | None, BeforeValidator(as_list)]
+    # The lowest rating of a held-out item that was liked; `all`: any; null: as in the run.
+    liked: Positives | None
+
+
+class EvaluateConfig(OfARunConfig, RankingConfig):
     """What to measure of a trained run."""
 
     # Also the mean of the predictions of the cycles.
     ensemble: bool
-    # Also how well the best of the whole catalogue are what people liked.
+    # Also rankings of the whole catalogue, beside the baselines.
     ranking: bool
-    # Items that ranking looks at for each user.
-    top_k: Positive
-    # The lowest held-out rating of an item that somebody liked.
-    liked: float
 
 
 class PairColumnsConfig(Section):

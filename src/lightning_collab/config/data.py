@@ -18,6 +18,7 @@ from lightning_collab.config.registry import SOURCES
 from lightning_collab.config.section import Section, choose_by_name, needed
 
 BatchSize = Annotated[int, Field(ge=1)] | Literal["full"]
+Order = Literal["random", "by_user"]
 
 
 def ratings_in_batch(size: BatchSize, ratings: int) -> int:
@@ -47,6 +48,8 @@ class DataConfig(Section):
     name: str
     # Ratings in one optimizer step over all ranks; `full`: all of them.
     batch_size: BatchSize = 512
+    # Of an epoch: all ratings in random order, or users in random order, each one's together.
+    order: Order = "random"
     # Keep the parsed table, so that the next start need not parse again.
     cache: bool = True
     # Rows rated less are left out before anything else; null: none.

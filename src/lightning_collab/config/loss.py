@@ -2,10 +2,13 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import PlainValidator, SerializeAsAny
+from pydantic import Field, PlainValidator, SerializeAsAny
 
 from lightning_collab.config.registry import LOSSES
 from lightning_collab.config.section import Section, choose_by_name
+
+# Which ratings say that an item was chosen: all, or those of at least so much.
+Positives = Literal["all"] | float
 
 
 class LossConfig(Section):
@@ -22,6 +25,8 @@ class LossConfig(Section):
     fused: ClassVar[bool] = False
     # What is measured at validation and test: errors of ratings, or rankings of all items.
     metrics: ClassVar[Literal["ratings", "rankings"]] = "ratings"
+    # Whether its batches are users with all that they chose.
+    by_user: ClassVar[bool] = False
     # The metric that picks the best checkpoint unless another is named.
     monitor: ClassVar[str] = "val/rmse"
     # Whether less or more of it is better.
@@ -37,6 +42,11 @@ class RankingLossConfig(LossConfig):
     monitor: ClassVar[str] = "val/ndcg@10"
     mode: ClassVar[Literal["min", "max"]] = "max"
 
+    # The lowest rating of an item that somebody chose; `all`: whatever was rated was chosen.
+    positives: Positives = "all"
+    # What was rated below it: `negative`, like what was not rated, or left out of the loss.
+    dislikes: Literal["ignore", "negative"] = "ignore"
+
 
 class SquaredErrorConfig(LossConfig):
     """Squared error of ratings."""
@@ -45,6 +55,48 @@ class SquaredErrorConfig(LossConfig):
     fused: ClassVar[bool] = True
 
     name: Literal["squared_error"] = "squared_error"
+
+
+class SoftmaxConfig(RankingLossConfig):
+    """Cross-entropy over the catalogue, by user."""
+
+    loss_class: ClassVar[str] = "lightning_collab.losses.softmax:Softmax"
+    by_user: ClassVar[bool] = True
+
+    name: Literal["softmax"] = "softmax"
+    # Most scores of a batch (users times items); above it, items are drawn for the catalogue.
+    catalogue_limit: Annotated[int, Field(ge=0)] = 1 << 25
+    # Items drawn for each batch where the catalogue is above the limit.
+    samples: Annotated[int, Field(ge=1)] = 1024
+    # They are drawn by their number of choices to this power; 0: all alike.
+    popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class SampledLossConfig(RankingLossConfig):
+    """Of losses that compare each choice with items drawn for it."""
+
+    # Items drawn for each choice, none of which its user chose.
+    negatives: Annotated[int, Field(ge=1)] = 1
+    # They are drawn by their number of choices to this power; 0: all alike.
+    popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class BCEConfig(SampledLossConfig):
+    """Binary cross-entropy of chosen and drawn items."""
+
+    loss_class: ClassVar[str] = "lightning_collab.losses.bce:BCE"
+
+    name: Literal["bce"] = "bce"
+    # Items drawn for each choice, none of which its user chose.
+    negatives: Annotated[int, Field(ge=1)] = 4
+
+
+class BPRConfig(SampledLossConfig):
+    """Bayesian personalised ranking: a chosen item above a drawn one."""
+
+    loss_class: ClassVar[str] = "lightning_collab.losses.bpr:BPR"
+
+    name: Literal["bpr"] = "bpr"
 
 
 # The config of one of the losses that `LOSSES` names.

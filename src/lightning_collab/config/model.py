@@ -34,6 +34,8 @@ class ModelConfig(Section):
     takes_features: ClassVar[bool] = False
     # Whether it is made of many samples, so that its checkpoints are large.
     keeps_samples: ClassVar[bool] = False
+    # Whether it gives scores to rank by, whatever the loss, in place of ratings.
+    ranks: ClassVar[bool] = False
     # Whether the fused engine has kernels for it.
     fused: ClassVar[bool] = False
 

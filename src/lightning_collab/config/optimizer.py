@@ -14,6 +14,26 @@ Rate = Annotated[float, Field(gt=0)]
 Decay = Literal["gradient", "decoupled", "per_row"]
 
 
+class SideConfig(Section):
+    """What differs from its group's values for the tables of users, or for those of items."""
+
+    # Factor on the learning rate of the group; 0 freezes the side.
+    lr_scale: NonNegative = 1.0
+    # Weight decay of this side; null: the group's.
+    weight_decay: NonNegative | None = None
+    # Of Adam, decay of the running mean of gradients; null: the optimizer's.
+    beta1: Fraction | None = None
+    # Of Adam, decay of the running mean of squared gradients; null: the optimizer's.
+    beta2: Fraction | None = None
+    # Of Adam, whether a row without a gradient stands still, its moments too.
+    lazy: bool = False
+
+    @property
+    def of_adam(self) -> bool:
+        """Whether it has values that only Adam knows."""
+        return self.lazy or self.beta1 is not None or self.beta2 is not None
+
+
 class GroupConfig(Section):
     """What differs from the optimizer's values for one group of parameters."""
 
@@ -23,11 +43,26 @@ class GroupConfig(Section):
     weight_decay: NonNegative | None = None
 
 
+class TableGroupConfig(GroupConfig):
+    """Of a group that is made of tables of users and of items."""
+
+    # What differs for the tables of users.
+    users: SideConfig = SideConfig()
+    # What differs for the tables of items.
+    items: SideConfig = SideConfig()
+
+    @property
+    def sides(self) -> dict[str, SideConfig]:
+        """Both sides where either has values of its own; else none, and the group is one."""
+        sides = {"users": self.users, "items": self.items}
+        return sides if any(side != SideConfig() for side in sides.values()) else {}
+
+
 class GroupsConfig(Section):
     """One entry for each layer group that needs values of its own."""
 
-    embeddings: GroupConfig = GroupConfig()
-    biases: GroupConfig = GroupConfig()
+    embeddings: TableGroupConfig = TableGroupConfig()
+    biases: TableGroupConfig = TableGroupConfig()
     hidden: GroupConfig = GroupConfig()
     output: GroupConfig = GroupConfig()
 
@@ -40,6 +75,15 @@ class GroupsConfig(Section):
         group: GroupConfig = getattr(self, name)
         return group
 
+    @property
+    def sides(self) -> dict[str, SideConfig]:
+        """By their keys, such as `embeddings.users`: sides of groups that are cut in two."""
+        return {
+            f"{name}.{side}": config
+            for name in ("embeddings", "biases")
+            for side, config in getattr(self, name).sides.items()
+        }
+
 
 class OptimizerConfig(Section):
     """Keys that every optimizer has."""
@@ -50,6 +94,8 @@ class OptimizerConfig(Section):
     weight_decay: NonNegative = 0.08
     # Form of the weight decay; see docs/weight-decay.md.
     decay: Decay = "per_row"
+    # Of decay=per_row: that of a row grows with its number of ratings to this power.
+    frequency_power: Annotated[float, Field(ge=0, le=2)] = 1.0
     groups: GroupsConfig = GroupsConfig()
 
     @property
@@ -60,7 +106,32 @@ class OptimizerConfig(Section):
     @property
     def decays(self) -> bool:
         """Whether any group has a weight decay above 0."""
-        return any([self.weight_decay, *(group.weight_decay for _, group in self.groups)])
+        decays = [self.weight_decay, *(group.weight_decay for _, group in self.groups)]
+        return any([*decays, *(side.weight_decay for side in self.groups.sides.values())])
+
+    @model_validator(mode="after")
+    def _sides_fit(self) -> Self:
+        if self.frequency_power != 1 and self.decay != "per_row":
+            raise ValueError(
+                f"optimizer.frequency_power={self.frequency_power:g} is of optimizer.decay=per_row,"
+                f" not of optimizer.decay={self.decay}"
+            )
+        for key, side in self.groups.sides.items():
+            if side.of_adam and not isinstance(self, AdamConfig):
+                raise ValueError(
+                    f"optimizer.groups.{key}: beta1, beta2 and lazy are of Adam; set optimizer=adam"
+                )
+            if side.lazy and self.decay == "decoupled":
+                raise ValueError(
+                    f"optimizer.groups.{key}.lazy: optimizer.decay=decoupled shrinks every row at "
+                    "each step; set optimizer=adam, and optimizer.decay=per_row"
+                )
+            if side.lazy and self.decay == "gradient" and self.decays:
+                raise ValueError(
+                    f"optimizer.groups.{key}.lazy: optimizer.decay=gradient gives every row a "
+                    "gradient; set optimizer.decay=per_row"
+                )
+        return self
 
 
 class SGDConfig(OptimizerConfig):
@@ -200,6 +271,16 @@ class ConstantConfig(SchedulerConfig):
     formula: ClassVar[str] = "lightning_collab.training.schedules:constant"
 
     name: Literal["constant"] = "constant"
+
+
+class LinearConfig(SchedulerConfig):
+    """In a straight line from the learning rate to a share of it, over the whole run."""
+
+    formula: ClassVar[str] = "lightning_collab.training.schedules:linear"
+
+    name: Literal["linear"] = "linear"
+    # The last rate, as a share of the first.
+    end_share: Annotated[float, Field(ge=0, le=1)] = 0.02
 
 
 class WarmRestartsConfig(SchedulerConfig):

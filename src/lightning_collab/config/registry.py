@@ -291,7 +291,12 @@ MODELS = Registry(
 LOSSES = Registry(
     "loss",
     "lightning_collab.losses",
-    {"squared_error": "lightning_collab.config.loss:SquaredErrorConfig"},
+    {
+        "squared_error": "lightning_collab.config.loss:SquaredErrorConfig",
+        "softmax": "lightning_collab.config.loss:SoftmaxConfig",
+        "bce": "lightning_collab.config.loss:BCEConfig",
+        "bpr": "lightning_collab.config.loss:BPRConfig",
+    },
     Contract(
         base="lightning_collab.losses.loss:Loss",
         methods=("__init__(config)",),
@@ -352,6 +357,7 @@ SCHEDULERS = Registry(
     "lightning_collab.schedulers",
     {
         "constant": "lightning_collab.config.optimizer:ConstantConfig",
+        "linear": "lightning_collab.config.optimizer:LinearConfig",
         "one_cycle": "lightning_collab.config.optimizer:OneCycleConfig",
         "steps": "lightning_collab.config.optimizer:StepsConfig",
         "warm_restarts": "lightning_collab.config.optimizer:WarmRestartsConfig",

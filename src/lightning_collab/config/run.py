@@ -6,15 +6,20 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from lightning_collab.config.callbacks import CallbacksConfig
-from lightning_collab.config.data import AbsolutePath, BatchSize, DataSource, FeaturesConfig
+from lightning_collab.config.data import (
+    AbsolutePath,
+    BatchSize,
+    DataSource,
+    FeaturesConfig,
+    HistoryConfig,
+)
 from lightning_collab.config.engine import Engine, TrainingConfig, step_needs, unsupported_parts
 from lightning_collab.config.logger import LoggersConfig, TensorBoardConfig
-from lightning_collab.config.loss import Loss, SquaredErrorConfig
-from lightning_collab.config.metrics import MetricsConfig
+from lightning_collab.config.loss import Loss, Positives, SquaredErrorConfig
+from lightning_collab.config.metrics import RANKING_METRICS, MetricsConfig
 from lightning_collab.config.model import Model
 from lightning_collab.config.optimizer import (
     Averaging,
-    GroupConfig,
     LRRangeTestConfig,
     NoAveragingConfig,
     Optimizer,
@@ -24,7 +29,7 @@ from lightning_collab.config.optimizer import (
 )
 from lightning_collab.config.plugins import plugins_of
 from lightning_collab.config.registry import METRICS
-from lightning_collab.config.section import Section, checked
+from lightning_collab.config.section import Section, checked, suggestion
 from lightning_collab.config.split import Split
 from lightning_collab.config.trainer import TrainerConfig
 
@@ -63,16 +68,40 @@ class RunConfig(Section):
     @property
     def monitor(self) -> str | None:
         """The metric that picks the best checkpoint; None where there is no validation part."""
-        if self.split.has_val:
-            return self.callbacks.monitor or self.loss.monitor
-        return None
+        if not self.split.has_val:
+            return None
+        if self.callbacks.monitor is not None:
+            return self.callbacks.monitor
+        if self.ranks and self.loss.monitor not in self.metrics.rankings:
+            return self.metrics.rankings[0]
+        return self.loss.monitor
 
     @property
     def monitor_mode(self) -> Literal["min", "max"]:
         """Which end of the monitored metric is best."""
-        if self.callbacks.monitor is None:
-            return self.loss.mode
-        return self.metrics.mode(self.callbacks.monitor)
+        monitor = self.monitor
+        if monitor is not None and monitor != self.loss.monitor:
+            return self.metrics.mode(monitor)
+        return self.loss.mode
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the run learns to rank, so that rankings are measured in place of ratings."""
+        return self.loss.metrics == "rankings" or self.model.ranks
+
+    @property
+    def positives(self) -> Positives | None:
+        """The lowest rating that counts as chosen in training; None: the run learns ratings."""
+        if not self.ranks:
+            return None
+        of_loss: Positives = getattr(self.loss, "positives", "all")
+        chosen: Positives = getattr(self.model, "positives", of_loss)
+        return chosen
+
+    @property
+    def liked(self) -> Positives:
+        """The lowest rating of a held-out item that was liked."""
+        return self.metrics.liked_beside(self.positives)
 
     @model_validator(mode="after")
     def _plugins_are_those_of_today(self) -> Self:
@@ -96,6 +125,7 @@ class RunConfig(Section):
         self.model.check_run(self.trainer.max_epochs)
         self._averaging_fits()
         self._features_fit()
+        self._ranking_fits()
         self._groups_exist_in_the_model()
         check_engine(self)
         return self
@@ -109,12 +139,75 @@ class RunConfig(Section):
                         f"set callbacks.{key}=null or a split.val above 0"
                     )
         monitor = self.callbacks.monitor
-        if monitor is not None and monitor not in self.metrics.logged:
-            name = monitor.removeprefix("val/")
-            if name in METRICS:
+        if monitor is None:
+            return
+        if self.ranks:
+            if monitor not in (*self.metrics.rankings, "train/loss"):
                 raise ValueError(
-                    f"callbacks.monitor={monitor} is not measured; set metrics.further=[{name}]"
+                    f"callbacks.monitor={monitor} is not measured where a run learns to rank; "
+                    f"{suggestion(monitor, self.metrics.rankings)}"
                 )
+            return
+        name = monitor.removeprefix("val/")
+        if monitor not in self.metrics.logged and name in METRICS:
+            raise ValueError(
+                f"callbacks.monitor={monitor} is not measured; set metrics.further=[{name}]"
+            )
+        if name.partition("@")[0] in RANKING_METRICS:
+            raise ValueError(
+                f"callbacks.monitor={monitor} is of rankings, and loss={self.loss.name} is "
+                "measured by errors of ratings; set loss=softmax, bce or bpr, or "
+                "callbacks.monitor=null"
+            )
+
+    def _ranking_fits(self) -> None:
+        """What losses that rank, and data without ratings, cannot be combined with."""
+        what = f"loss={self.loss.name}" if self.model.by_gradient else f"model={self.model.name}"
+        if not self.ranks:
+            if not self.data.has_ratings:
+                instead = (
+                    "loss=softmax, loss=bce or loss=bpr"
+                    if self.model.by_gradient
+                    else "model=implicit_least_squares or model=ease, or another model and loss"
+                )
+                raise ValueError(
+                    f"{what} needs ratings, and data.columns.rating=null is data without them; "
+                    f"set {instead}"
+                )
+            return
+        if self.metrics.further:
+            raise ValueError(
+                f"metrics.further={self.metrics.further} compares ratings, and {what} learns to "
+                "rank; set metrics.further=[]"
+            )
+        if self.model.sharded:
+            raise ValueError(
+                f"model.sharding=row: {what} compares a user with many items, which no rank has; "
+                "set model.sharding=none"
+            )
+        if self.features.time:
+            name = next(iter(self.features.time))
+            raise ValueError(
+                f"features.time.{name}: items that nobody chose have no time, so that {what} "
+                f"cannot use it; leave it out (~features.time.{name})"
+            )
+        for name, block in self.features.users.items():
+            if isinstance(block, HistoryConfig):
+                raise ValueError(
+                    f"features.users.{name}: the history of a user has the items that {what} must "
+                    f"find; leave it out (~features.users.{name})"
+                )
+        for name, block in self.features.items.items():
+            if isinstance(block, HistoryConfig):
+                raise ValueError(
+                    f"features.items.{name}: the history of an item has the users whose choice "
+                    f"{what} must find; leave it out (~features.items.{name})"
+                )
+        if self.loss.by_user and self.data.order == "by_user":
+            raise ValueError(
+                f"data.order=by_user: {what} takes each user with all that the user chose anyway; "
+                "set data.order=random"
+            )
 
     def _cycle_fits_the_run(self) -> None:
         scheduler = self.scheduler
@@ -241,7 +334,9 @@ class RunConfig(Section):
     def _groups_exist_in_the_model(self) -> None:
         for group, config in self.optimizer.groups:
             of_time = group == "biases" and self.features.time
-            if config != GroupConfig() and group not in self.model.group_names and not of_time:
+            if config == type(config)(weight_decay=0.0):
+                continue  # what is not there does not shrink
+            if config != type(config)() and group not in self.model.group_names and not of_time:
                 raise ValueError(
                     f"optimizer.groups.{group}: model={self.model.name} has no such group; "
                     f"it has {', '.join(self.model.group_names)}"

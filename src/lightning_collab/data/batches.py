@@ -1,12 +1,14 @@
 """Ratings as tensors that are already where they are needed, cut into batches."""
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_collab.config.data import BatchSize, ratings_in_batch
@@ -33,20 +35,52 @@ class RatingBatch(NamedTuple):
     whole_size: int = 0
     draw_seed: int = 0
 
+    @property
+    def terms(self) -> int:
+        """Terms of the loss in this share: its ratings."""
+        return len(self.ratings)
 
-class RatingBatches:
-    """Batches of one part of the ratings, for one rank.
+    @property
+    def whole_terms(self) -> int:
+        """Terms of the loss in the whole batch over all ranks."""
+        return self.whole_size or len(self.ratings)
+
+
+class Share(NamedTuple):
+    """What of a whole batch is this rank's.
+
+    Attributes:
+        rows: of the data; a slice, or int [B].
+        first: place of the whole batch in the order of the epoch.
+        start: where this rank's rows begin in the whole batch.
+        whole: rows of the whole batch; int [whole] or a slice.
+        whole_size: how many those are.
+        draw_seed: of what is drawn for the whole batch.
+    """
+
+    rows: slice | Tensor
+    first: int
+    start: int
+    whole: slice | Tensor
+    whole_size: int
+    draw_seed: int
+
+
+AnyBatch = TypeVar("AnyBatch")
+
+
+class EpochBatches(ABC, Generic[AnyBatch]):
+    """What a loader of ours yields: batches of some rows of anything, for one rank.
 
     The order of an epoch is a permutation drawn from (seed, epoch) and nothing else, so it is the
     same for every device, number of ranks and engine. Each whole batch is shared out to the ranks
     in consecutive slices: every row once an epoch, none twice, and a rank may get an empty share.
 
     Args:
-        users: int32 [n].
-        items: int32 [n].
-        ratings: float32 [n].
-        day: int32 [n] or None.
+        rows: how many there are.
         batch_size: rows of the whole batch over all ranks; `full`: all rows.
+        groups: int [rows]; given, rows of one group come one after the other, groups and the rows
+            in each in random order.
         shuffle: whether each epoch has an order of its own.
         seed: of the order and of what models draw.
         rank: of this process.
@@ -60,10 +94,7 @@ class RatingBatches:
 
     def __init__(
         self,
-        users: Tensor,
-        items: Tensor,
-        ratings: Tensor,
-        day: Tensor | None = None,
+        rows: int,
         *,
         batch_size: BatchSize,
         shuffle: bool,
@@ -73,14 +104,14 @@ class RatingBatches:
         device: torch.device | str = "cpu",
         block_ends: Sequence[int] | None = None,
         position: Mapping[str, int] | None = None,
+        groups: NDArray[np.int32] | None = None,
     ) -> None:
         assert block_ends is None or world_size == 1
         self._block_ends = block_ends
-        self.users = users.to(device)
-        self.items = items.to(device)
-        self.ratings = ratings.to(device)
-        self.day = None if day is None else day.to(device)
-        self.batch_size = ratings_in_batch(batch_size, len(ratings))
+        self.device = torch.device(device)
+        self.rows = rows
+        self._groups = groups
+        self.batch_size = ratings_in_batch(batch_size, rows)
         self.shuffle = shuffle
         self.seed = seed
         self.rank = rank
@@ -93,11 +124,6 @@ class RatingBatches:
         self._resumed = False
         if position is not None:
             self.load_state_dict(position)
-
-    @property
-    def rows(self) -> int:
-        """Ratings in an epoch, over all ranks."""
-        return len(self.ratings)
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
@@ -135,9 +161,26 @@ class RatingBatches:
         generator = torch.Generator().manual_seed(_mixed(self.seed, self.epoch))
         kind = torch.int32 if self.rows < 2**31 else torch.int64
         order = torch.randperm(self.rows, generator=generator, dtype=kind)
-        return order.to(self.ratings.device)
+        if self._groups is not None:
+            order = self._by_group(order, generator)
+        return order.to(self.device)
 
-    def __iter__(self) -> Iterator[RatingBatch]:
+    def _by_group(self, order: Tensor, generator: torch.Generator) -> Tensor:
+        """The rows of an order, those of one group together."""
+        assert self._groups is not None
+        groups = torch.from_numpy(self._groups)
+        place = torch.randperm(int(groups.max()) + 1, generator=generator)
+        return order[torch.argsort(place[groups[order]], stable=True)]
+
+    @abstractmethod
+    def batch(self, share: Share) -> AnyBatch:
+        """This rank's share of a whole batch, or of a block of them."""
+
+    def epoch_seed(self, stream: int) -> int:
+        """A seed of 62 bits of this epoch, for what is drawn in it."""
+        return _mixed(self.seed + stream, self.epoch)
+
+    def __iter__(self) -> Iterator[AnyBatch]:
         """The batches of this epoch; after `load_state_dict`, those that are still to come."""
         # Lightning calls iter() more than once before set_epoch(): nothing is decided until the
         # first batch is asked for, which is when this generator starts to run.
@@ -146,7 +189,7 @@ class RatingBatches:
             self._resumed_at = None
         self._resumed = False
         order = self.order()
-        draw_seed = _mixed(self.seed + 1, self.epoch)
+        draw_seed = self.epoch_seed(1)
         while self._next < self.batches:
             first = self._next * self.batch_size
             end_batch = self._next + 1
@@ -155,20 +198,13 @@ class RatingBatches:
             whole_size = min(end_batch * self.batch_size, self.rows) - first
             start = self.rank * whole_size // self.world_size
             end = (self.rank + 1) * whole_size // self.world_size
-            mine: Any = slice(first + start, first + end)
-            if order is not None:
-                mine = order[mine]
+            mine, whole = (
+                cut if order is None else order[cut]
+                for cut in (slice(first + start, first + end), slice(first, first + whole_size))
+            )
             self._next = end_batch
             self._yielded += 1
-            yield RatingBatch(
-                _rows(self.users, mine),
-                _rows(self.items, mine),
-                _rows(self.ratings, mine),
-                None if self.day is None else _rows(self.day, mine),
-                start,
-                whole_size,
-                draw_seed + self._next,
-            )
+            yield self.batch(Share(mine, first, start, whole, whole_size, draw_seed + self._next))
 
     def state_dict(self) -> dict[str, int]:
         """Where the epoch under way stands."""
@@ -184,7 +220,48 @@ class RatingBatches:
         self._resumed = True
 
 
-def _rows(column: Tensor, rows: slice | Tensor) -> Tensor:
+class RatingBatches(EpochBatches[RatingBatch]):
+    """Batches of one part of the ratings, for one rank; see `EpochBatches`.
+
+    Args:
+        users: int32 [n].
+        items: int32 [n].
+        ratings: float32 [n].
+        day: int32 [n] or None.
+        device: where the tensors are kept; batches are slices of them.
+        options: of `EpochBatches`.
+    """
+
+    def __init__(
+        self,
+        users: Tensor,
+        items: Tensor,
+        ratings: Tensor,
+        day: Tensor | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        **options: Any,
+    ) -> None:
+        super().__init__(len(ratings), device=device, **options)
+        self.users = users.to(device)
+        self.items = items.to(device)
+        self.ratings = ratings.to(device)
+        self.day = None if day is None else day.to(device)
+
+    def batch(self, share: Share) -> RatingBatch:
+        """These ratings."""
+        return RatingBatch(
+            rows_of(self.users, share.rows),
+            rows_of(self.items, share.rows),
+            rows_of(self.ratings, share.rows),
+            None if self.day is None else rows_of(self.day, share.rows),
+            share.start,
+            share.whole_size,
+            share.draw_seed,
+        )
+
+
+def rows_of(column: Tensor, rows: slice | Tensor) -> Tensor:
     """A slice of a column, or its rows of these numbers."""
     # A quarter of the time of `column[rows]`.
     return column[rows] if isinstance(rows, slice) else column.index_select(0, rows)

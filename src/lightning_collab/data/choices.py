@@ -67,6 +67,11 @@ class Choices:
         rows = np.arange(len(self.starts) - 1, dtype=np.int32)
         return np.repeat(rows, np.diff(self.starts))
 
+    @property
+    def keys(self) -> Longs:
+        """One number a pair, ascending, int64 [n]."""
+        return self.users.astype(np.int64) * self.item_rows + self.items
+
     @cached_property
     def user_counts(self) -> Longs:
         """Pairs of each user, int64 [user rows]."""

@@ -18,17 +18,22 @@ from lightning_collab.config.data import (
     Duplicates,
     FeaturesConfig,
     FrameConfig,
+    Order,
     ratings_in_batch,
 )
+from lightning_collab.config.loss import Positives
 from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import RandomSplitConfig, Split
-from lightning_collab.data.batches import RatingBatch, RatingBatches
+from lightning_collab.data.batches import EpochBatches, RatingBatch, RatingBatches
+from lightning_collab.data.choices import Choices
 from lightning_collab.data.features.build import FeatureSet, SideRows, TrainingRows, build_features
+from lightning_collab.data.feed import Feed, Ranked, training_batches
+from lightning_collab.data.ranking_batches import RankingBatches
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import Caller, checked_frame, load_ratings
 from lightning_collab.data.splits import Rows, split_rows
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
-from lightning_collab.errors import ConfigError
+from lightning_collab.errors import ConfigError, DataError
 
 SECONDS_A_DAY = 86_400
 # Rows that are validated at a time: few enough for any memory, many enough to cost nothing.
@@ -66,6 +71,8 @@ class DataSettings(Section):
     # Ratings in one optimizer step over all ranks; `full`: all of them.
     batch_size: BatchSize = 512
     split: Split = RandomSplitConfig(name="random", test=0.1, val=0.1111111111, seed=42)
+    # Of an epoch: all rows in random order, or users in random order, each one's rows together.
+    order: Order = "random"
     # Of the order of the training ratings.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     features: FeaturesConfig = FeaturesConfig()
@@ -114,6 +121,7 @@ class RatingDataModule(pl.LightningDataModule):
         split: which rows train, validate and test: a config of a split, or its keys with `name`;
             None: 80% train, 10% validate and 10% test, drawn at random.
         seed: of the order of the training ratings.
+        order: of an epoch: `random`, or `by_user`, users in random order with their rows together.
         features: the `features` section of a config, or its keys; None: ids alone.
         source: the `data` section that the table was read by, where there is one.
 
@@ -124,6 +132,8 @@ class RatingDataModule(pl.LightningDataModule):
         block_ends: set by an engine that takes several training batches at a time; see
             `RatingBatches`.
         position: set by a module that is resumed, for the next training loader: where it goes on.
+        feed: set by a module: what its loss is given of the training part.
+        ranked: set by a module that ranks: what it is measured by; None: by ratings.
 
     Raises:
         ConfigError: a setting that is unknown, of a wrong type or out of range.
@@ -137,6 +147,7 @@ class RatingDataModule(pl.LightningDataModule):
         batch_size: BatchSize = 512,
         split: Split | Mapping[str, Any] | None = None,
         seed: int = 42,
+        order: Order = "random",
         features: FeaturesConfig | Mapping[str, Any] | None = None,
         source: DataConfig | None = None,
     ) -> None:
@@ -148,6 +159,7 @@ class RatingDataModule(pl.LightningDataModule):
             {
                 "batch_size": batch_size,
                 "seed": seed,
+                "order": order,
                 **({} if split is None else {"split": split}),
                 **({} if features is None else {"features": features}),
             },
@@ -165,6 +177,10 @@ class RatingDataModule(pl.LightningDataModule):
         self.mean_rating = float(table.ratings[train].mean(dtype=np.float64))
         self.block_ends: Sequence[int] | None = None
         self.position: Mapping[str, int] | None = None
+        self.feed = Feed()
+        self.ranked: Ranked | None = None
+        self._chosen: dict[Positives, Choices] = {}
+        self._learned: tuple[Feed, Choices] | None = None
         wanted = self.settings.features
         self._wants_day = bool(wanted.time)
         self.features = self._features(wanted) if wanted else FeatureSet()
@@ -339,29 +355,168 @@ class RatingDataModule(pl.LightningDataModule):
     # Lightning's own looks into the loaders as if they were torch's.
     __str__ = __repr__
 
-    def train_dataloader(self) -> RatingBatches:
+    def train_dataloader(self) -> EpochBatches[Any]:
         """Batches in an order of their own each epoch."""
-        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
-        return self.batches(self.rows.train, train=True, shuffle=not overfit)
+        trainer: Any = self.trainer
+        position, self.position = self.position, None
+        return training_batches(
+            self,
+            self.feed,
+            batch_size=self._batch_size,
+            shuffle=trainer is None or not trainer.overfit_batches > 0,
+            block_ends=self.block_ends,
+            position=position,
+            **self._of_rank(),
+        )
 
-    def val_dataloader(self) -> RatingBatches | list[RatingBatches]:
-        """The validation part in the order of the split; no loader where there is none."""
-        return self.batches(self.rows.val) if len(self.rows.val) else []
+    def _of_rank(self) -> dict[str, Any]:
+        """What loaders know of this process."""
+        trainer = self.trainer
+        return {
+            "seed": self._seed,
+            "rank": trainer.global_rank if trainer else 0,
+            "world_size": trainer.world_size if trainer else 1,
+            "device": trainer.strategy.root_device if trainer else "cpu",
+        }
 
-    def test_dataloader(self) -> RatingBatches | list[RatingBatches]:
-        """The test part in the order of the split; no loader where there is none."""
-        return self.batches(self.rows.test) if len(self.rows.test) else []
+    def val_dataloader(self) -> RatingBatches | RankingBatches | list[RatingBatches]:
+        """The validation part in the order of the split, or its users where a module ranks.
+
+        Returns:
+            No loader where there is no such part.
+        """
+        return self._held_out("val")
+
+    def test_dataloader(self) -> RatingBatches | RankingBatches | list[RatingBatches]:
+        """The same of the test part."""
+        return self._held_out("test")
+
+    def _held_out(self, part: str) -> RatingBatches | RankingBatches | list[RatingBatches]:
+        rows: Rows = getattr(self.rows, part)
+        if not len(rows):
+            return []
+        ranked = self.ranked
+        if ranked is None:
+            return self.batches(rows)
+        most = ranked.most_users if part == "val" else None
+        return self.ranking_batches(part, ranked.liked, most_users=most, seed=ranked.seed)
 
     @property
     def batches_per_epoch(self) -> int:
         """Training batches in an epoch."""
-        ratings = len(self.rows.train)
-        return -(-ratings // self.ratings_per_batch)
+        return -(-self.rows_per_epoch // self.rows_per_batch)
 
     @property
-    def ratings_per_batch(self) -> int:
-        """Ratings in a training batch over all ranks; the last of an epoch may have fewer."""
-        return ratings_in_batch(self._batch_size, len(self.rows.train))
+    def order(self) -> Order:
+        """Of the training rows in an epoch."""
+        return self.settings.order
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """What an epoch goes through, once each: ratings, chosen pairs, or users who chose."""
+        if self.feed.of == "ratings":
+            return len(self.rows.train)
+        learned = self.learned
+        return len(learned) if self.feed.of == "pairs" else int((learned.user_counts > 0).sum())
+
+    @property
+    def learned(self) -> Choices:
+        """The chosen pairs that training batches are made of, as `feed` says."""
+        if self._learned is None or self._learned[0] != self.feed:
+            self._learned = self.feed, self.feed.chosen(self)
+        return self._learned[1]
+
+    @property
+    def rows_per_batch(self) -> int:
+        """Of these, in a training batch over all ranks; the last of an epoch may have fewer."""
+        return ratings_in_batch(self._batch_size, self.rows_per_epoch)
+
+    def chosen(self, rows: Rows, positives: Positives) -> Choices:
+        """The pairs of some rows that count as chosen, but those of an unknown user or item.
+
+        Args:
+            rows: row numbers of the table.
+            positives: lowest rating of an item that was chosen; `all`: any.
+
+        Raises:
+            DataError: no rating is so high.
+        """
+        of_train = rows is self.rows.train
+        if of_train and positives in self._chosen:
+            return self._chosen[positives]
+        ratings = self.table.ratings[rows]
+        if positives != "all":
+            rows = rows[ratings >= positives]
+            if not len(rows):
+                raise DataError(
+                    f"{self.table.name}: no rating is {positives:g} or more, the highest is "
+                    f"{ratings.max(initial=0):g}; lower the threshold of what was chosen"
+                )
+        columns = self.columns(rows)
+        known = (columns.users != UNKNOWN_ROW) & (columns.items != UNKNOWN_ROW)
+        weights = getattr(self.table, "weights", None)
+        chosen = Choices.of(
+            columns.users[known],
+            columns.items[known],
+            user_rows=len(self.user_vocabulary),
+            item_rows=len(self.item_vocabulary),
+            weights=None if weights is None else weights[rows][known],
+        )
+        if of_train:
+            self._chosen[positives] = chosen
+        return chosen
+
+    def ranking_batches(
+        self,
+        part: str,
+        liked: Positives,
+        *,
+        most_users: int | None = None,
+        seed: int = 0,
+        whole: bool = False,
+    ) -> RankingBatches:
+        """The users of a held-out part, with what is left out of their rankings and what was liked.
+
+        Args:
+            part: `val`: what a user rated in the training part is left out; `test`: what the user
+                rated in the validation part as well.
+            liked: lowest rating of a held-out item that was liked; `all`: any.
+            most_users: at most so many users, drawn at random; None: all.
+            seed: of the draw.
+            whole: all of them on the CPU, whatever rank this is.
+
+        Raises:
+            DataError: nobody who has training ratings liked anything in this part.
+        """
+        rows: Rows = getattr(self.rows, part)
+        found = rows if liked == "all" else rows[self.table.ratings[rows] >= liked]
+        held_out = self._pairs(found)
+        if not (np.flatnonzero(held_out.user_counts) != UNKNOWN_ROW).any():
+            what = "pair" if liked == "all" else f"rating of {liked:g} or more"
+            raise DataError(
+                f"ranking: the {part} part has no {what} by a user with training ratings; set a "
+                "lower metrics.liked (of evaluate: liked), or another split"
+            )
+        of_rank = self._of_rank()
+        where = {key: of_rank[key] for key in ("rank", "world_size", "device")}
+        before = [self.rows.train] if part == "val" else [self.rows.train, self.rows.val]
+        return RankingBatches(
+            [self._pairs(each) for each in before],
+            held_out,
+            most_users=most_users,
+            seed=seed,
+            **({} if whole else where),
+        )
+
+    def _pairs(self, rows: Rows) -> Choices:
+        """Pairs of some rows, unknown users and items among them as row 0."""
+        columns = self.columns(rows)
+        return Choices.of(
+            columns.users,
+            columns.items,
+            user_rows=len(self.user_vocabulary),
+            item_rows=len(self.item_vocabulary),
+        )
 
     def unknown_counts(self, rows: Rows) -> tuple[int, int]:
         """How many rows have a user, and how many an item, that the training part does not have.
@@ -400,26 +555,17 @@ class RatingDataModule(pl.LightningDataModule):
             ),
         )
 
-    def batches(self, rows: Rows, *, train: bool = False, shuffle: bool = False) -> RatingBatches:
-        """Batches of some rows of the table, for this rank and on its device.
+    def batches(self, rows: Rows) -> RatingBatches:
+        """Ratings of some rows of the table in their order, for this rank and on its device.
 
         Args:
             rows: row numbers of the table.
-            train: True: training batches, in the engine's blocks.
-            shuffle: True: in another order each epoch.
         """
-        trainer = self.trainer
-        position, self.position = (self.position, None) if train else (None, self.position)
         return RatingBatches(
             *self.columns(rows).tensors(),
-            batch_size=self._batch_size if train else EVALUATION_BATCH,
-            shuffle=shuffle,
-            seed=self._seed,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-            device=trainer.strategy.root_device if trainer else "cpu",
-            block_ends=self.block_ends if train else None,
-            position=position,
+            batch_size=EVALUATION_BATCH,
+            shuffle=False,
+            **self._of_rank(),
         )
 
     def whole_batches(self, rows: Rows) -> RatingBatches:

@@ -67,6 +67,23 @@ def draw_others(
     return drawn
 
 
+def draw_by_popularity(steps: NDArray[np.float64], key: int, first: int, count: int) -> Ints:
+    """Items drawn by popularity, whoever chose them; the same one may come twice.
+
+    Args:
+        steps: of `popularity_steps`.
+        key: 63 bits of (seed, epoch).
+        first: place of the first draw in the epoch.
+        count: how many.
+
+    Returns:
+        int32 [count], rows of the item vocabulary.
+    """
+    drawn = np.empty(count, dtype=np.int32)
+    _draw_by_popularity(steps, np.uint64(key), first, drawn)
+    return drawn
+
+
 @cached_njit(nogil=True)
 def mixed(state: Any) -> Any:
     """The output function of splitmix64, uint64."""
@@ -83,13 +100,20 @@ def random_bits(key: Any, place: Any, attempt: Any) -> Any:
 
 
 @cached_njit(nogil=True)
+def item_by_popularity(steps: NDArray[np.float64], bits: Any) -> Any:
+    """The item whose chances 64 random bits fall into."""
+    share = np.float64(bits >> np.uint64(11)) * 2.0**-53
+    place: Any = np.searchsorted(steps, share, side="right")
+    return min(place, len(steps) - 1) + 1
+
+
+@cached_njit(nogil=True)
 def drawn_other(
     own: Ints, item_rows: int, key: Any, place: int, steps: NDArray[np.float64], by_popularity: bool
 ) -> Any:
     """One item that is not among `own`, which is sorted."""
     for attempt in range(TRIES if by_popularity else 0):
-        share = np.float64(random_bits(key, place, attempt) >> np.uint64(11)) * 2.0**-53
-        item: Any = min(np.searchsorted(steps, share, side="right") + 1, item_rows - 1)
+        item = item_by_popularity(steps, random_bits(key, place, attempt))
         found = np.searchsorted(own, item)
         if found == len(own) or own[found] != item:
             return item
@@ -125,3 +149,9 @@ def _draw(
         for n in range(count):
             place = (first + row) * count + n
             drawn[row, n] = drawn_other(own, item_rows, key, place, steps, by_popularity)
+
+
+@cached_njit(nogil=True)
+def _draw_by_popularity(steps: NDArray[np.float64], key: Any, first: int, drawn: Ints) -> None:
+    for n in range(len(drawn)):
+        drawn[n] = item_by_popularity(steps, random_bits(key, first + n, 0))

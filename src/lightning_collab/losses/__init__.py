@@ -1,9 +1,13 @@
 """What the training makes small: one module a loss."""
 
-from lightning_collab.config.loss import LossConfig
+from lightning_collab.config.loss import LossConfig, SoftmaxConfig
 from lightning_collab.config.registry import LOSSES
+from lightning_collab.data.feed import Feed
+from lightning_collab.losses.bce import BCE
+from lightning_collab.losses.bpr import BPR
 from lightning_collab.losses.contract import check_loss
 from lightning_collab.losses.loss import Loss, PairwiseLoss, PointwiseLoss, UserLoss
+from lightning_collab.losses.softmax import Softmax
 from lightning_collab.losses.squared_error import SquaredError
 
 
@@ -22,4 +26,37 @@ def build_loss(config: LossConfig) -> Loss:
     return loss
 
 
-__all__ = ["Loss", "PairwiseLoss", "PointwiseLoss", "SquaredError", "UserLoss", "build_loss"]
+def feed_of(loss: Loss) -> Feed:
+    """What a loss is given of the training part.
+
+    Args:
+        loss: of any kind.
+    """
+    config = loss.config
+    if isinstance(loss, PointwiseLoss):
+        return Feed()
+    barred = getattr(config, "dislikes", "negative") == "ignore"
+    feed = Feed(
+        positives=getattr(config, "positives", "all"),
+        barred=barred,
+        popularity_power=getattr(config, "popularity_power", 0.0),
+    )
+    if isinstance(loss, PairwiseLoss):
+        return feed._replace(of="pairs", negatives=loss.negatives)
+    if isinstance(config, SoftmaxConfig):
+        feed = feed._replace(catalogue_limit=config.catalogue_limit, samples=config.samples)
+    return feed._replace(of="users")
+
+
+__all__ = [
+    "BCE",
+    "BPR",
+    "Loss",
+    "PairwiseLoss",
+    "PointwiseLoss",
+    "Softmax",
+    "SquaredError",
+    "UserLoss",
+    "build_loss",
+    "feed_of",
+]

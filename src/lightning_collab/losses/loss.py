@@ -77,16 +77,21 @@ class PairwiseLoss(Loss):
 
     config_class: ClassVar[type[LossConfig]] = RankingLossConfig
     of: ClassVar[Literal["ratings", "scores"]] = "scores"
-    # Items drawn for each chosen one.
-    negatives: ClassVar[int] = 1
+
+    @property
+    def negatives(self) -> int:
+        """Items drawn for each chosen one: as the config says, else one."""
+        return int(getattr(self.config, "negatives", 1))
 
     @abstractmethod
-    def __call__(self, chosen: Tensor, drawn: Tensor) -> Tensor:
+    def __call__(self, chosen: Tensor, drawn: Tensor, weights: Tensor | None = None) -> Tensor:
         """The sum of the losses of B rows.
 
         Args:
             chosen: float [B], scores of the items that the users chose.
             drawn: float [B, negatives], scores of items that these users did not choose.
+            weights: float [B], how much each row counts; None: all alike. A loss that has no such
+                argument is for data without weights.
 
         Returns:
             A scalar with a gradient.
@@ -98,15 +103,22 @@ class UserLoss(Loss):
 
     config_class: ClassVar[type[LossConfig]] = RankingLossConfig
     of: ClassVar[Literal["ratings", "scores"]] = "scores"
+    # Whether the bias of each item starts at the log of how often it was chosen.
+    starts_at_popularity: ClassVar[bool] = False
 
     @abstractmethod
-    def __call__(self, scores: Tensor, users: Tensor, items: Tensor) -> Tensor:
+    def __call__(
+        self, scores: Tensor, users: Tensor, items: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """The sum of the losses of P chosen items of U users.
 
         Args:
-            scores: float [U, items], a row of each user of the batch.
+            scores: float [U, items], a row of each user of the batch; -inf for what is neither
+                chosen nor a negative.
             users: int64 [P], the row in `scores` of each chosen item's user.
             items: int64 [P], the column in `scores` of each chosen item.
+            weights: float [P], how much each choice counts; None: all alike. A loss that has no
+                such argument is for data without weights.
 
         Returns:
             A scalar with a gradient.

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from lightning_collab.config.model import ModelConfig
@@ -57,6 +58,13 @@ class EmbeddingDotBias(RatingModel):
         user_bias, item_bias = rows["biases"]
         raw = (user_factors * item_factors).sum(1) + (user_bias + item_bias).squeeze(1)
         return raw if effects is None else raw + effects.sum(1)
+
+    def score_all(
+        self, users: dict[str, Tensor], items: dict[str, Tensor], batch: RatingBatch
+    ) -> Tensor:
+        """One matrix product, float [U, I]."""
+        biases = users["biases"] + items["biases"].T
+        return torch.addmm(biases, users["embeddings"], items["embeddings"].T)
 
     def mapping_tables(self) -> dict[str, dict[str, nn.Embedding]]:
         """From features to factors and to biases."""

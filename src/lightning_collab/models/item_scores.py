@@ -2,11 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lightning_collab.data.batches import rows_of
+from lightning_collab.data.vocabulary import Side
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -29,7 +33,7 @@ PAIRS_AT_A_TIME = 1 << 17
 
 
 class ItemScores(ABC):
-    """Scores of all known items, in the order of their ratings.
+    """Scores of all known items, in the order of their ratings, where the tables are.
 
     Args:
         tables: of a trained model, in evaluation mode.
@@ -45,14 +49,14 @@ class ItemScores(ABC):
         """How many items are scored: those that the model knows."""
         return len(self.tables["embeddings"]["items"]) - 1
 
-    def of_users(self, users: slice, out: Tensor | None = None) -> Tensor:
+    def of_users(self, users: slice | Tensor, out: Tensor | None = None) -> Tensor:
         """Scores of b users for every known item, float32 [b, items]: the better, the higher.
 
         Args:
-            users: rows of the model.
+            users: rows of the model: a slice of them, or int [b].
             out: where to put them; new memory for each block of users takes time of its own.
         """
-        rows = {group: table["users"][users] for group, table in self.tables.items()}
+        rows = {group: rows_of(table["users"], users) for group, table in self.tables.items()}
         return self.of_rows(rows, out)
 
     @abstractmethod
@@ -94,26 +98,13 @@ class DotProductScores(ItemScores):
     ) -> None:
         super().__init__(tables, rate_rows)
         self._output = output
-        one = tables["embeddings"]["users"].new_ones
-        users, items = [tables["embeddings"]["users"]], [tables["embeddings"]["items"]]
-        if "biases" in tables:
-            user_bias, item_bias = tables["biases"]["users"], tables["biases"]["items"]
-            users += [user_bias, one(len(user_bias), 1)]
-            items += [one(len(item_bias), 1), item_bias]
-        self._user_vectors: Floats = torch.cat(users, dim=1).float().contiguous().numpy()
-        self._item_vectors: Floats = torch.cat(items, dim=1).float().contiguous().numpy()
-        self._known_items = torch.from_numpy(self._item_vectors[1:]).T
-
-    def of_users(self, users: slice, out: Tensor | None = None) -> Tensor:
-        """The dot products themselves."""
-        return torch.mm(torch.from_numpy(self._user_vectors[users]), self._known_items, out=out)
+        # Of the users each block makes its own: a table of millions is not copied at each epoch.
+        self._item_vectors = _side_by_side(tables, "items")
+        self._known_items = self._item_vectors[1:].T
 
     def of_rows(self, rows: UserRows, out: Tensor | None = None) -> Tensor:
         """The dot products themselves."""
-        vectors = rows["embeddings"]
-        if "biases" in rows:
-            vectors = torch.cat([vectors, rows["biases"], torch.ones_like(rows["biases"])], dim=1)
-        return torch.mm(vectors.float(), self._known_items, out=out)
+        return torch.mm(_with_bias(rows, "users"), self._known_items, out=out)
 
     def ratings(self, scores: Tensor) -> Tensor:
         """The model's output of the dot product."""
@@ -124,8 +115,26 @@ class DotProductScores(ItemScores):
         # numba takes a while to import.
         from lightning_collab.models.scoring_kernels import pair_products
 
-        products = pair_products(self._user_vectors, self._item_vectors, users, items)
-        return self.ratings(torch.from_numpy(products))
+        vectors = self._user_vectors, self._item_vectors.numpy()
+        return self.ratings(torch.from_numpy(pair_products(*vectors, users, items)))
+
+    @cached_property
+    def _user_vectors(self) -> Floats:
+        return _side_by_side(self.tables, "users").numpy()
+
+
+def _side_by_side(tables: Tables, side: Side) -> Tensor:
+    return _with_bias({group: table[side] for group, table in tables.items()}, side).contiguous()
+
+
+def _with_bias(rows: UserRows, side: Side) -> Tensor:
+    """(p, b, 1) of users, (q, 1, c) of items; float32."""
+    vectors = rows["embeddings"].float()
+    if "biases" not in rows:
+        return vectors
+    bias = rows["biases"].float()
+    one = torch.ones_like(bias)
+    return torch.cat([vectors, bias, one] if side == "users" else [vectors, one, bias], dim=1)
 
 
 class SampleMeanScores(ItemScores):
@@ -145,16 +154,16 @@ class SampleMeanScores(ItemScores):
         self._samples, self._mean_rating = samples, mean
         self._of_means = DotProductScores(tables, rate_rows)
 
-    def of_users(self, users: slice, out: Tensor | None = None) -> Tensor:
+    def of_users(self, users: slice | Tensor, out: Tensor | None = None) -> Tensor:
         """Means over the samples, less the mean rating."""
         of_user, of_item = self._samples
         if not len(of_user):
             return self._of_means.of_users(users, out)
         # Biases are linear, so that the mean over samples is that in the tables.
         of_users, of_items = (self.tables["biases"][side] for side in ("users", "items"))
-        scores = torch.add(of_users[users], of_items[1:].T, out=out)
+        scores = torch.add(rows_of(of_users, users), of_items[1:].T, out=out)
         for user_factors, item_factors in zip(of_user, of_item, strict=True):
-            own = user_factors[users, 1:]
+            own = rows_of(user_factors, users)[:, 1:]
             scores.addmm_(own, item_factors[1:, 1:].T, alpha=1 / len(of_user))
         return scores
 
@@ -172,8 +181,8 @@ class PairwiseScores(ItemScores):
 
     def of_rows(self, rows: UserRows, out: Tensor | None = None) -> Tensor:
         """The ratings themselves."""
-        count = len(rows["embeddings"])
-        scores = torch.empty(count, self.items) if out is None else out
+        count, device = len(rows["embeddings"]), rows["embeddings"].device
+        scores = torch.empty(count, self.items, device=device) if out is None else out
         step = max(1, PAIRS_AT_A_TIME // self.items)
         for start in range(0, count, step):
             part = {group: values[start : start + step] for group, values in rows.items()}
@@ -185,9 +194,9 @@ class PairwiseScores(ItemScores):
         return scores
 
     def _of_block(self, rows: UserRows) -> Tensor:
-        count = len(rows["embeddings"])
-        users = torch.arange(count).repeat_interleave(self.items)
-        items = torch.arange(1, self.items + 1).repeat(count)
+        count, device = len(rows["embeddings"]), rows["embeddings"].device
+        users = torch.arange(count, device=device).repeat_interleave(self.items)
+        items = torch.arange(1, self.items + 1, device=device).repeat(count)
         pairs = {
             group: (values[users], self.tables[group]["items"][items])
             for group, values in rows.items()

@@ -35,6 +35,12 @@ class MatrixProduct(RatingModel):
         users, items = rows["embeddings"]
         return (users * items).sum(1)
 
+    def score_all(
+        self, users: dict[str, Tensor], items: dict[str, Tensor], batch: RatingBatch
+    ) -> Tensor:
+        """One matrix product, float [U, I]."""
+        return users["embeddings"] @ items["embeddings"].T
+
     def numpy_formula(self) -> tuple[str, ...]:
         """The dot product itself."""
         return (DOT_PRODUCT, "rating = raw")

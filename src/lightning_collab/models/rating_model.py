@@ -10,6 +10,7 @@ from lightning_collab.config.model import ModelConfig
 from lightning_collab.config.section import checked
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import FeatureRows, SelectedRows
 from lightning_collab.models.item_scores import ItemScores, PairwiseScores, Rows, Tables
@@ -38,7 +39,38 @@ class EmbeddedBatch(NamedTuple):
     effects: Tensor | None
 
 
-SIDES = ("users", "items")
+SIDES: tuple[Side, Side] = ("users", "items")
+
+
+class EmbeddedSide(NamedTuple):
+    """What the tables of a model and its features say of n users, or of n items.
+
+    Attributes:
+        rows: for each group of tables float [n, width], features included.
+        own: the same without features: the rows of the ids alone.
+        features: of these ids, where the side has any and they are some of many.
+    """
+
+    rows: dict[str, Tensor]
+    own: dict[str, Tensor]
+    features: SelectedRows | None
+
+
+def paired(users: EmbeddedSide, items: EmbeddedSide, effects: Tensor | None) -> EmbeddedBatch:
+    """Users and items of a batch, one of each a row.
+
+    Args:
+        users: of B rows.
+        items: of B rows.
+        effects: float [B, effects], of time; None where there is none.
+    """
+    both = {"users": users.features, "items": items.features}
+    return EmbeddedBatch(
+        {group: (rows, items.rows[group]) for group, rows in users.rows.items()},
+        {group: (rows, items.own[group]) for group, rows in users.own.items()},
+        {side: selected for side, selected in both.items() if selected is not None},
+        effects,
+    )
 
 
 class RatingModel(nn.Module, ABC):
@@ -142,29 +174,49 @@ class RatingModel(nn.Module, ABC):
         Args:
             batch: B users and items.
         """
-        sides = dict(zip(SIDES, (batch.users, batch.items), strict=True))
-        selected = {
-            side: features.select(sides[side]) for side, features in self.features().items()
-        }
+        users = self.embed_side("users", batch.users, batch.whole_size)
+        items = self.embed_side("items", batch.items, batch.whole_size)
+        return paired(users, items, self.time_effects(batch))
+
+    def embed_side(self, side: Side, ids: Tensor, whole_size: int) -> EmbeddedSide:
+        """What the tables and the features say of some users, or of some items.
+
+        Args:
+            side: whose rows.
+            ids: int [n], rows of its vocabulary.
+            whole_size: of the whole batch over all ranks, which a table that is split over ranks
+                must know.
+        """
+        features = self.features().get(side)
+        selected = None if features is None else features.select(ids)
         own = {
-            group: (
-                tables["users"].rows(batch.users, batch.whole_size),
-                tables["items"].rows(batch.items, batch.whole_size),
-            )
+            group: tables[side].rows(ids, whole_size)
             for group, tables in self.lookup_tables().items()
         }
         rows = dict(own)
-        for group, tables in self.mapping_tables().items():
-            users, items = (
-                self.with_mapped(one, selected[side].map(tables[side].weight))
-                if side in selected
-                else one
-                for side, one in zip(SIDES, own[group], strict=True)
-            )
-            rows[group] = (users, items)
-        return EmbeddedBatch(rows, own, selected, self.time_effects(batch))
+        if selected is not None:
+            for group, tables in self.mapping_tables().items():
+                rows[group] = self.with_mapped(own[group], selected.map(tables[side].weight))
+        return EmbeddedSide(rows, own, selected)
 
-    def touched_squares(self, embedded: EmbeddedBatch) -> dict[str, Tensor]:
+    def embed_all(self, side: Side) -> EmbeddedSide:
+        """The same of all known users, or of all known items, in the order of their rows.
+
+        Args:
+            side: whose rows.
+        """
+        features, mappings = self.features().get(side), self.mapping_tables()
+        own = {group: tables[side].weight[1:] for group, tables in self.lookup_tables().items()}
+        rows = dict(own)
+        if features is not None:
+            for group, tables in mappings.items():
+                mapped = features.map_all(tables[side].weight)[1:]
+                rows[group] = self.with_mapped(own[group], mapped)
+        return EmbeddedSide(rows, own, None)
+
+    def touched_squares(
+        self, embedded: EmbeddedBatch, weights: tuple[Tensor, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Squared entries of the rows that a batch's ratings touch, for decay on these rows.
 
         A row counts once for each rating of it, a row of a mapping table as much as its feature
@@ -172,13 +224,18 @@ class RatingModel(nn.Module, ABC):
 
         Args:
             embedded: from `embed`.
+            weights: float [B] of users and of items: how much each row counts; None: all alike.
 
         Returns:
             For each group whose parameters are rows of users, items, features or periods: a
             scalar.
         """
         squares = {
-            group: torch.stack([each.square().sum() for each in pair])
+            group: torch.stack(
+                [each.square().sum() for each in pair]
+                if weights is None
+                else [each.square().sum(1) @ by for each, by in zip(pair, weights, strict=True)]
+            )
             for group, pair in embedded.own.items()
         }
         for group, tables in self.mapping_tables().items():
@@ -217,6 +274,50 @@ class RatingModel(nn.Module, ABC):
             float [B], without a scale.
         """
         return self.rate(rows, batch, effects)
+
+    def score_all(
+        self, users: dict[str, Tensor], items: dict[str, Tensor], batch: RatingBatch
+    ) -> Tensor:
+        """Raw numbers of some users for some items: each user with each item.
+
+        Args:
+            users: from `embed_side`, U rows.
+            items: from `embed_side` or `embed_all`, I rows.
+            batch: without rows; which share of which whole batch of users it is.
+
+        Returns:
+            float [U, I], as `score`.
+        """
+        count, of_items = len(users["embeddings"]), len(items["embeddings"])
+        rows: Rows = {
+            group: (each.repeat_interleave(of_items, 0), items[group].repeat(count, 1))
+            for group, each in users.items()
+        }
+        nobody = torch.zeros(
+            count * of_items, dtype=torch.int32, device=rows["embeddings"][0].device
+        )
+        pairs = batch._replace(
+            users=nobody,
+            items=nobody,
+            ratings=nobody.float(),
+            start=batch.start * of_items,
+            whole_size=batch.whole_size * of_items,
+        )
+        return self.score(rows, pairs).view(count, of_items)
+
+    def side_parameters(self, group: str, side: str) -> list[nn.Parameter]:
+        """Of a group, the parameters of the tables of users, or of items.
+
+        Args:
+            group: `embeddings` or `biases`.
+            side: `users` or `items`.
+        """
+        tables = [
+            by_group[group][side]
+            for by_group in (self.lookup_tables(), self.mapping_tables())
+            if side in by_group.get(group, {})
+        ]
+        return [parameter for table in tables for parameter in table.parameters()]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """All parameters, by the names `embeddings`, `biases`, `hidden`, `output`.
@@ -315,7 +416,8 @@ class RatingModel(nn.Module, ABC):
         Args:
             rows: for each group, float [n, width] of users and of items.
         """
-        nobody = torch.zeros(len(rows["embeddings"][0]), dtype=torch.int32)
+        of_users = rows["embeddings"][0]
+        nobody = torch.zeros(len(of_users), dtype=torch.int32, device=of_users.device)
         return self.rate(rows, RatingBatch(nobody, nobody, nobody.float()))
 
     def embedding_tables(self) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ def pair_products(user_vectors: Floats, item_vectors: Floats, users: Ints, items
 
 
 def best_unseen(
-    scores: Floats, starts: NDArray[np.int64], seen: Ints, k: int
+    scores: Floats, starts: NDArray[np.int64], seen: Ints, k: int, places: Ints | None = None
 ) -> tuple[Ints, Floats]:
     """The k highest entries of each row, without those that are seen.
 
@@ -49,11 +49,15 @@ def best_unseen(
         starts: int64 [rows + 1]; `seen[starts[r]:starts[r + 1]]` are the seen columns of row r.
         seen: int32, columns.
         k: how many.
+        places: int32 [columns], a permutation: of equal scores the column of the lower place comes
+            first; None: the lower column.
 
     Returns:
-        Columns, int32 [rows, k], highest score first and of equal scores the lower column first,
-        -1 where there are no more; and their scores, float32 [rows, k].
+        Columns, int32 [rows, k], highest score first, -1 where there are no more: -inf and what is
+        no number are never among them; and their scores, float32 [rows, k].
     """
+    if places is None:
+        places = np.arange(scores.shape[1], dtype=np.int32)
     columns = np.empty((len(scores), k), dtype=np.int32)
     highest = np.empty((len(scores), k), dtype=np.float32)
     step = max(1, PAIRS_AT_A_TIME // max(1, scores.shape[1]))
@@ -61,7 +65,7 @@ def best_unseen(
     def work(start: int) -> None:
         part = slice(start, start + step)
         own = starts[start : start + step + 1]
-        _best_unseen(scores[part], own, seen, columns[part], highest[part])
+        _best_unseen(scores[part], own, seen, places, columns[part], highest[part])
 
     _on_threads(work, range(0, len(scores), step))
     return columns, highest
@@ -93,26 +97,73 @@ def _pair_products(
         products[n] = total
 
 
+# Columns that are compared at once when a lower bound of the k-th highest score is found.
+GROUPS = 256
+
+
 @cached_njit(nogil=True)
 def _best_unseen(
-    scores: Floats, starts: NDArray[np.int64], seen: Ints, columns: Ints, highest: Floats
+    scores: Floats,
+    starts: NDArray[np.int64],
+    seen: Ints,
+    places: Ints,
+    columns: Ints,
+    highest: Floats,
 ) -> None:
-    k = columns.shape[1]
+    width = scores.shape[1]
+    maxima = np.empty(GROUPS, dtype=np.float32)
     for row in range(len(scores)):
+        of_row, best, found = scores[row], highest[row], columns[row]
         for n in range(starts[row], starts[row + 1]):
-            scores[row, seen[n]] = -np.inf
+            of_row[seen[n]] = -np.inf
+        bound = _lower_bound(of_row, maxima, best)
+        k = len(best)
         for place in range(k):
-            columns[row, place] = -1
-            highest[row, place] = -np.inf
-        lowest = np.float32(-np.inf)
-        for column in range(scores.shape[1]):
-            score = scores[row, column]
-            if score > lowest:
-                place = k - 1
-                while place > 0 and highest[row, place - 1] < score:
-                    highest[row, place] = highest[row, place - 1]
-                    columns[row, place] = columns[row, place - 1]
+            found[place] = -1
+            best[place] = -np.inf
+        for column in range(width):
+            score = of_row[column]
+            if score >= bound:
+                place = k
+                while place > 0 and (
+                    best[place - 1] < score
+                    or (best[place - 1] == score and places[found[place - 1]] > places[column])
+                ):
                     place -= 1
-                highest[row, place] = score
-                columns[row, place] = column
-                lowest = highest[row, k - 1]
+                if place == k:
+                    continue
+                for other in range(k - 1, place, -1):
+                    best[other] = best[other - 1]
+                    found[other] = found[other - 1]
+                best[place] = score
+                found[place] = column
+                bound = max(bound, best[k - 1])
+
+
+@cached_njit(nogil=True)
+def _lower_bound(of_row: Floats, maxima: Floats, best: Floats) -> np.float32:
+    """A number that at least k entries reach, if so many are numbers above -inf.
+
+    The k-th highest of the maxima of groups of columns, which are found many at a time; without
+    it, rows whose high scores come last would be sorted rather than looked through.
+    """
+    k, width = len(best), len(of_row)
+    lowest = np.finfo(np.float32).min
+    if k > GROUPS or width < 2 * GROUPS:
+        return lowest
+    for group in range(GROUPS):
+        maxima[group] = -np.inf
+    for start in range(0, width - GROUPS + 1, GROUPS):
+        part = of_row[start : start + GROUPS]
+        for group in range(GROUPS):
+            maxima[group] = part[group] if part[group] > maxima[group] else maxima[group]
+    for place in range(k):
+        best[place] = -np.inf
+    for group in range(GROUPS):
+        if maxima[group] > best[k - 1]:
+            place = k - 1
+            while place > 0 and best[place - 1] < maxima[group]:
+                best[place] = best[place - 1]
+                place -= 1
+            best[place] = maxima[group]
+    return max(best[k - 1], lowest)

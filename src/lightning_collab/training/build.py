@@ -36,6 +36,7 @@ def load_data(config: RunConfig, table: RatingTable | None = None) -> RatingData
     return RatingDataModule(
         load_ratings(config.data) if table is None else table,
         batch_size=config.batch_size,
+        order=config.data.order,
         split=config.split,
         seed=config.seed,
         features=config.features,

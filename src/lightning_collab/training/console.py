@@ -19,6 +19,7 @@ from rich.table import Table
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import tensorboard_line
 from lightning_collab.training.process import SharedContext
+from lightning_collab.training.ranking_table import below_most_popular, ranking_table
 
 # Lightning's advice that does not hold for batches that are already on the device.
 NOISE = (
@@ -139,7 +140,12 @@ def say_file(label: str, path: Path, more: str = "") -> None:
 
 
 def print_summary(
-    metrics: Mapping[str, Any], model: str, run: Path, again: str, further: Sequence[str] = ()
+    metrics: Mapping[str, Any],
+    model: str,
+    run: Path,
+    again: str,
+    further: Sequence[str] = (),
+    ranked_by: str | None = None,
 ) -> None:
     """The numbers beside the baselines, where the run is, and how to look at its curves.
 
@@ -149,9 +155,16 @@ def print_summary(
         run: the run directory.
         again: what measures the run again.
         further: names of metrics beside RMSE and MAE.
+        ranked_by: of a run that ranks, the name of its loss; None: it predicts ratings.
     """
     console = Console()
-    console.print(metrics_table(metrics, model))
+    if ranked_by is None:
+        console.print(metrics_table(metrics, model))
+    else:
+        console.print(ranking_table(metrics, model))
+        line = below_most_popular(metrics, ranked_by)
+        if line is not None:
+            say(line)
     if further:
         console.print(further_table(metrics, further))
     console.print(

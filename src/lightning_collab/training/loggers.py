@@ -23,7 +23,10 @@ from lightning_collab.training.csv_curves import CSVCurves
 # Loggers that are packages of their own; each has an extra of its name that brings it.
 PACKAGES = ("wandb", "mlflow")
 # Of the metrics, those that stand beside the config where runs are compared.
-FINAL = ("val/rmse", "val/mae", "test/rmse", "test/mae")
+FINAL = (
+    *("val/rmse", "val/mae", "test/rmse", "test/mae"),
+    *("val/ndcg@10", "val/recall@10", "test/ndcg@10", "test/recall@10"),
+)
 
 
 def check_loggers(config: LoggersConfig) -> None:

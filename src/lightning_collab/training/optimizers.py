@@ -10,10 +10,13 @@ from lightning_collab.config.optimizer import (
     Optimizer,
     OptimizerConfig,
     SGDConfig,
+    SideConfig,
+    TableGroupConfig,
     TorchOptimizerConfig,
 )
 from lightning_collab.errors import ConfigError
 from lightning_collab.models import RatingModel
+from lightning_collab.training.row_adam import RowAdam
 from lightning_collab.training.torch_optimizers import build_torch_optimizer
 
 
@@ -39,13 +42,42 @@ def parameter_groups(model: RatingModel, config: OptimizerConfig) -> list[dict[s
     result = []
     for name, parameters in groups.items():
         own = config.groups.named(name)
-        for parameter in parameters:
-            parameter.requires_grad_(own.lr_scale > 0)
         decay = config.weight_decay if own.weight_decay is None else own.weight_decay
         lr = config.lr * own.lr_scale
-        rates = {"lr": lr, "initial_lr": lr}
-        result.append({"params": parameters, "name": name, **rates, "weight_decay": decay})
+        sides = own.sides if isinstance(own, TableGroupConfig) else {}
+        rest = parameters
+        for side, values in sides.items():
+            of_side = model.side_parameters(name, side)
+            rest = [each for each in rest if all(each is not one for one in of_side)]
+            result.append(_side_group(f"{name}.{side}", of_side, values, lr, decay, config))
+        if rest:
+            result.append(_group(name, rest, lr, decay))
     return result
+
+
+def _group(name: str, parameters: list[Any], lr: float, decay: float) -> dict[str, Any]:
+    for parameter in parameters:
+        parameter.requires_grad_(lr > 0)
+    rates = {"lr": lr, "initial_lr": lr}
+    return {"params": parameters, "name": name, **rates, "weight_decay": decay}
+
+
+def _side_group(
+    name: str,
+    parameters: list[Any],
+    side: SideConfig,
+    lr: float,
+    decay: float,
+    config: OptimizerConfig,
+) -> dict[str, Any]:
+    """The tables of users or of items of a group, with what differs for them."""
+    decay = decay if side.weight_decay is None else side.weight_decay
+    group = _group(name, parameters, lr * side.lr_scale, decay)
+    if isinstance(config, AdamConfig):
+        beta1 = config.beta1 if side.beta1 is None else side.beta1
+        beta2 = config.beta2 if side.beta2 is None else side.beta2
+        group |= {"betas": (beta1, beta2), "lazy": side.lazy}
+    return group
 
 
 def _check_each_once(model: RatingModel, groups: dict[str, list[Any]]) -> None:
@@ -111,6 +143,8 @@ def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.op
             return kind(groups, momentum=config.momentum, nesterov=config.nesterov)
         case AdamConfig():
             betas = (config.beta1, config.beta2)
+            if any(group.get("lazy") for group in groups):
+                return RowAdam(groups, betas=betas, eps=config.eps)
             adam = torch.optim.AdamW if decoupled else torch.optim.Adam
             return adam(groups, betas=betas, eps=config.eps)
         case TorchOptimizerConfig():

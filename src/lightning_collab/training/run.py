@@ -24,6 +24,7 @@ from lightning_collab.errors import (
     TrainingError,
 )
 from lightning_collab.metrics.baselines import baseline_metrics
+from lightning_collab.metrics.ranking_baselines import ranking_baselines
 from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
@@ -149,7 +150,7 @@ def _train(
     epochs = trainer.current_epoch
     metrics = {
         **measured,
-        **baseline_metrics(data, test=test),
+        **_baselines(config, data, test=test),
         "epochs": epochs,
         "fit_seconds": round(seconds, 3),
         "train_ratings_per_second": round((epochs - first_epoch) * len(data.rows.train) / seconds),
@@ -170,6 +171,23 @@ def _train(
         log_results(trainer.loggers, config, metrics, module.steps_done)
         run.write_metrics(metrics)
     return metrics, data
+
+
+def _baselines(config: RunConfig, data: RatingDataModule, *, test: bool) -> dict[str, float]:
+    """What the run must beat, on test, else on val."""
+    if config.positives is None:
+        return baseline_metrics(data, test=test)
+    part = "test" if test and len(data.rows.test) else "val"
+    if not is_first_rank() or not len(getattr(data.rows, part)):
+        return {}
+    return ranking_baselines(
+        data,
+        positives=config.positives,
+        liked=config.liked,
+        top_k=config.metrics.top_k,
+        part=part,
+        seed=config.seed,
+    )
 
 
 def _check_same_model(module: BaseModule, checkpoint: Path) -> None:

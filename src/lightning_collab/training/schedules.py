@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_collab.config.optimizer import (
+    LinearConfig,
     OneCycleConfig,
     SchedulerConfig,
     StepsConfig,
@@ -117,6 +118,13 @@ def _check(at: Callable[[Numbers], Numbers], total: int, method: str) -> None:
 def constant(config: SchedulerConfig, step: Numbers, **run: float) -> Numbers:
     """The same factor at each step, whatever the run."""
     return np.ones_like(step)
+
+
+def linear(config: LinearConfig, step: Numbers, *, total_steps: int, **run: float) -> Numbers:
+    """From 1 at the first step to `end_share` at the last; there it stays."""
+    share = np.minimum(step / max(total_steps - 1, 1), 1.0)
+    factor: Numbers = 1.0 + (config.end_share - 1.0) * share
+    return factor
 
 
 def warm_restarts(

@@ -10,6 +10,7 @@ from lightning_collab.data.vocabulary import Vocabulary
 from lightning_collab.errors import ConfigError
 from lightning_collab.models.rating_model import SIDES
 from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,9 @@ def start_from_run(config: RunConfig, module: BaseModule) -> None:
         "items": trained.item_vocabulary,
     }
     ours_of: dict[str, Vocabulary] = dict(module.vocabularies.items())
-    common = {side: _common(theirs_of[side], ours_of[side]) for side in SIDES}
+    common: dict[str, pl.DataFrame] = {
+        side: _common(theirs_of[side], ours_of[side]) for side in SIDES
+    }
     if not any(len(rows) for rows in common.values()):
         kinds = " and ".join(
             f"{side} are {theirs_of[side].ids.dtype} there and {ours_of[side].ids.dtype} here"
@@ -55,6 +58,8 @@ def start_from_run(config: RunConfig, module: BaseModule) -> None:
         raise ConfigError(
             f"init_from: the run {config.init_from} knows none of these users and items ({kinds})"
         )
+    if isinstance(module, RatingModule):
+        module.keeps_start = True
     tables = module.model.lookup_tables()
     for group, by_side in trained.model.lookup_tables().items():
         for side, table in by_side.items():

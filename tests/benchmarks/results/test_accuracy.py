@@ -3,10 +3,9 @@
 import pytest
 from support import composed
 
-from benchmarks.results.accuracy import SECTIONS, Measured, Row, markdown
+from benchmarks.results.accuracy import RANKING_METRICS, SECTIONS, Measured, Row, markdown
 from benchmarks.results.peers import Peer
 from lightning_collab.config import validated
-from lightning_collab.metrics.rankings import RankingMetrics
 
 ROWS = [(section, row) for section in SECTIONS for row in section.rows]
 
@@ -31,7 +30,9 @@ def test_every_figure_of_others_says_where_it_is_from():
 
 def test_the_table_by_hand():
     row = Row("dot product", "ml_100k_u1_embedding_dot_bias")
-    ranking = [RankingMetrics(0.1, 0.2, 0.3, 9), RankingMetrics(0.2, 0.2, 0.5, 9)]
+    ranking = [
+        dict(zip(RANKING_METRICS, each, strict=True)) for each in ((0.1, 0.2, 0.3), (0.2, 0.2, 0.5))
+    ]
     peers = (Peer("B", 0.93, "measured", "B 1.0"), Peer("A", 0.91, "published", "A 2020"))
     lines = markdown([Measured(row, [0.91, 0.93], ranking, 4.04)], peers).splitlines()
     assert lines[2] == (

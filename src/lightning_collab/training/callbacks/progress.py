@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.1
 
+# Of an epoch, those that there are.
+SHOWN = ("train/loss", "val/rmse", "val/ndcg@10")
+
 
 class TrainingProgress(ProgressBar):
     """One bar over all epochs with the latest numbers; plain lines where there is no terminal."""
@@ -96,7 +99,11 @@ class TrainingProgress(ProgressBar):
         if self._progress is None or not self._rows:
             return
         metrics = trainer.callback_metrics
-        shown = [f"{k} {metrics[k]:.4f}" for k in ("train/loss", "val/rmse") if k in metrics]
+        shown = [
+            f"{k} {metrics[k]:.4f}"
+            for k in ("train/loss", "val/rmse", "val/ndcg@10")
+            if k in metrics
+        ]
         speed = self._rows / max(time.monotonic() - self._since, 1e-9)
         numbers = "  ".join([*shown, f"{speed / 1e6:.2f} M ratings/s"])
         line = f"epoch {epoch}/{trainer.max_epochs}  {numbers}"

@@ -10,16 +10,23 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from lightning_collab.config.loss import Positives
+from lightning_collab.config.metrics import MetricsConfig
 from lightning_collab.config.renamed import with_new_names
+from lightning_collab.config.section import checked
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.feed import Ranked
+from lightning_collab.data.ranking_batches import RankingBatch
 from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError, TrainingError
-from lightning_collab.losses import PointwiseLoss, SquaredError
+from lightning_collab.losses import Loss, PointwiseLoss, SquaredError
 from lightning_collab.losses.squared_error import EXPLODED
 from lightning_collab.metrics.further import RunMetrics
+from lightning_collab.metrics.rankings import RankingMetrics
 from lightning_collab.metrics.ratings import LossMetric
 from lightning_collab.models import RatingModel, random_numbers
+from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.training.trained_model import model_config, rebuilt_model
 
@@ -51,7 +58,7 @@ class BaseModule(pl.LightningModule):
     def __init__(
         self,
         model: RatingModel,
-        loss: PointwiseLoss | None = None,
+        loss: Loss | None = None,
         *,
         metrics: Sequence[str] = (),
         config: Mapping[str, Any] | None = None,
@@ -68,9 +75,13 @@ class BaseModule(pl.LightningModule):
         }
         self._rating_range = rating_range
         self._vocabularies = vocabularies
+        self.rankings: dict[str, RankingMetrics] = {}
+        self._scores: ItemScores | None = None
         self.val_metrics = RunMetrics("val/", metrics)
         self.test_metrics = RunMetrics("test/", metrics)
-        self.val_loss = LossMetric(self.loss)
+        # Of a loss that compares items, rankings are measured in its place.
+        pointwise = self.loss if isinstance(self.loss, PointwiseLoss) else SquaredError()
+        self.val_loss = LossMetric(pointwise)
         # The sum of the losses of the epoch under way stays on the device: reading it at each
         # step would make the CPU wait.
         self._loss_sum = torch.zeros((), dtype=torch.float64)
@@ -132,6 +143,20 @@ class BaseModule(pl.LightningModule):
     ) -> dict[str, Any]:
         """Arguments of the class that the config in a checkpoint has, but for those given."""
         return {}
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it is measured by rankings of items, in place of errors of ratings."""
+        return self.loss.config.metrics == "rankings" or self.model.config.ranks
+
+    @property
+    def positives(self) -> Positives | None:
+        """The lowest rating that counts as chosen in training; None: it learns ratings."""
+        if not self.ranks:
+            return None
+        of_loss: Positives = getattr(self.loss.config, "positives", "all")
+        chosen: Positives = getattr(self.model.config, "positives", of_loss)
+        return chosen
 
     @property
     def data(self) -> RatingDataModule:
@@ -202,6 +227,40 @@ class BaseModule(pl.LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, RatingDataModule):
             self._check_data(data, stage)
+        if self.ranks:
+            self._measure_rankings(self.data)
+
+    def _measure_rankings(self, data: RatingDataModule) -> None:
+        """Have held-out parts come as users, and count how well what they liked is found."""
+        settings = checked(MetricsConfig, self.config["metrics"])
+        positives, seed = self.positives, int(self.config.get("seed", 0))
+        assert positives is not None
+        data.ranked = Ranked(settings.liked_beside(positives), settings.users, seed)
+        counts = data.chosen(data.rows.train, positives).item_counts[1:]
+        # In a dictionary, so that they are no submodules: a checkpoint has nothing of them.
+        self.rankings = {
+            part: RankingMetrics(f"{part}/", settings.top_k, counts, seed)
+            for part in ("val", "test")
+        }
+
+    def teardown(self, stage: str) -> None:
+        """Leave the data as it was."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, RatingDataModule):
+            data.ranked = None
+
+    def _rank(self, batch: RankingBatch, part: str) -> None:
+        """Score all items for some users, and look for those that they liked."""
+        if self._scores is None:
+            self._scores = self.model.item_scores()
+        metrics = self.rankings[part].to(self.device)
+        metrics.update(self._scores.of_users(batch.users), batch)
+
+    def _rankings_of(self, part: str) -> dict[str, Tensor]:
+        self._scores = None
+        found = self.rankings[part].compute()
+        self.rankings[part].reset()
+        return found
 
     def _check_data(self, data: RatingDataModule, stage: str) -> None:
         found: dict[Side, Vocabulary] = {
@@ -282,8 +341,11 @@ class BaseModule(pl.LightningModule):
         """Unknown users and items are predicted from the known ones."""
         self.model.fill_unknown_rows()
 
-    def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: RatingBatch | RankingBatch, batch_idx: int) -> None:
         """Add a batch to the validation metrics."""
+        if isinstance(batch, RankingBatch):
+            self._rank(batch, "val")
+            return
         predicted = self.model(batch)
         compared = predicted
         if self.loss.of == "scores":
@@ -293,17 +355,29 @@ class BaseModule(pl.LightningModule):
         self.val_metrics.update(predicted.clamp(*self.rating_range), batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log and reset the validation metrics: val/rmse, val/mae, and val/loss (not clamped)."""
+        """Log and reset the validation metrics: val/rmse, val/mae, and val/loss (not clamped).
+
+        Where it ranks, those of `RankingMetrics`: val/ndcg@10 and so on.
+        """
+        if self.ranks:
+            self._log_after_epoch(self._rankings_of("val"))
+            return
         self._log_after_epoch({"val/loss": self.val_loss.compute(), **self.val_metrics.compute()})
         self.val_loss.reset()
         self.val_metrics.reset()
 
-    def test_step(self, batch: RatingBatch, batch_idx: int) -> None:
+    def test_step(self, batch: RatingBatch | RankingBatch, batch_idx: int) -> None:
         """Add a batch to the test metrics."""
+        if isinstance(batch, RankingBatch):
+            self._rank(batch, "test")
+            return
         self.test_metrics.update(self.model(batch).clamp(*self.rating_range), batch)
 
     def on_test_epoch_end(self) -> None:
         """Log and reset the test metrics: test/rmse, test/mae, and of warm and cold rows."""
+        if self.ranks:
+            self.log_dict(self._rankings_of("test"))
+            return
         self.log_dict(self.test_metrics.compute())
         self.test_metrics.reset()
 

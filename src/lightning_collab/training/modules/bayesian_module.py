@@ -80,7 +80,7 @@ class BayesianModule(BaseModule):
         self.log_dict({f"chain/{name}": value for name, value in chain.traces().items()})
         self.log("chain/samples", self.model.kept.float())
 
-    def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Add a batch to the validation metrics; in training at the cost of one sample."""
         if self.trainer.state.fn != TrainerFn.FITTING:
             predicted, deviations = self.model.predict_with_deviation(batch)
@@ -96,7 +96,7 @@ class BayesianModule(BaseModule):
         super().on_validation_epoch_end()
         self._log_coverage(self.val_coverage)
 
-    def test_step(self, batch: RatingBatch, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         """Add a batch to the test metrics."""
         predicted, deviations = self.model.predict_with_deviation(batch)
         self.test_coverage.update(predicted, deviations, batch.ratings)

@@ -21,14 +21,15 @@ from lightning_collab.config.optimizer import AdamConfig, Optimizer, Scheduler, 
 from lightning_collab.config.section import Section, checked
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.feed import Feed
 from lightning_collab.errors import ConfigError
-from lightning_collab.losses import Loss, PointwiseLoss, build_loss
+from lightning_collab.losses import Loss, UserLoss, build_loss, feed_of
 from lightning_collab.models import RatingModel
-from lightning_collab.models.rating_model import EmbeddedBatch
 from lightning_collab.runs.checkpoints import steps_of_checkpoint
 from lightning_collab.runs.invocation import called_as
 from lightning_collab.training.engine import EngineChoice, choose_engine
 from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.modules.objective import RowDecay, build_objective
 from lightning_collab.training.optimizers import build_optimizer, parameter_groups
 from lightning_collab.training.schedules import Schedule, build_schedule
 from lightning_collab.training.sharding.sharded_table import is_sharded, shard_tables
@@ -92,11 +93,6 @@ class RatingModule(BaseModule):
         schedule: Schedule | None = None,
         **of_run: Any,
     ) -> None:
-        if loss is not None and not isinstance(loss, PointwiseLoss):
-            raise ConfigError(
-                f"loss={loss.config.name}: {type(loss).__name__} compares items, and the batches "
-                "here are of ratings; set a pointwise loss, such as squared_error"
-            )
         super().__init__(model, loss, **of_run)
         sections = checked(
             StepSections,
@@ -121,6 +117,8 @@ class RatingModule(BaseModule):
         self._given_schedule = schedule
         self._steps_done = 0
         self._batch_size = 0
+        # Whether the rows that the model has when training begins are those to begin with.
+        self.keeps_start = False
         # Whether the resumed epoch has another number of Lightning's batches than later ones.
         self._reload_once = False
         # In a tuple, so that it is no submodule and the checkpoint is that of any engine.
@@ -129,11 +127,13 @@ class RatingModule(BaseModule):
             for table in tables.values():
                 table.sparse = self.optimizer_config.sparse_gradients
         on_rows = self.optimizer_config.decay == "per_row"
-        self._row_decay = {
+        decays = {
             each["name"]: each["weight_decay"]
             for each in parameter_groups(model, self.optimizer_config)
             if each["weight_decay"] and on_rows
         }
+        decay = RowDecay(model, decays, self.optimizer_config.frequency_power)
+        self.objective = build_objective(model, self.loss, decay)
 
     @classmethod
     def _settings_of(
@@ -187,11 +187,22 @@ class RatingModule(BaseModule):
             if self.choice.engine == "compiled":
                 # Sizes are left open, so that the last batch of an epoch, which is smaller,
                 # compiles nothing.
-                self._compiled = (torch.compile(self._loss_and_total, dynamic=True),)
+                self._compiled = (torch.compile(self.objective, dynamic=True),)
             data = getattr(self.trainer, "datamodule", None)
             if isinstance(data, RatingDataModule):
+                data.feed = feed_of(self.loss)
+                self._count_rows(data)
                 self._plan(data)
         return []
+
+    def _count_rows(self, data: RatingDataModule) -> None:
+        """Tell the objective how often each row comes in an epoch."""
+        decay = self.objective.decay
+        if data.feed.of == "users":
+            self.objective.users_per_epoch = data.rows_per_epoch
+        if decay.decays and (decay.power != 1 or data.feed.of == "users"):
+            learned = data.learned
+            decay.count({"users": learned.user_counts, "items": learned.item_counts})
 
     def _plan(self, data: RatingDataModule) -> None:
         """The steps of an epoch, and where a block of them ends."""
@@ -199,7 +210,7 @@ class RatingModule(BaseModule):
         batches = data.batches_per_epoch
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         batches = max(batches, 1)  # of none Lightning trains nothing
-        self._batch_size = data.ratings_per_batch
+        self._batch_size = data.rows_per_batch
         self._schedule_steps(batches)
         data.block_ends = None
         if self.choice.blocks:
@@ -221,10 +232,10 @@ class RatingModule(BaseModule):
         total = self.steps_per_epoch * epochs if epochs > 0 else steps
         if self._given_schedule is not None:
             return
-        if total < 0 and self.scheduler_config.name == "one_cycle":
+        if total < 0 and self.scheduler_config.name in ("one_cycle", "linear"):
             raise ConfigError(
-                "scheduler=one_cycle needs to know where the run ends; give the trainer max_epochs "
-                "or max_steps"
+                f"scheduler={self.scheduler_config.name} needs to know where the run ends; give "
+                "the trainer max_epochs or max_steps"
             )
         self.schedule = build_schedule(
             self.scheduler_config,
@@ -270,9 +281,23 @@ class RatingModule(BaseModule):
 
     def teardown(self, stage: str) -> None:
         """Leave the data as it was."""
+        super().teardown(stage)
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and isinstance(data, RatingDataModule):
             data.block_ends = data.position = None
+            data.feed = Feed()
+
+    def on_fit_start(self) -> None:
+        """Start item biases at the log of how often items were chosen, where the loss wants it."""
+        data = getattr(self.trainer, "datamodule", None)
+        wanted = isinstance(self.loss, UserLoss) and self.loss.starts_at_popularity
+        biases = self.model.lookup_tables().get("biases", {})
+        if self._steps_done or not wanted or self.keeps_start or "items" not in biases:
+            return
+        if isinstance(data, RatingDataModule):
+            weight = biases["items"].weight.data
+            logs = torch.from_numpy(data.learned.item_counts[1:]).clamp(min=0.5).log()
+            weight[1:] = (logs - logs.mean())[:, None].to(weight)
 
     def on_train_start(self) -> None:
         """Go on at the rate of the schedule.
@@ -318,16 +343,9 @@ class RatingModule(BaseModule):
         """
         if self.choice.engine == "fused":
             return self._take_block(batch)
-        loss, total = self._compiled_loss(batch) if self._compiled else self._loss_and_total(batch)
-        self.count_loss(loss, len(batch.ratings))
-        return total * (self.trainer.world_size / (batch.whole_size or len(batch.ratings)))
-
-    def _loss_and_total(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
-        """The sum of the losses, and the same with the penalty."""
-        embedded = self.model.embed(batch)
-        compared = self.model.rate if self.loss.of == "ratings" else self.model.score
-        loss = self.loss(compared(embedded.rows, batch, embedded.effects), batch.ratings)
-        return loss, loss + self._penalty(embedded, len(batch.ratings))
+        loss, total = self._compiled_loss(batch) if self._compiled else self.objective(batch)
+        self.count_loss(loss, batch.terms)
+        return total * (self.trainer.world_size / batch.whole_terms)
 
     def _compiled_loss(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
         """The same, compiled; where the compiler fails, the run says so and goes on without."""
@@ -338,7 +356,7 @@ class RatingModule(BaseModule):
             reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
             log.warning("torch.compile failed, so the run goes on without it: %s", reason)
             self._compiled = None
-        return self._loss_and_total(batch)
+        return self.objective(batch)
 
     def _take_block(self, batch: RatingBatch) -> dict[str, Any]:
         from lightning_collab.training.fused.blocks import last_loss, take_block
@@ -437,23 +455,6 @@ class RatingModule(BaseModule):
         if position.get("yielded", position["next_batch"]) != before:
             self._reload_once = True
             trainer.reload_dataloaders_every_n_epochs = 1
-
-    def _penalty(self, embedded: EmbeddedBatch, count: int) -> Tensor | float:
-        """Weight decay that is on the rows a batch touches: decay / 2 * |row|^2 for each rating.
-
-        The gradient on a row is decay * row times the share of the batch's ratings that touch it;
-        the layers that every rating touches are decayed as by the form `gradient`.
-        """
-        penalty: Tensor | float = 0.0
-        touched = self.model.touched_squares(embedded) if self._row_decay else {}
-        for name, decay in self._row_decay.items():
-            if name in touched:
-                squares = touched[name]
-            else:
-                parameters = self.model.parameter_groups()[name]
-                squares = torch.stack([each.square().sum() for each in parameters]).sum() * count
-            penalty = penalty + decay / 2 * squares
-        return penalty
 
     def advice_on_divergence(self) -> str:
         """What to do when the loss is no longer a number."""

@@ -1,0 +1,293 @@
+"""What any recommender must beat: the most popular items, item-kNN and EASE."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from lightning_collab.config.loss import Positives
+from lightning_collab.data.choices import Choices
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.ranking_batches import RankingBatches
+from lightning_collab.data.table_cache import cache_folder
+from lightning_collab.errors import DataError, StorageError
+from lightning_collab.metrics.rankings import Scorer, check_top_k, rank_users
+from lightning_collab.runs.atomic_write import write_atomically
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+
+NAMES = ("most_popular", "item_knn", "ease")
+# Of what is computed here; another one where its numbers change.
+VERSION = 1
+NEIGHBOURS = 200
+# Items up to which EASE is fitted: its matrix then has 400 MB.
+EASE_ITEMS = 10_000
+# The one that does best on MovieLens 100K; the others are tried where that takes seconds.
+EASE_PENALTY = 400.0
+EASE_PENALTIES = (100.0, 200.0, 400.0, 800.0)
+TRIED_ITEMS, TRIED_USERS = 4_000, 2_000
+# Numbers of a block of items by items: 32 MiB.
+SIMILARITIES_AT_A_TIME = 1 << 23
+
+
+class MostPopular:
+    """The score of an item is the number of its users, whoever asks.
+
+    Args:
+        chosen: what each user chose.
+    """
+
+    def __init__(self, chosen: Choices) -> None:
+        self.items = chosen.item_rows - 1
+        self._counts = torch.from_numpy(chosen.item_counts[1:].astype(np.float32))
+
+    def of_users(self, users: Tensor, out: Tensor | None = None) -> Tensor:
+        """Scores of b users for all known items, float32 [b, items]."""
+        scores = torch.empty(len(users), self.items) if out is None else out
+        return scores.copy_(self._counts.expand_as(scores))
+
+
+class SumOfWeights:
+    """The score of an item is the sum of its weights with the items that the user chose.
+
+    Args:
+        chosen: float32 [user rows, items], 1 where a user chose an item.
+        weights: float32 [items, items], sparse or dense; column j has what counts for item j.
+    """
+
+    def __init__(self, chosen: csr_matrix, weights: Any) -> None:
+        self.items = chosen.shape[1]
+        self._chosen, self._weights = chosen, weights
+
+    def of_users(self, users: Tensor, out: Tensor | None = None) -> Tensor:
+        """Scores of b users for all known items, float32 [b, items]."""
+        scores = self._chosen[users.numpy()] @ self._weights
+        if isinstance(scores, csr_matrix):
+            scores = scores.toarray()
+        return torch.from_numpy(scores)
+
+
+def chosen_matrix(chosen: Choices) -> csr_matrix:
+    """Float32 [user rows, known items], 1 where a user chose an item."""
+    ones = np.ones(len(chosen), dtype=np.float32)
+    shape = len(chosen.starts) - 1, chosen.item_rows - 1
+    return csr_matrix((ones, chosen.items - 1, chosen.starts), shape=shape)
+
+
+def item_knn(matrix: csr_matrix, neighbours: int = NEIGHBOURS) -> SumOfWeights:
+    """Item-based nearest neighbours.
+
+    Deshpande and Karypis (2004), "Item-based top-N recommendation algorithms", with the cosine of
+    the columns of the matrix as the similarity of two items.
+
+    Args:
+        matrix: float32 [user rows, items], 1 where a user chose an item.
+        neighbours: of each item those that are most similar to it count, at most so many.
+    """
+    counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    lengths = np.sqrt(np.maximum(counts, 1)).astype(np.float32)
+    by_item = csr_matrix(matrix.T)
+    items = matrix.shape[1]
+    step = max(1, SIMILARITIES_AT_A_TIME // items)
+    rows, columns, values = [], [], []
+    for first in range(0, items, step):
+        block = (by_item[first : first + step] @ matrix).toarray()
+        block /= lengths[first : first + step, None] * lengths
+        block[np.arange(len(block)), first + np.arange(len(block))] = 0
+        if neighbours < items:
+            nearest = np.argpartition(block, items - neighbours, axis=1)[:, -neighbours:]
+        else:
+            nearest = np.broadcast_to(np.arange(items), block.shape)
+        rows.append(nearest.ravel())
+        columns.append(np.repeat(first + np.arange(len(block)), nearest.shape[1]))
+        values.append(np.take_along_axis(block, nearest, axis=1).ravel())
+    place = np.concatenate(rows), np.concatenate(columns)
+    weights = csr_matrix((np.concatenate(values), place), shape=(items, items))
+    weights.eliminate_zeros()
+    return SumOfWeights(matrix, weights)
+
+
+def ease(matrix: csr_matrix, penalty: float = EASE_PENALTY) -> SumOfWeights:
+    """A linear autoencoder of items without a diagonal, in closed form.
+
+    Steck (2019), "Embarrassingly shallow autoencoders for sparse data": with P the inverse of
+    X^T X + penalty I, the weights are B_ij = -P_ij / P_jj, and 0 on the diagonal.
+
+    Args:
+        matrix: X, float32 [user rows, items], 1 where a user chose an item.
+        penalty: lambda, of the squared weights.
+    """
+    weights = _dense_gram(matrix)
+    weights[np.diag_indices_from(weights)] += penalty
+    # A third of the operations of a general inverse; positive definite by the penalty.
+    factor, wrong = lapack.spotrf(weights, lower=True, overwrite_a=True)
+    assert wrong == 0
+    inverse, wrong = lapack.spotri(factor, lower=True, overwrite_c=True)
+    assert wrong == 0
+    _mirror(inverse)
+    inverse /= -inverse.diagonal().copy()
+    np.fill_diagonal(inverse, 0)
+    return SumOfWeights(matrix, np.ascontiguousarray(inverse))
+
+
+def _dense_gram(matrix: csr_matrix) -> Floats:
+    """X^T X, in the order of Fortran, without a second copy."""
+    items = matrix.shape[1]
+    by_item = csr_matrix(matrix.T)
+    gram = np.empty((items, items), dtype=np.float32, order="F")
+    step = max(1, SIMILARITIES_AT_A_TIME // items)
+    for first in range(0, items, step):
+        # It is symmetric: rows are columns.
+        gram[:, first : first + step] = (by_item[first : first + step] @ matrix).toarray().T
+    return gram
+
+
+def _mirror(lower: Floats) -> None:
+    """Fill the upper triangle of a symmetric matrix, a block of rows at a time."""
+    step = max(1, SIMILARITIES_AT_A_TIME // len(lower))
+    for first in range(0, len(lower), step):
+        part = slice(first, first + step)
+        corner = np.tril(lower[part, part], -1)
+        lower[part, part] = corner + corner.T + np.diag(lower[part, part].diagonal())
+        lower[part, first + step :] = lower[first + step :, part].T
+
+
+class _Task:
+    """What the baselines of one part are computed of."""
+
+    def __init__(
+        self,
+        data: RatingDataModule,
+        part: str,
+        *,
+        positives: Positives,
+        liked: Positives,
+        top_k: Sequence[int],
+        seed: int,
+    ) -> None:
+        self.chosen = data.chosen(data.rows.train, positives)
+        check_top_k(top_k, self.chosen.item_rows - 1)
+        self.top_k, self.seed = tuple(top_k), seed
+        self.measured = data.ranking_batches(part, liked, whole=True)
+        self.tried: RankingBatches | None = None
+        if part == "test" and len(data.rows.val) and self.chosen.item_rows - 1 <= TRIED_ITEMS:
+            try:
+                self.tried = data.ranking_batches(
+                    "val", liked, most_users=TRIED_USERS, seed=seed, whole=True
+                )
+            except DataError:
+                log.debug("EASE: nobody liked anything in the validation part")
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of all that the numbers follow from, in hexadecimal."""
+        total = hashlib.sha256(repr((VERSION, self.top_k, self.seed)).encode())
+        tensors: list[Any] = [np.int64(self.chosen.item_rows), self.chosen.starts]
+        tensors.append(self.chosen.items)
+        for batches in (self.measured, self.tried):
+            for batch in batches or ():
+                tensors += [each.numpy() for each in batch]
+        for each in tensors:
+            total.update(f"{each.dtype} {each.shape}\0".encode())
+            total.update(np.ascontiguousarray(each).data)
+        return total.hexdigest()
+
+    def numbers(self) -> dict[str, float]:
+        """Of each baseline."""
+        log.info("ranking by the baselines: most popular, item-kNN, EASE")
+        found = self._of("most_popular", MostPopular(self.chosen))
+        found |= self._of("item_knn", item_knn(self._matrix))
+        if self.chosen.item_rows - 1 <= EASE_ITEMS:
+            penalty, scorer = self._best_ease()
+            found |= self._of("ease", scorer)
+            found["baseline/ease/penalty"] = penalty
+        return found
+
+    @cached_property
+    def _matrix(self) -> csr_matrix:
+        return chosen_matrix(self.chosen)
+
+    def _best_ease(self) -> tuple[float, SumOfWeights]:
+        """The penalty that ranks the validation part best, without one the usual; and its fit."""
+        if self.tried is None:
+            return EASE_PENALTY, ease(self._matrix, EASE_PENALTY)
+        fits = ((penalty, ease(self._matrix, penalty)) for penalty in EASE_PENALTIES)
+        name = f"ndcg@{self.top_k[0]}"
+        tried = self.tried
+        return max(fits, key=lambda fit: self._rank(fit[1], tried, "")[name])
+
+    def _of(self, name: str, scorer: Scorer) -> dict[str, float]:
+        return self._rank(scorer, self.measured, f"baseline/{name}/")
+
+    def _rank(self, scorer: Scorer, batches: RankingBatches, prefix: str) -> dict[str, float]:
+        counts = self.chosen.item_counts[1:]
+        with torch.no_grad():
+            return rank_users(scorer, batches, prefix, self.top_k, counts, self.seed)
+
+
+def ranking_baselines(
+    data: RatingDataModule,
+    *,
+    positives: Positives,
+    liked: Positives,
+    top_k: Sequence[int],
+    part: str = "test",
+    seed: int = 42,
+) -> dict[str, float]:
+    """Most popular, item-kNN and EASE, fitted to the training positives and measured on a part.
+
+    They are kept in the user's cache folder, found again by all that they follow from.
+
+    Args:
+        data: split ratings.
+        positives: lowest rating of a training pair that was chosen; `all`: any.
+        liked: lowest rating of a held-out item that was liked; `all`: any.
+        top_k: numbers of items that are looked at, ascending.
+        part: `test` or `val`.
+        seed: of the order of items with equal scores.
+
+    Returns:
+        The numbers of `RankingMetrics` under `baseline/most_popular/`, `baseline/item_knn/` and, of
+        up to 10,000 items, `baseline/ease/`; with `baseline/ease/penalty`, its lambda: up to 4,000
+        items the best of 100, 200, 400 and 800 for at most 2,000 users of the validation part,
+        else 400.
+
+    Raises:
+        DataError: as `rank_part`; or no training rating is as high as `positives`.
+    """
+    task = _Task(data, part, positives=positives, liked=liked, top_k=top_k, seed=seed)
+    return _kept(cache_folder() / "rankings" / f"{task.fingerprint()}.json", task.numbers)
+
+
+def _kept(file: Path, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Numbers of a file; computed and written where there is none that can be read."""
+    try:
+        return _numbers(json.loads(file.read_text()))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("the baselines in %s cannot be read (%s); computing them again", file, error)
+    found = compute()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(found, indent=2))
+    except (OSError, StorageError) as error:
+        log.warning("baselines cannot be kept in %s (%s)", file.parent, error)
+    return found
+
+
+def _numbers(content: Any) -> dict[str, float]:
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError("it holds no numbers by name")
+    return {str(name): float(value) for name, value in content.items()}
