@@ -1,11 +1,13 @@
 """Makes clicks.csv: 1,500 visits of 60 people to the 40 articles of a shop, with their tastes.
 
-The articles are of four kinds, and each person has a first and a second taste among them. Two thirds of
-the visits are to the first, a quarter to the second; some articles of a kind are visited more than others,
-and many are visited again.
+The articles are of four kinds, and each person has a first and a second taste among them. Two
+thirds of the visits are to the first, a quarter to the second; some articles of a kind are visited
+more than others, and many are visited again.
 
     python docs/examples/make_clicks.py > docs/examples/clicks.csv
 """
+
+import sys
 
 import numpy as np
 
@@ -21,7 +23,7 @@ def main() -> None:
     tastes = [random.permutation(len(KINDS))[:2] for _ in range(PEOPLE)]
     popularity = np.arange(1, ARTICLES_OF_A_KIND + 1) ** -0.5
     popularity /= popularity.sum()
-    print("user,item,timestamp")
+    lines = ["user,item,timestamp"]
     for visit in range(VISITS):
         person = random.randint(PEOPLE)
         which = random.choice(3, p=SHARES)
@@ -31,7 +33,8 @@ def main() -> None:
         else:
             article = random.randint(ARTICLES_OF_A_KIND)
         when = START + visit * HOUR + random.randint(HOUR)
-        print(f"p{person + 1:02},{KINDS[kind]}-{article + 1:02},{when}")
+        lines.append(f"p{person + 1:02},{KINDS[kind]}-{article + 1:02},{when}")
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -203,6 +203,16 @@ def test_a_run_of_a_file_reads_it_again_wherever_it_is(frame):
         loaded.evaluate("moved.csv")
 
 
+def test_columns_that_are_found_are_those_that_were_named(frame):
+    frame.with_columns(stars=6 - pl.col("rating")).write_csv("ratings.csv")
+    named = {"user": "user", "item": "item", "rating": "rating", "timestamp": None}
+    run = lc.load(lc.train("ratings.csv", **named, factors=4, overrides=QUICK).path)
+    found = lc.RatingDataModule.from_file("ratings.csv")
+    assert run.evaluate(found) == measured(run.metrics)
+    with pytest.raises(DataError, match="is of other ratings"):
+        run.evaluate(lc.RatingDataModule.from_file("ratings.csv", rating="stars"))
+
+
 def test_going_on_is_as_if_it_had_not_stopped(frame, run, tmp_path):
     longer = {**QUICK, "trainer.max_epochs": 5}
     whole = lc.train(frame, factors=4, overrides=longer)

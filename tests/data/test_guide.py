@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -22,7 +24,7 @@ def commands(page, script):
 
 def test_the_example_of_an_own_file_is_read_and_split(run_config, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
-    (typed,) = commands("data.md", "train")
+    typed, _ = commands("data.md", "train")
     config = run_config(*typed, "data.cache=false")
     table = load_ratings(config.data)
     assert len(table) == 119
@@ -30,6 +32,26 @@ def test_the_example_of_an_own_file_is_read_and_split(run_config, monkeypatch):
     assert len(table.item_features) == 10
     rows = split_rows(table, config.split)
     assert min(len(rows.train), len(rows.val), len(rows.test)) > 0
+
+
+def test_the_example_of_clicks_is_read_and_split(run_config, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    _, typed = commands("data.md", "train")
+    config = run_config(*typed, "data.cache=false")
+    table = load_ratings(config.data)
+    assert table.implicit
+    assert table.timestamps is not None
+    assert (len(table.user_vocabulary) - 1, len(table.item_vocabulary) - 1) == (60, 40)
+    rows = split_rows(table, config.split)
+    assert min(len(rows.train), len(rows.val), len(rows.test)) > 0
+
+
+def test_the_clicks_are_what_their_program_makes():
+    folder = REPOSITORY / "docs" / "examples"
+    program = [sys.executable, str(folder / "make_clicks.py")]
+    made = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    assert made == (folder / "clicks.csv").read_text()
+    assert len(made.splitlines()) == 1_501
 
 
 @pytest.mark.parametrize("typed", commands("splits.md", "cross_validate"), ids=" ".join)

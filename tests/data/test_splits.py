@@ -103,6 +103,12 @@ def test_a_copy_without_the_fold_says_where_folds_come_from(small_table, run_con
         split_rows(small_table, run_config("split=official_fold").split)
 
 
+def test_a_fold_of_which_no_row_is_left_is_named(run_config):
+    table = table_of([1, 1, 2], [1, 2, 1], [0] * 3, {"u1": np.array([], dtype=np.int32)})
+    with pytest.raises(DataError, match=r"split\.fold=u1: data\.min_rating and data\.k_core"):
+        split_rows(table, run_config("split=official_fold").split)
+
+
 SHARES = st.sampled_from([0.0, 0.1, 0.25, 0.5])
 SEEDS = st.integers(0, 2**32 - 1)
 CONFIGS = st.one_of(

@@ -4,6 +4,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.columns import AUTO
 from lightning_collab.config.data import CustomFileConfig, DataConfig, FrameConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.sources import Caller, checked_frame, load_ratings
@@ -75,10 +76,16 @@ def data_of_run(
 
 def _check_same_source(trained: DataConfig, given: DataConfig | None) -> None:
     known, found = (
-        None if each is None else each.model_dump(exclude=set(OF_THE_READING))
+        {} if each is None else each.model_dump(exclude=set(OF_THE_READING))
         for each in (trained, given)
     )
-    if known != found:
+    # Which column `auto` finds is known from the file alone.
+    mine, theirs = known.pop("columns", {}), found.pop("columns", {})
+    another = any(
+        AUTO not in (mine[key], theirs[key]) and mine[key] != theirs[key]
+        for key in mine.keys() & theirs.keys()
+    )
+    if another or known != found:
         raise DataError(
             f"the run was trained on data={trained.name}, and the data module is of other ratings"
         )

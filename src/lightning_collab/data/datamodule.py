@@ -348,8 +348,8 @@ class RatingDataModule(pl.LightningDataModule):
         parts = " / ".join(f"{len(each):,}" for each in (rows.train, rows.val, rows.test))
         users, items = len(self.user_vocabulary) - 1, len(self.item_vocabulary) - 1
         return (
-            f"{type(self).__name__}({self.table.name}: {parts} ratings to train / validate / test, "
-            f"{users:,} users, {items:,} items)"
+            f"{type(self).__name__}({self.table.name}: {parts} {self.table.rows_called} to train / "
+            f"validate / test, {users:,} users, {items:,} items)"
         )
 
     # Lightning's own looks into the loaders as if they were torch's.

@@ -83,3 +83,8 @@ def _check_fold(table: RatingTable, key: str, fold: str) -> None:
             "those that u1.test, ..., ub.test beside it say): "
             "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
         )
+    if not len(table.parts[fold]):
+        raise DataError(
+            f"split.{key}={fold}: data.min_rating and data.k_core have left no row of that fold; "
+            "lower them"
+        )
