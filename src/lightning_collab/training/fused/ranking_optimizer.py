@@ -12,7 +12,7 @@ from lightning_collab.config.optimizer import AdamConfig, Optimizer
 from lightning_collab.data.choice_batches import PairBatch, UserBatch
 from lightning_collab.models import RatingModel
 from lightning_collab.models.rating_model import SIDES
-from lightning_collab.training.fused import row_updates
+from lightning_collab.training.fused import row_updates, softmax_kernel
 from lightning_collab.training.modules.objective import Objective, RowDecay
 from lightning_collab.training.optimizers import build_optimizer
 
@@ -146,46 +146,37 @@ class FusedRanking(torch.optim.Optimizer):
         """The loss of a batch of users; the gradients are left in the tables."""
         total = 0.0
         users = batch.users.long()
-        factors = {side: _tensor(self._tables["embeddings", side].weight) for side in SIDES}
-        item_factors = factors["items"][1:]
-        bias = _tensor(self._tables["biases", "items"].weight)[1:, 0]
-        of_items = _tensor(self._tables["embeddings", "items"].gradient)[1:]
-        of_bias = _tensor(self._tables["biases", "items"].gradient)[1:, 0]
-        of_users = _tensor(self._tables["embeddings", "users"].gradient)
-        weights = None if batch.weights is None else batch.weights.to(bias.dtype)
+        tables = self._tables
+        own_factors = _tensor(tables["embeddings", "users"].weight)[users]
+        item_factors = _tensor(tables["embeddings", "items"].weight)[1:]
+        bias = _tensor(tables["biases", "items"].weight).view(-1)[1:]
+        of_items = _tensor(tables["embeddings", "items"].gradient)[1:]
+        of_bias = tables["biases", "items"].gradient.reshape(-1)[1:]
+        of_users = _tensor(tables["embeddings", "users"].gradient)
+        weights = np.zeros(0, np.float32) if batch.weights is None else batch.weights.numpy()
+        columns, places = batch.items.numpy(), batch.rows.numpy()
+        ends = np.searchsorted(places, np.arange(len(users) + 1))
         size = min(USERS_AT_A_TIME, len(users))
         if self._memory is None or self._memory.shape[0] < size:
             self._memory = bias.new_empty(size, len(bias))
         for first in range(0, len(users), USERS_AT_A_TIME):
-            mine = users[first : first + USERS_AT_A_TIME]
-            scores = self._memory[: len(mine)]
-            own = factors["users"][mine]
+            last = min(first + USERS_AT_A_TIME, len(users))
+            scores, own = self._memory[: last - first], own_factors[first:last]
             torch.addmm(bias, own, item_factors.T, out=scores)
             if batch.barred_rows is not None and batch.barred_items is not None:
-                cut = _between(batch.barred_rows, first, first + len(mine))
-                rows, columns = batch.barred_rows[cut] - first, batch.barred_items[cut].long() - 1
-                scores[rows, columns] = -torch.inf
-            cut = _between(batch.rows, first, first + len(mine))
-            rows, columns = batch.rows[cut] - first, batch.items[cut].long() - 1
-            highest = scores.amax(1, keepdim=True)
-            scores -= highest
-            chosen = scores[rows, columns].double()
-            torch.exp(scores, out=scores)
-            sums = scores.sum(1)
-            losses = sums.double().log()[rows] - chosen
-            if weights is None:
-                total += float(losses.sum())
-                counts = torch.bincount(rows, minlength=len(mine)).to(scores.dtype)
-                scores *= (counts / sums)[:, None]
-                scores[rows, columns] -= 1
-            else:
-                total += float(losses @ weights[cut].double())
-                counts = scores.new_zeros(len(mine)).index_add_(0, rows, weights[cut])
-                scores *= (counts / sums)[:, None]
-                scores[rows, columns] -= weights[cut]
-            of_users[mine] = scores @ item_factors
+                cut = _between(batch.barred_rows, first, last)
+                rows, barred = batch.barred_rows[cut] - first, batch.barred_items[cut].long() - 1
+                scores[rows, barred] = -torch.inf
+            total += softmax_kernel.softmax_gradients(
+                scores.numpy(),
+                scores.amax(1).numpy(),
+                ends[first : last + 1],
+                columns,
+                weights,
+                of_bias,
+            )
+            of_users[users[first:last]] = scores @ item_factors
             of_items.addmm_(scores.T, own)
-            of_bias += scores.sum(0)
         return total
 
     def _pairs(self, batch: PairBatch) -> float:
