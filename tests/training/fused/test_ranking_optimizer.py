@@ -28,6 +28,7 @@ QUIET = (
     "metrics.top_k=[3]",
 )
 SIDES = "optimizer.groups.embeddings"
+PLAIN = ("optimizer=sgd", "optimizer.momentum=0", "optimizer.decay=per_row")
 CASES = {
     "softmax as shipped": ("loss=softmax", "data.batch_size=7"),
     "softmax, dense moments": ("loss=softmax", f"{SIDES}.users.lazy=false", "data.batch_size=7"),
@@ -60,6 +61,20 @@ CASES = {
             for side in ("users", "items")
         ),
         "data.batch_size=5",
+    ),
+    "bce, plain steps on single pairs": (
+        *("loss=bce", *PLAIN, "data.batch_size=1"),
+        *("optimizer.lr=0.02", "optimizer.weight_decay=0.05", "optimizer.frequency_power=0.6"),
+        *("loss.negatives=3", f"{SIDES}.users.lr_scale=2"),
+    ),
+    "bpr, plain steps on single pairs": (
+        *("loss=bpr", *PLAIN, "data.batch_size=1"),
+        *("optimizer.lr=0.05", "optimizer.weight_decay=0.02", "data.order=by_user"),
+        f"{SIDES}.items.weight_decay=0.04",
+    ),
+    "bpr, plain steps, frozen items": (
+        *("loss=bpr", *PLAIN, "data.batch_size=1"),
+        *("optimizer.lr=0.05", f"{SIDES}.items.lr_scale=0", "loss.negatives=4"),
     ),
     "bpr as shipped": ("loss=bpr", "data.batch_size=13"),
     "bpr by user, by popularity": (
@@ -187,6 +202,13 @@ def test_a_run_that_was_killed_in_mid_epoch_goes_on_to_the_bit(
         fit(Kill())
     for name, value in fit(ckpt_path=saved).items():
         assert torch.equal(value, whole[name]), name
+
+
+def test_plain_sgd_on_larger_batches_goes_to_autograd(run_config, small_table, tmp_path):
+    typed = (*QUIET, "loss=bpr", *PLAIN, "data.batch_size=7")
+    config = run_config(*typed, "training.engine=fused")
+    with pytest.raises(ConfigError, match=r"data\.batch_size=1, and here it is 7"):
+        trained(config, tmp_path, small_table)
 
 
 REFUSED = {
