@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.peers import bpr_runner
 from benchmarks.ranking import (
+    PLAIN,
     SHAPE,
     import_problem,
     product_seconds,
@@ -36,6 +37,7 @@ def test_a_validation_is_no_part_of_its_epoch(run_config, small_table):
 def test_either_engine_takes_the_steps_that_are_compared(run_config):
     for engine in ("fused", "eager"):
         assert run_config(*SHAPE, "loss=softmax", f"training.engine={engine}")
+        assert run_config(*SHAPE, *PLAIN, f"training.engine={engine}").batch_size == 1
 
 
 def test_an_absent_package_is_told_in_words():

@@ -168,9 +168,11 @@ class EpochBatches(ABC, Generic[AnyBatch]):
     def _by_group(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """The rows of an order, those of one group together."""
         assert self._groups is not None
-        groups = torch.from_numpy(self._groups)
-        place = torch.randperm(int(groups.max()) + 1, generator=generator)
-        return order[torch.argsort(place[groups[order]], stable=True)]
+        place = torch.randperm(int(self._groups.max()) + 1, generator=generator).numpy()
+        if len(place) <= 1 << 16:
+            place = place.astype(np.uint16)  # which numpy sorts by its digits
+        places = place[self._groups][order.numpy()]
+        return order[torch.from_numpy(np.argsort(places, kind="stable"))]
 
     @abstractmethod
     def batch(self, share: Share) -> AnyBatch:

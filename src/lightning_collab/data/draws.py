@@ -121,14 +121,14 @@ def drawn_other(
     left = np.uint64(item_rows - 1 - len(own))
     bits = random_bits(key, place, TRIES if by_popularity else 0)
     rank = np.int64(((bits >> np.uint64(32)) * left) >> np.uint64(32))
-    low, high = 0, len(own)
-    while low < high:
-        middle = (low + high) >> 1
-        if own[middle] - 1 - middle <= rank:
-            low = middle + 1
-        else:
-            high = middle
-    return rank + low + 1
+    # How many of `own` come before it, without a branch that nobody can foresee.
+    low, count = 0, len(own)
+    while count > 1:
+        half = count >> 1
+        low += half if own[low + half] - 1 - (low + half) <= rank else 0
+        count -= half
+    before = low + 1 if count > 0 and own[low] - 1 - low <= rank else low
+    return rank + before + 1
 
 
 @cached_njit(nogil=True)
