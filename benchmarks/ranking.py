@@ -151,7 +151,7 @@ def _bpr(
     data = load_data(config)
     ways: dict[str, Seconds] = {
         "ours": partial(epoch_seconds, config, data, EPOCHS),
-        "ours_by_adam": partial(epoch_seconds, by_adam, data, EPOCHS),
+        "ours_by_adam": partial(epoch_seconds, by_adam, load_data(by_adam), EPOCHS),
     }
     for way in ways.values():
         way()  # compiles
