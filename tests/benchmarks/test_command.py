@@ -21,6 +21,7 @@ SETTINGS = BenchmarkConfig.model_validate(
             "few_ratings": 100_000,
             "many_ratings": 200_000,
         },
+        "ranking": {"factors": 64, "interactions": 1000000, "cornac": {}, "implicit": {}},
         "gibbs": {"threads": 2, "many_ratings": None, "many_sweeps": 5},
     }
 )
