@@ -105,6 +105,9 @@ class UserLoss(Loss):
     of: ClassVar[Literal["ratings", "scores"]] = "scores"
     # Whether the bias of each item starts at the log of how often it was chosen.
     starts_at_popularity: ClassVar[bool] = False
+    # Whether a number that is added to all scores of a user changes nothing, so that biases of
+    # users have no gradient but rounding errors.
+    ignores_level: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(

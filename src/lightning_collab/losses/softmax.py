@@ -25,6 +25,7 @@ class Softmax(UserLoss):
 
     config_class = SoftmaxConfig
     starts_at_popularity = True
+    ignores_level = True
 
     def __call__(
         self, scores: Tensor, users: Tensor, items: Tensor, weights: Tensor | None = None

@@ -129,7 +129,7 @@ class RatingModule(BaseModule):
         on_rows = self.optimizer_config.decay == "per_row"
         decays = {
             each["name"]: each["weight_decay"]
-            for each in parameter_groups(model, self.optimizer_config)
+            for each in self._parameter_groups()
             if each["weight_decay"] and on_rows
         }
         decay = RowDecay(model, decays, self.optimizer_config.frequency_power)
@@ -254,10 +254,18 @@ class RatingModule(BaseModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer over the named groups; its rates follow the schedule at each step."""
-        groups = parameter_groups(self.model, self.optimizer_config)
+        groups = self._parameter_groups()
         if self.choice.engine == "fused":
             return self._fused_optimizer(groups)
         return build_optimizer(groups, self.optimizer_config)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Those of the model, without a gradient where the loss has none."""
+        groups = parameter_groups(self.model, self.optimizer_config)
+        if isinstance(self.loss, UserLoss) and self.loss.ignores_level:
+            for parameter in self.model.side_parameters("biases", "users"):
+                parameter.requires_grad_(False)
+        return groups
 
     def _fused_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         # numba takes a while to import.
