@@ -7,7 +7,7 @@ from pydantic import Field
 
 from lightning_collab.config.loss import LossConfig
 from lightning_collab.config.model import ModelConfig
-from lightning_collab.config.optimizer import OptimizerConfig, TorchOptimizerConfig
+from lightning_collab.config.optimizer import AdamConfig, OptimizerConfig, TorchOptimizerConfig
 from lightning_collab.config.section import Section
 
 Engine = Literal["eager", "compiled", "fused"]
@@ -121,4 +121,39 @@ def unsupported_parts(
         return f"there are no fused kernels for loss={loss.name}"
     if isinstance(optimizer, TorchOptimizerConfig):
         return f"there are no fused kernels for torch.optim.{optimizer.class_name}"
+    if loss.metrics == "rankings":
+        return _unsupported_to_rank(model, loss, optimizer, training, with_features=with_features)
+    for key in optimizer.groups.sides:
+        return f"there are no fused kernels for optimizer.groups.{key} with loss={loss.name}"
+    if optimizer.frequency_power != 1:
+        power = f"optimizer.frequency_power={optimizer.frequency_power:g}"
+        return f"there are no fused kernels for {power} with loss={loss.name}"
+    return None
+
+
+def _unsupported_to_rank(
+    model: ModelConfig,
+    loss: LossConfig,
+    optimizer: OptimizerConfig,
+    training: TrainingConfig,
+    *,
+    with_features: bool,
+) -> str | None:
+    """Why the kernels of losses that rank cannot train these parts."""
+    what = f"with loss={loss.name}"
+    if "biases" not in model.group_names:
+        return f"there are no fused kernels for model={model.name} {what}"
+    if with_features:
+        return f"there are no fused kernels for features {what}"
+    if type(optimizer) is not AdamConfig:
+        return f"there are no fused kernels for optimizer={getattr(optimizer, 'name', '')} {what}"
+    if optimizer.decay != "per_row" and optimizer.decays:
+        return f"there are no fused kernels for optimizer.decay={optimizer.decay} {what}"
+    if training.row_updates == "lazy":
+        return (
+            f"training.row_updates=lazy is of loss=squared_error; {what}, set "
+            "optimizer.groups.embeddings.users.lazy=true"
+        )
+    if training.sgd_threads > 1:
+        return f"training.sgd_threads={training.sgd_threads} is of loss=squared_error"
     return None

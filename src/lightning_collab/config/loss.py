@@ -61,6 +61,7 @@ class SoftmaxConfig(RankingLossConfig):
     """Cross-entropy over the catalogue, by user."""
 
     loss_class: ClassVar[str] = "lightning_collab.losses.softmax:Softmax"
+    fused: ClassVar[bool] = True
     by_user: ClassVar[bool] = True
 
     name: Literal["softmax"] = "softmax"
@@ -85,6 +86,7 @@ class BCEConfig(SampledLossConfig):
     """Binary cross-entropy of chosen and drawn items."""
 
     loss_class: ClassVar[str] = "lightning_collab.losses.bce:BCE"
+    fused: ClassVar[bool] = True
 
     name: Literal["bce"] = "bce"
     # Items drawn for each choice, none of which its user chose.
@@ -95,6 +97,7 @@ class BPRConfig(SampledLossConfig):
     """Bayesian personalised ranking: a chosen item above a drawn one."""
 
     loss_class: ClassVar[str] = "lightning_collab.losses.bpr:BPR"
+    fused: ClassVar[bool] = True
 
     name: Literal["bpr"] = "bpr"
 

@@ -380,6 +380,8 @@ def unsupported_reason(engine: Engine, config: RunConfig) -> str | None:
     trainer = config.trainer
     if reason is not None or engine != "fused":
         return reason
+    if config.ranks and trainer.gradient_clip_val is not None:
+        return f"there are no fused kernels for trainer.gradient_clip_val with {config.loss.name}"
     if config.averaging.name == "ema":
         return "fused steps come many at a time, and averaging=ema looks at each"
     if trainer.strategy != "auto" or trainer.num_nodes > 1 or trainer.ranks not in (1, None):

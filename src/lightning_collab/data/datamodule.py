@@ -427,6 +427,20 @@ class RatingDataModule(pl.LightningDataModule):
         return self._learned[1]
 
     @property
+    def samples_per_batch(self) -> int:
+        """Of users, how many items are drawn for the catalogue; 0: it is looked at itself."""
+        return self.feed.samples_for(self.learned, self._batch_size)
+
+    @property
+    def terms_per_row(self) -> float:
+        """What one of these costs, in ratings: a user as many as there are choices and scores."""
+        if self.feed.of == "ratings":
+            return 1.0
+        if self.feed.of == "pairs":
+            return 1.0 + self.feed.negatives
+        return 1.0 + (self.learned.item_rows - 1) / 8
+
+    @property
     def rows_per_batch(self) -> int:
         """Of these, in a training batch over all ranks; the last of an epoch may have fewer."""
         return ratings_in_batch(self._batch_size, self.rows_per_epoch)

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from lightning_collab.config.data import Order
+from lightning_collab.config.data import BatchSize, Order, ratings_in_batch
 from lightning_collab.config.loss import Positives
 from lightning_collab.data.batches import EpochBatches, RatingBatches
 from lightning_collab.data.choice_batches import PairBatches, UserBatches
@@ -92,6 +92,12 @@ class Feed(NamedTuple):
             weights=None if chosen.weights is None else chosen.weights[kept],
         )
 
+    def samples_for(self, chosen: Choices, batch_size: BatchSize) -> int:
+        """Of users, how many items are drawn for the catalogue; 0: it is looked at itself."""
+        users = ratings_in_batch(batch_size, int((chosen.user_counts > 0).sum()))
+        fits = users * (chosen.item_rows - 1) <= self.catalogue_limit
+        return 0 if fits else self.samples
+
     def never_drawn(self, data: SplitRatings, chosen: Choices) -> Choices:
         """The pairs that are no negatives: the chosen, and perhaps what was rated below them."""
         return data.chosen(data.rows.train, "all") if self.barred else chosen
@@ -155,10 +161,7 @@ def training_batches(
             device=device,
             **options,
         )
-    size = options["batch_size"]
-    users = np.count_nonzero(chosen.user_counts) if size == "full" else size
-    too_large = feed.samples and users * (chosen.item_rows - 1) > feed.catalogue_limit
-    samples = feed.samples if too_large else 0
+    samples = feed.samples_for(chosen, options["batch_size"])
     return UserBatches(
         chosen, feed.disliked(data, chosen), samples=samples, steps=steps, device=device, **options
     )

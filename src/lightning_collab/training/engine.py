@@ -99,7 +99,12 @@ def choose_engine(
             return EngineChoice("eager", f"not compiled: {lacking}")
         return EngineChoice("compiled", "as the config says")
     needs = _needs(module, trainer)
-    reason = unsupported_parts("fused", **parts) or lacking_for_fused(trainer) or needs.autograd
+    reason = (
+        unsupported_parts("fused", **parts)
+        or module.unsupported_by_data
+        or lacking_for_fused(trainer)
+        or needs.autograd
+    )
     if asked == "fused" and reason is not None:
         raise ConfigError(f"training.engine=fused: {reason}; set training.engine=eager or auto")
     if asked == "eager" or reason is not None:

@@ -64,5 +64,8 @@ def _take_step(parts: Sequence[Tensor], gradient: Tensor, group: dict[str, Any])
     steps += 1
     first.lerp_(gradient, 1 - beta1)
     second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    roots = second.sqrt() / (1 - beta2**steps).sqrt() + group["eps"]
-    weight -= group["lr"] / (1 - beta1**steps) * first / roots
+    # Powers of many steps need more digits than a weight may have.
+    counts = steps.double()
+    root = (1 - beta2**counts).sqrt().to(weight.dtype)
+    rate = (group["lr"] / (1 - beta1**counts)).to(weight.dtype)
+    weight -= rate * first / (second.sqrt() / root + group["eps"])

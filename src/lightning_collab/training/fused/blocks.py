@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models import RatingModel
 from lightning_collab.training.fused.fused_optimizer import BlockLosses, StepBlock
+from lightning_collab.training.fused.ranking_optimizer import RankingBlock, RankingLosses
 from lightning_collab.training.schedules import Schedule, factors
 
 # Ratings in a block of steps: a tenth of a second or so, after which Ctrl-C is heard.
@@ -20,7 +21,13 @@ FEATURES_PER_RATING = 16
 
 
 def block_ends(
-    model: RatingModel, *, batches: int, batch_size: int, threads: int, cuts: Iterable[int]
+    model: RatingModel,
+    *,
+    batches: int,
+    batch_size: int,
+    threads: int,
+    cuts: Iterable[int],
+    ratings_per_row: float = 1.0,
 ) -> list[int]:
     """Where the blocks of an epoch end, the same in each epoch.
 
@@ -34,6 +41,7 @@ def block_ends(
         batch_size: ratings in one.
         threads: that take single ratings at once.
         cuts: further batches before which a block ends, of any epoch.
+        ratings_per_row: what a row of a batch costs, in ratings.
 
     Returns:
         The batches before which a block ends, ascending; the last is `batches`.
@@ -43,7 +51,7 @@ def block_ends(
     if threads > 1:
         # Single ratings are quick, and repartitioning needs a thread barrier.
         ratings *= 4
-    most = max(1, int(ratings) // batch_size)
+    most = max(1, int(ratings / ratings_per_row) // batch_size)
     ends: list[int] = []
     first = 0
     for cut in sorted({*(cut for cut in cuts if 0 < cut < batches), batches}):
@@ -85,6 +93,25 @@ def take_block(
     block = StepBlock(batch, batch_size, factors(schedule, first, steps), steps == 1)
     optimizer.step(closure=lambda: block)
     losses: BlockLosses = optimizer.losses
+    return losses
+
+
+def take_ranking_block(
+    optimizer: Any, batch: Any, batch_size: int, schedule: Schedule, first: int
+) -> RankingLosses:
+    """Take the steps of a block of a loss that ranks.
+
+    Args:
+        optimizer: `FusedRanking`, in Lightning's wrapping.
+        batch: users or pairs of several batches, in the order of their steps.
+        batch_size: users or pairs in a step; the last may have fewer.
+        schedule: of the learning rate.
+        first: optimizer steps that have been done before.
+    """
+    steps = -(-len(batch.users) // batch_size)
+    block = RankingBlock(batch, batch_size, factors(schedule, first, steps))
+    optimizer.step(closure=lambda: block)
+    losses: RankingLosses = optimizer.losses
     return losses
 
 

@@ -23,7 +23,7 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.feed import Feed
 from lightning_collab.errors import ConfigError
-from lightning_collab.losses import Loss, UserLoss, build_loss, feed_of
+from lightning_collab.losses import Loss, PointwiseLoss, UserLoss, build_loss, feed_of
 from lightning_collab.models import RatingModel
 from lightning_collab.runs.checkpoints import steps_of_checkpoint
 from lightning_collab.runs.invocation import called_as
@@ -117,6 +117,8 @@ class RatingModule(BaseModule):
         self._given_schedule = schedule
         self._steps_done = 0
         self._batch_size = 0
+        # Why the fused engine cannot take these steps, as far as the data says.
+        self.unsupported_by_data: str | None = None
         # Whether the rows that the model has when training begins are those to begin with.
         self.keeps_start = False
         # Whether the resumed epoch has another number of Lightning's batches than later ones.
@@ -177,6 +179,10 @@ class RatingModule(BaseModule):
             if not self.global_step:
                 # A trainer of its own: a checkpoint that it goes on from is read later.
                 self._steps_done = 0
+            data = getattr(self.trainer, "datamodule", None)
+            if isinstance(data, RatingDataModule):
+                data.feed = feed_of(self.loss)
+                self._count_rows(data)
             with_features = bool(self.model.features() or len(self.model.time_effects))
             self.choice = choose_engine(
                 self, self.trainer, asked=self.training_config.engine, with_features=with_features
@@ -188,18 +194,24 @@ class RatingModule(BaseModule):
                 # Sizes are left open, so that the last batch of an epoch, which is smaller,
                 # compiles nothing.
                 self._compiled = (torch.compile(self.objective, dynamic=True),)
-            data = getattr(self.trainer, "datamodule", None)
             if isinstance(data, RatingDataModule):
-                data.feed = feed_of(self.loss)
-                self._count_rows(data)
                 self._plan(data)
         return []
 
     def _count_rows(self, data: RatingDataModule) -> None:
         """Tell the objective how often each row comes in an epoch."""
         decay = self.objective.decay
+        self.unsupported_by_data = None
         if data.feed.of == "users":
             self.objective.users_per_epoch = data.rows_per_epoch
+            if data.samples_per_batch:
+                self.unsupported_by_data = (
+                    "items are drawn for the catalogue, which is above loss.catalogue_limit, and "
+                    "the fused kernels look at all of it"
+                )
+        if self.clip is not None and data.feed.of != "ratings":
+            what = f"with loss={self.loss.config.name}"
+            self.unsupported_by_data = f"there are no fused kernels for clipped gradients {what}"
         if decay.decays and (decay.power != 1 or data.feed.of == "users"):
             learned = data.learned
             decay.count({"users": learned.user_counts, "items": learned.item_counts})
@@ -222,6 +234,7 @@ class RatingModule(BaseModule):
                 batch_size=self._batch_size,
                 threads=self.training_config.sgd_threads,
                 cuts=(end % batches for end in self.cycle_ends()),
+                ratings_per_row=data.terms_per_row,
             )
 
     def _schedule_steps(self, batches: int) -> None:
@@ -270,6 +283,10 @@ class RatingModule(BaseModule):
     def _fused_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         # numba takes a while to import.
         from lightning_collab.training.fused.fused_optimizer import FusedSteps
+        from lightning_collab.training.fused.ranking_optimizer import FusedRanking
+
+        if not isinstance(self.loss, PointwiseLoss):
+            return FusedRanking(groups, self.optimizer_config, self.model, self.objective)
 
         threads = self.training_config.sgd_threads
         if threads > 1:
@@ -366,7 +383,9 @@ class RatingModule(BaseModule):
             self._compiled = None
         return self.objective(batch)
 
-    def _take_block(self, batch: RatingBatch) -> dict[str, Any]:
+    def _take_block(self, batch: Any) -> dict[str, Any]:
+        if not isinstance(batch, RatingBatch):
+            return self._take_ranking_block(batch)
         from lightning_collab.training.fused.blocks import last_loss, take_block
 
         size = self._batch_size or len(batch.ratings)
@@ -377,6 +396,26 @@ class RatingModule(BaseModule):
         if losses.taken < len(losses.squared_errors) and self.stops_on_divergence:
             self._stop("the training loss is no longer a number")
         return {"loss": last_loss(losses, batch, size)}
+
+    def _take_ranking_block(self, batch: Any) -> dict[str, Any]:
+        from lightning_collab.training.fused.blocks import take_ranking_block
+
+        size = self._batch_size or len(batch.users)
+        # The penalty of a step is wanted where somebody looks at its loss.
+        penalty = self._penalty(batch) if len(batch.users) <= size else 0.0
+        losses = take_ranking_block(self.optimizers(), batch, size, self.schedule, self._steps_done)
+        self.count_loss(torch.tensor(losses.sums.sum(), dtype=torch.float64), batch.terms)
+        self._count_steps(losses.taken)
+        if losses.taken < len(losses.sums) and self.stops_on_divergence:
+            self._stop("the training loss is no longer a number")
+        return {"loss": torch.tensor(losses.sums[-1] / losses.terms[-1] + penalty)}
+
+    @torch.no_grad()
+    def _penalty(self, batch: Any) -> float:
+        if not self.objective.decay.decays:
+            return 0.0
+        loss, total = self.objective(batch)
+        return float(total - loss) / int(batch.terms)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """A step of autograd's, counted."""
