@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from lightning_collab.commands.blend import blend_table
 from lightning_collab.config.commands import EvaluateConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.metrics.run_rankings import run_rankings
@@ -17,16 +18,21 @@ from lightning_collab.training.ranking_table import below_most_popular, ranking_
 
 
 def evaluate_command(config: DictConfig) -> None:
-    """Print the numbers of a checkpoint of a run.
+    """Print the numbers of a checkpoint of a run, or of several runs as one.
 
     Args:
         config: of conf/evaluate.yaml.
 
     Raises:
-        ConfigError: no run is named.
+        ConfigError: no run is named, or several that are not of the same data and split.
         CheckpointError: not a run, or nothing in it that could be measured as asked.
     """
     asked = job_config(EvaluateConfig, config)
+    if asked.run is None:
+        with run_log(None, quiet=True):
+            table = blend_table(asked)
+        Console().print(table)
+        return
     run = RunDirectory(Path(asked.run))
     trained = run.read_config()
     tables, warning = [], None

@@ -104,13 +104,35 @@ class RankingConfig(Section):
     liked: Positives | None
 
 
-class EvaluateConfig(OfARunConfig, RankingConfig):
-    """What to measure of a trained run."""
+class EvaluateConfig(RankingConfig):
+    """What to measure of a trained run, or of several as one."""
 
+    # The run directory.
+    run: str | None
+    # Run directories whose scores are added up, in place of one run.
+    runs: list[str]
+    # `best`, `last` or the path of a file; null: best, or last where there is no best.
+    checkpoint: str | None
     # Also the mean of the predictions of the cycles.
     ensemble: bool
     # Also rankings of the whole catalogue, beside the baselines.
     ranking: bool
+
+    @model_validator(mode="after")
+    def _one_run_or_several(self) -> Self:
+        if self.runs and self.run is not None:
+            raise ValueError("set either run=<run directory> or runs=[<a run>,<another>]")
+        if not self.runs and self.run is None:
+            raise ValueError("run: set run=<run directory>, or runs=[<a run>,<another>]")
+        if len(self.runs) == 1:
+            raise ValueError(
+                f"runs: one run cannot be blended; set run={self.runs[0]}, or name another too"
+            )
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError("runs: a run is in it twice")
+        if self.runs and self.ensemble:
+            raise ValueError("ensemble=true is of the cycles of one run; set ensemble=false")
+        return self
 
 
 class PairColumnsConfig(Section):
