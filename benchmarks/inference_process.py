@@ -20,7 +20,7 @@ def main(run_directory: str, output: str, threads: int) -> dict[str, float]:
         written, and the peak resident memory in bytes after the imports and at the end.
     """
     import numpy as np
-import torch
+    import torch
 
     from lightning_collab.api.trained_run import load
     from lightning_collab.inference.recommendation import all_recommendations, recommendation_schema
@@ -34,7 +34,8 @@ import torch
     user: Any = run.users["user"][0]
     run.recommend(user=user)
     asked = time.perf_counter()
-    write_stream(Path(output), all_recommendations(run, 10, "all", np.empty(0, np.int32)), recommendation_schema(run))
+    blocks = all_recommendations(run, 10, "all", np.empty(0, np.int32))
+    write_stream(Path(output), blocks, recommendation_schema(run))
     done = time.perf_counter()
     return {
         "load_seconds": loaded - began,
