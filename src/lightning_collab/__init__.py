@@ -6,7 +6,8 @@ The public face, each name imported when it is first asked for:
   put right;
 - under a Trainer of your own: `RatingDataModule`, the models (`EmbeddingDotBias`, `EmbeddingNet`,
   `MatrixProduct`, `LeastSquaresFactors`, `BayesianFactors`) and the LightningModules that train
-  them (`RatingModule`, `LeastSquaresModule`, `BayesianModule`);
+  them (`RatingModule`, `LeastSquaresModule`, `BayesianModule`), with the losses `SquaredError`,
+  `Softmax`, `BCE` and `BPR`;
 - what parts of your own derive from (`RatingModel`, `ModelConfig`, `DatasetStatistics`, `Loss` with
   its kinds `PointwiseLoss`, `PairwiseLoss` and `UserLoss`), and `register_...`, which make them
   known by name.
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
     )
     from lightning_collab.data.datamodule import RatingDataModule
     from lightning_collab.errors import LightningCollabError
-    from lightning_collab.losses import Loss, PairwiseLoss, PointwiseLoss, SquaredError, UserLoss
+    from lightning_collab.losses import (
+        BCE,
+        BPR,
+        Loss,
+        PairwiseLoss,
+        PointwiseLoss,
+        Softmax,
+        SquaredError,
+        UserLoss,
+    )
     from lightning_collab.models import (
         BayesianFactors,
         DatasetStatistics,
@@ -45,6 +55,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "BCE",
+    "BPR",
     "BayesianFactors",
     "BayesianModule",
     "DatasetStatistics",
@@ -61,6 +73,7 @@ __all__ = [
     "RatingDataModule",
     "RatingModel",
     "RatingModule",
+    "Softmax",
     "SquaredError",
     "TrainedRun",
     "UserLoss",
@@ -83,7 +96,10 @@ _LAZY = {
     "config.register": tuple(name for name in __all__ if name.startswith("register_")),
     "data.datamodule": ("RatingDataModule",),
     "errors": ("LightningCollabError",),
-    "losses": ("Loss", "PairwiseLoss", "PointwiseLoss", "SquaredError", "UserLoss"),
+    "losses": (
+        *("Loss", "PairwiseLoss", "PointwiseLoss", "UserLoss"),
+        *("BCE", "BPR", "Softmax", "SquaredError"),
+    ),
     "models": (
         *("BayesianFactors", "EmbeddingDotBias", "EmbeddingNet", "LeastSquaresFactors"),
         *("MatrixProduct", "RatingModel", "DatasetStatistics"),

@@ -9,6 +9,7 @@ from rich.table import Table
 from lightning_collab.commands.blend import blend_table
 from lightning_collab.config.commands import EvaluateConfig
 from lightning_collab.config.section import job_config
+from lightning_collab.errors import ConfigError
 from lightning_collab.metrics.run_rankings import run_rankings
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
@@ -43,8 +44,14 @@ def evaluate_command(config: DictConfig) -> None:
             tables.append(metrics_table(metrics, trained.model.name))
         if trained.metrics.further:
             tables.append(further_table(metrics, trained.metrics.further))
-        if asked.ranking:
-            scores = module.model.eval().item_scores()
+        if asked.ensemble and trained.ranks:
+            raise ConfigError(
+                "ensemble=true is the mean of predicted ratings, and this run learned to rank; "
+                "blend several runs with runs=[<run>,<run>]"
+            )
+        if asked.ranking or trained.ranks:
+            model = module.model.eval()
+            scores = model.ranking_scores() if trained.ranks else model.item_scores()
             ranked = run_rankings(scores, data, trained, top_k=asked.top_k, liked=asked.liked)
             tables.append(ranking_table(ranked, trained.model.name))
             warning = below_most_popular(ranked, trained.loss.name)

@@ -169,10 +169,18 @@ class RecommendConfig(OfARunConfig):
     user: RawId | None
     # Of a fold-in user.
     ratings: dict[RawId, float | int] | str | None
+    # What a fold-in user chose, of a run that learned to rank.
+    items: list[RawId] | None
     # How many.
     top_k: int
     # Which rated items to leave out.
     seen: Literal["all", "train", "none"]
+    # Items that may be recommended; null: all.
+    only: str | None
+    # Items that may not be recommended; null: none.
+    exclude: str | None
+    # Training ratings that a recommended item must have.
+    min_ratings: Count
     # A file for the recommendations.
     output: str | None
     # Replace the output where it is there.
@@ -189,10 +197,11 @@ class RecommendConfig(OfARunConfig):
 
     @model_validator(mode="after")
     def _one_recipient(self) -> Self:
-        if (self.user is None) == (self.ratings is None):
+        given = [each for each in (self.user, self.ratings, self.items) if each is not None]
+        if len(given) != 1:
             raise ValueError(
-                "give one of user and ratings: user=<id>, user=all output=<file>, "
-                "ratings={1:5,50:4} (item id:rating) or ratings=<file>.csv"
+                "give one of user, ratings and items: user=<id>, user=all output=<file>, "
+                "ratings={1:5,50:4} (item id:rating), ratings=<file>.csv or items=[1,50]"
             )
         if self.user == "all" and self.output is None:
             raise ValueError("user=all needs output=<file>.parquet or <file>.csv")

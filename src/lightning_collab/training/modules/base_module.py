@@ -252,7 +252,7 @@ class BaseModule(pl.LightningModule):
     def _rank(self, batch: RankingBatch, part: str) -> None:
         """Score all items for some users, and look for those that they liked."""
         if self._scores is None:
-            self._scores = self.model.item_scores()
+            self._scores = self.model.ranking_scores()
         metrics = self.rankings[part].to(self.device)
         metrics.update(self._scores.of_users(batch.users), batch)
 
