@@ -5,9 +5,9 @@ The public face, each name imported when it is first asked for:
 - `train`, `load` and the `TrainedRun` that both give; `LightningCollabError`, whatever a person can
   put right;
 - under a Trainer of your own: `RatingDataModule`, the models (`EmbeddingDotBias`, `EmbeddingNet`,
-  `MatrixProduct`, `LeastSquaresFactors`, `BayesianFactors`) and the LightningModules that train
-  them (`RatingModule`, `LeastSquaresModule`, `BayesianModule`), with the losses `SquaredError`,
-  `Softmax`, `BCE` and `BPR`;
+  `MatrixProduct`, `LeastSquaresFactors`, `ImplicitFactors`, `BayesianFactors`), the losses
+  (`SquaredError`, `Softmax`, `BCE`, `BPR`) and the LightningModules that train them
+  (`RatingModule`, `LeastSquaresModule`, `ImplicitModule`, `BayesianModule`);
 - what parts of your own derive from (`RatingModel`, `ModelConfig`, `DatasetStatistics`, `Loss` with
   its kinds `PointwiseLoss`, `PairwiseLoss` and `UserLoss`), and `register_...`, which make them
   known by name.
@@ -45,11 +45,13 @@ if TYPE_CHECKING:
         DatasetStatistics,
         EmbeddingDotBias,
         EmbeddingNet,
+        ImplicitFactors,
         LeastSquaresFactors,
         MatrixProduct,
         RatingModel,
     )
     from lightning_collab.training.modules.bayesian_module import BayesianModule
+    from lightning_collab.training.modules.implicit_module import ImplicitModule
     from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
     from lightning_collab.training.modules.rating_module import RatingModule
 
@@ -62,6 +64,8 @@ __all__ = [
     "DatasetStatistics",
     "EmbeddingDotBias",
     "EmbeddingNet",
+    "ImplicitFactors",
+    "ImplicitModule",
     "LeastSquaresFactors",
     "LeastSquaresModule",
     "LightningCollabError",
@@ -102,9 +106,10 @@ _LAZY = {
     ),
     "models": (
         *("BayesianFactors", "EmbeddingDotBias", "EmbeddingNet", "LeastSquaresFactors"),
-        *("MatrixProduct", "RatingModel", "DatasetStatistics"),
+        *("MatrixProduct", "ImplicitFactors", "RatingModel", "DatasetStatistics"),
     ),
     "training.modules.bayesian_module": ("BayesianModule",),
+    "training.modules.implicit_module": ("ImplicitModule",),
     "training.modules.least_squares_module": ("LeastSquaresModule",),
     "training.modules.rating_module": ("RatingModule",),
 }

@@ -111,7 +111,7 @@ def test_ratings_count_from_the_threshold_on(ranked):
     alone = run.recommend(items=[liked], top_k=45 - 2)
     assert disliked not in both["item"]
     assert disliked in alone["item"]
-    with pytest.raises(ConfigError, match=r"as high as the run's loss\.positives \(4\)"):
+    with pytest.raises(ConfigError, match=r"as high as the run's positives \(4\)"):
         run.recommend(ratings={liked: 3})
 
 

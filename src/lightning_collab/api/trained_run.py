@@ -17,11 +17,12 @@ from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import ConfigError
 from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import TrainedUsers, error_variance
-from lightning_collab.inference.fold_in_ranking import RankingUsers, is_chosen
+from lightning_collab.inference.fold_in_ranking import ImplicitUsers, RankingUsers, is_chosen
 from lightning_collab.inference.lookup import RawIds, row_of_id
 from lightning_collab.inference.prediction import predict
 from lightning_collab.inference.recommendation import Recipient, Seen
 from lightning_collab.inference.stock import Stock, barred_items
+from lightning_collab.models.implicit_factors import ImplicitFactors
 from lightning_collab.models.item_scores import UserRows
 from lightning_collab.training.trained_model import TrainedModel
 
@@ -188,12 +189,11 @@ class TrainedRun(TrainedModel):
                 self.error_variance,
             )
         users = self.ranking_users
-        chosen = is_chosen(users.loss.config, ratings)
+        chosen = is_chosen(users.positives, ratings)
         if not chosen.any():
             raise ConfigError(
-                f"ratings: none of them is as high as the run's loss.positives "
-                f"({users.loss.config.positives:g}), so that nothing is known of what the user "
-                "likes; add an item that the user liked"
+                f"ratings: none of them is as high as the run's positives ({users.positives:g}), "
+                "so that nothing is known of what the user likes; add an item that the user liked"
             )
         return users.rows_of_user(self.item_scores, items[chosen], items[~chosen])
 
@@ -398,8 +398,10 @@ class TrainedRun(TrainedModel):
         return TrainedUsers.of(self.item_scores)
 
     @cached_property
-    def ranking_users(self) -> RankingUsers:
+    def ranking_users(self) -> RankingUsers | ImplicitUsers:
         """How a user is found from what the user chose, of a run that learned to rank."""
+        if isinstance(self.model, ImplicitFactors):
+            return ImplicitUsers(self.model)
         return RankingUsers.of(self)
 
     @cached_property

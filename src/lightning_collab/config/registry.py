@@ -277,6 +277,7 @@ MODELS = Registry(
         "embedding_net": "lightning_collab.models.config:EmbeddingNetConfig",
         "matrix_product": "lightning_collab.models.config:MatrixProductConfig",
         "least_squares_factors": "lightning_collab.models.config:LeastSquaresFactorsConfig",
+        "implicit_least_squares": "lightning_collab.models.config:ImplicitLeastSquaresConfig",
         "bayesian_factors": "lightning_collab.models.config:BayesianFactorsConfig",
     },
     Contract(

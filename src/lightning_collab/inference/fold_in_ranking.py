@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_collab.config.loss import Loss as LossSection
-from lightning_collab.config.loss import LossConfig
+from lightning_collab.config.loss import Positives
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, TableGroupConfig
 from lightning_collab.config.section import Section, checked
 from lightning_collab.errors import ConfigError
 from lightning_collab.losses import PairwiseLoss, UserLoss, build_loss
+from lightning_collab.models.implicit_factors import ImplicitFactors
 from lightning_collab.models.item_scores import DotProductScores, ItemScores, UserRows
 from lightning_collab.training.trained_model import TrainedModel
 
@@ -74,7 +75,7 @@ class RankingUsers:
         optimizer = sections.optimizer
         history = run.history.trained()
         users = np.repeat(np.arange(len(history.starts) - 1), np.diff(history.starts))
-        chosen = is_chosen(sections.loss, history.ratings)
+        chosen = is_chosen(getattr(sections.loss, "positives", "all"), history.ratings)
         counts = np.bincount(users[chosen], minlength=len(history.starts) - 1)[1:]
         return cls(
             loss,
@@ -82,6 +83,12 @@ class RankingUsers:
             optimizer.frequency_power,
             float(max(counts.mean(), 1e-12)),
         )
+
+    @property
+    def positives(self) -> Positives:
+        """The lowest rating that says that an item was chosen."""
+        found: Positives = getattr(self.loss.config, "positives", "all")
+        return found
 
     def rows_of_user(
         self, scores: ItemScores, chosen: NDArray[np.int32], disliked: NDArray[np.int32]
@@ -181,14 +188,42 @@ class RankingUsers:
         return alone + share * (loss(own, drawn) - alone)
 
 
-def is_chosen(loss: LossConfig, ratings: NDArray[Any] | Sequence[float]) -> NDArray[np.bool_]:
+@dataclass(frozen=True, eq=False)
+class ImplicitUsers:
+    """The row of a user of implicit least squares: the solution of one small linear system.
+
+    Attributes:
+        model: of the run.
+    """
+
+    model: ImplicitFactors
+
+    @property
+    def positives(self) -> Positives:
+        """The lowest rating that says that an item was chosen."""
+        return self.model.config.positives
+
+    def rows_of_user(
+        self, scores: ItemScores, chosen: NDArray[np.int32], disliked: NDArray[np.int32]
+    ) -> UserRows:
+        """The table rows of one user; see `RankingUsers.rows_of_user`."""
+        config = self.model.config
+        items = scores.tables["embeddings"]["items"][1:].double()
+        own = items[torch.from_numpy(chosen).long() - 1]
+        counts = len(chosen) + config.unobserved_weight * len(items)
+        system = config.unobserved_weight * (items.T @ items) + own.T @ own
+        system.diagonal().add_(config.regularization * counts**config.frequency_scaling)
+        row = torch.linalg.solve(system, own.sum(0))
+        return {"embeddings": row.float()[None]}
+
+
+def is_chosen(positives: Positives, ratings: NDArray[Any] | Sequence[float]) -> NDArray[np.bool_]:
     """Which ratings say that an item was chosen.
 
     Args:
-        loss: of the run.
+        positives: the lowest one that does; `all`: each of them.
         ratings: [n], in rating units.
     """
-    positives: Any = getattr(loss, "positives", "all")
     values = np.asarray(ratings, dtype=np.float32)
     if positives == "all":
         return np.ones(len(values), dtype=bool)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
     from lightning_collab.models.embedding_net import EmbeddingNet
     from lightning_collab.models.embedding_table import EmbeddingTable
+    from lightning_collab.models.implicit_factors import ImplicitFactors
     from lightning_collab.models.least_squares_factors import LeastSquaresFactors
     from lightning_collab.models.matrix_product import MatrixProduct
     from lightning_collab.models.rating_model import RatingModel
@@ -25,6 +26,7 @@ _MODULES = {
     "EmbeddingTable": "embedding_table",
     "EmbeddingDotBias": "embedding_dot_bias",
     "EmbeddingNet": "embedding_net",
+    "ImplicitFactors": "implicit_factors",
     "LeastSquaresFactors": "least_squares_factors",
     "MatrixProduct": "matrix_product",
     "DatasetStatistics": "rating_output",
@@ -67,6 +69,7 @@ __all__ = [
     "EmbeddingDotBias",
     "EmbeddingNet",
     "EmbeddingTable",
+    "ImplicitFactors",
     "LeastSquaresFactors",
     "MatrixProduct",
     "RatingModel",

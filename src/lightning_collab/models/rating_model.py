@@ -45,6 +45,7 @@ class EmbeddedBatch(NamedTuple):
     effects: Tensor | None
 
 
+TrainedBy = Literal["gradient", "least_squares", "implicit_least_squares", "gibbs"]
 SIDES: tuple[Side, Side] = ("users", "items")
 
 
@@ -111,7 +112,7 @@ class RatingModel(nn.Module, ABC):
     config_class: ClassVar[type[ModelConfig]]
     # What an exported model's card says of it.
     description: ClassVar[str] = ""
-    trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"
+    trained_by: ClassVar[TrainedBy] = "gradient"
     # Layers and constants that `numpy_formula` needs beside the tables.
     formula_parts: ClassVar[tuple[str, ...]] = ()
     has_biases: ClassVar[bool] = True

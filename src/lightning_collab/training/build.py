@@ -15,6 +15,7 @@ from lightning_collab.losses import build_loss
 from lightning_collab.models import DatasetStatistics, build_model, random_numbers
 from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.modules.implicit_module import ImplicitModule
 from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
 from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.schedules import Schedule
@@ -79,6 +80,8 @@ def build_module(
             return BayesianModule(cast(Any, model), features=data.features, **of_run)
         case "least_squares":
             return LeastSquaresModule(model, **of_run)
+        case "implicit_least_squares":
+            return ImplicitModule(cast(Any, model), **of_run)
         case "gradient":
             # Where entries are clipped, or gradients are not ours, Lightning clips.
             by_norm = config.trainer.gradient_clip_algorithm != "value"

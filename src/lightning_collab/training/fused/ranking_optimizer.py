@@ -12,15 +12,19 @@ from lightning_collab.config.optimizer import AdamConfig, Optimizer
 from lightning_collab.data.choice_batches import PairBatch, UserBatch
 from lightning_collab.models import RatingModel
 from lightning_collab.models.rating_model import SIDES
-from lightning_collab.training.fused import row_updates
-from lightning_collab.training.modules.objective import Objective, RowDecay
+from lightning_collab.training.fused import row_updates, softmax_kernel
+from lightning_collab.training.fused.adam_rule import adam_rule
+from lightning_collab.training.fused.batch_rows import Table, Workspaces
+from lightning_collab.training.fused.pairs_kernel import BCE, BPR, PairTable, train_pairs
+from lightning_collab.training.fused.update_rule import frozen_rule
+from lightning_collab.training.modules.objective import Objective
 from lightning_collab.training.optimizers import build_optimizer
 
 Array = NDArray[Any]
 
 # Users whose scores are looked at together, so that they stay in the cache.
 USERS_AT_A_TIME = 128
-KINDS = {"bce": row_updates.BCE, "bpr": row_updates.BPR}
+KINDS = {"bce": BCE, "bpr": BPR}
 
 
 class RankingBlock(NamedTuple):
@@ -52,20 +56,15 @@ class RankingLosses(NamedTuple):
 
 
 class _Trained:
-    """A table, what Adam remembers of it, and its gradient.
+    """A table and its gradient.
 
     Args:
         parameter: float [rows, width].
-        state: of the optimizer.
-        frozen: whether it stays as it is.
     """
 
-    def __init__(self, parameter: Tensor, *, frozen: bool) -> None:
+    def __init__(self, parameter: Tensor) -> None:
         self.weight: Array = parameter.detach().numpy()
         self.gradient = np.zeros_like(self.weight)
-        self.frozen = frozen
-        self.touches = np.full(len(self.weight), -1, dtype=np.int32)
-        self.rows = np.zeros(len(self.weight), dtype=np.int32)
 
 
 class FusedRanking(torch.optim.Optimizer):
@@ -93,10 +92,12 @@ class FusedRanking(torch.optim.Optimizer):
         super().__init__(alike.param_groups, alike.defaults)
         self.name = type(alike).__name__
         self._decays = {group["name"]: group["weight_decay"] for group in groups}
-        self._eps = config.eps
+        self._config = config
         self._model, self._objective = model, objective
         self._tables: dict[tuple[str, str], _Trained] = {}
+        self._decays_of_rows: dict[tuple[str, str], NDArray[np.float64]] = {}
         self._memory: Tensor | None = None
+        self._work = Workspaces(np.int32)
         # Of the last block of steps.
         self.losses = RankingLosses(np.zeros(0), np.zeros(0, np.int64), 0)
 
@@ -104,6 +105,7 @@ class FusedRanking(torch.optim.Optimizer):
         """Take the state of torch's optimizer or of another of these."""
         super().load_state_dict(state_dict)
         self._tables.clear()
+        self._work.clear()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -116,20 +118,20 @@ class FusedRanking(torch.optim.Optimizer):
         block: RankingBlock = closure()
         batch, size, steps = block.batch, block.batch_size, len(block.factors)
         sums, terms = np.zeros(steps), np.zeros(steps, np.int64)
-        self._find_tables()
         taken = 0
-        for step in range(steps):
-            cut = slice(step * size, min((step + 1) * size, len(batch.users)))
-            part = _cut(batch, cut)
-            terms[step] = part.terms
-            if isinstance(part, UserBatch):
+        if isinstance(batch, PairBatch):
+            terms[:] = np.minimum(size, len(batch.users) - size * np.arange(steps))
+            taken = self._take_pairs(block, sums)
+        else:
+            self._find_tables()
+            for step in range(steps):
+                part = _cut(batch, slice(step * size, min((step + 1) * size, len(batch.users))))
+                terms[step] = part.terms
                 sums[step] = self._softmax(part)
-            else:
-                sums[step] = self._pairs(part)
-            if not np.isfinite(sums[step]):
-                break
-            self._update(part, block.factors[step])
-            taken += 1
+                if not np.isfinite(sums[step]):
+                    break
+                self._update(part, block.factors[step])
+                taken += 1
         self.losses = RankingLosses(sums, terms, taken)
 
     def _find_tables(self) -> None:
@@ -138,163 +140,164 @@ class FusedRanking(torch.optim.Optimizer):
             for side in SIDES:
                 parameter = tables[group][side].weight
                 known = self._tables.get((group, side))
-                frozen = not parameter.requires_grad
                 if known is None or known.weight.ctypes.data != parameter.data_ptr():
-                    self._tables[group, side] = _Trained(parameter, frozen=frozen)
+                    self._tables[group, side] = _Trained(parameter)
 
     def _softmax(self, batch: UserBatch) -> float:
         """The loss of a batch of users; the gradients are left in the tables."""
         total = 0.0
         users = batch.users.long()
-        factors = {side: _tensor(self._tables["embeddings", side].weight) for side in SIDES}
-        item_factors = factors["items"][1:]
-        bias = _tensor(self._tables["biases", "items"].weight)[1:, 0]
-        of_items = _tensor(self._tables["embeddings", "items"].gradient)[1:]
-        of_bias = _tensor(self._tables["biases", "items"].gradient)[1:, 0]
-        of_users = _tensor(self._tables["embeddings", "users"].gradient)
-        weights = None if batch.weights is None else batch.weights.to(bias.dtype)
+        tables = self._tables
+        own_factors = _tensor(tables["embeddings", "users"].weight)[users]
+        item_factors = _tensor(tables["embeddings", "items"].weight)[1:]
+        bias = _tensor(tables["biases", "items"].weight).view(-1)[1:]
+        of_items = _tensor(tables["embeddings", "items"].gradient)[1:]
+        of_bias = tables["biases", "items"].gradient.reshape(-1)[1:]
+        of_users = _tensor(tables["embeddings", "users"].gradient)
+        weights = np.zeros(0, np.float32) if batch.weights is None else batch.weights.numpy()
+        columns, places = batch.items.numpy(), batch.rows.numpy()
+        ends = np.searchsorted(places, np.arange(len(users) + 1))
         size = min(USERS_AT_A_TIME, len(users))
         if self._memory is None or self._memory.shape[0] < size:
             self._memory = bias.new_empty(size, len(bias))
         for first in range(0, len(users), USERS_AT_A_TIME):
-            mine = users[first : first + USERS_AT_A_TIME]
-            scores = self._memory[: len(mine)]
-            own = factors["users"][mine]
+            last = min(first + USERS_AT_A_TIME, len(users))
+            scores, own = self._memory[: last - first], own_factors[first:last]
             torch.addmm(bias, own, item_factors.T, out=scores)
             if batch.barred_rows is not None and batch.barred_items is not None:
-                cut = _between(batch.barred_rows, first, first + len(mine))
-                rows, columns = batch.barred_rows[cut] - first, batch.barred_items[cut].long() - 1
-                scores[rows, columns] = -torch.inf
-            cut = _between(batch.rows, first, first + len(mine))
-            rows, columns = batch.rows[cut] - first, batch.items[cut].long() - 1
-            highest = scores.amax(1, keepdim=True)
-            scores -= highest
-            chosen = scores[rows, columns].double()
-            torch.exp(scores, out=scores)
-            sums = scores.sum(1)
-            losses = sums.double().log()[rows] - chosen
-            if weights is None:
-                total += float(losses.sum())
-                counts = torch.bincount(rows, minlength=len(mine)).to(scores.dtype)
-                scores *= (counts / sums)[:, None]
-                scores[rows, columns] -= 1
-            else:
-                total += float(losses @ weights[cut].double())
-                counts = scores.new_zeros(len(mine)).index_add_(0, rows, weights[cut])
-                scores *= (counts / sums)[:, None]
-                scores[rows, columns] -= weights[cut]
-            of_users[mine] = scores @ item_factors
+                cut = _between(batch.barred_rows, first, last)
+                rows, barred = batch.barred_rows[cut] - first, batch.barred_items[cut].long() - 1
+                scores[rows, barred] = -torch.inf
+            total += softmax_kernel.softmax_gradients(
+                scores.numpy(),
+                scores.amax(1).numpy(),
+                ends[first : last + 1],
+                columns,
+                weights,
+                of_bias,
+            )
+            of_users[users[first:last]] = scores @ item_factors
             of_items.addmm_(scores.T, own)
-            of_bias += scores.sum(0)
         return total
 
-    def _pairs(self, batch: PairBatch) -> float:
-        """The loss of a batch of pairs; the gradients are left in the tables."""
-        tables = self._tables
-        weights = np.zeros(0, np.float32) if batch.weights is None else batch.weights.numpy()
-        places = [(group, side) for group in ("embeddings", "biases") for side in SIDES]
-        return float(
-            row_updates.pair_gradients(
-                KINDS[self._objective.loss.config.name],
-                batch.users.numpy(),
-                batch.items.numpy(),
-                batch.drawn.numpy(),
-                weights,
-                *(tables[place].weight for place in places),
-                *(tables[place].gradient for place in places),
-            )
-        )
-
-    def _update(self, batch: UserBatch | PairBatch, factor: float) -> None:
+    def _update(self, batch: UserBatch, factor: float) -> None:
         """Give each table its step, by the gradients that are left in it."""
-        tables = self._model.lookup_tables()
-        places = {
-            id(tables[group][side].weight): (group, side) for group in tables for side in SIDES
-        }
-        touched = self._touched(batch)
-        for group in self.param_groups:
+        share = len(batch.users) / self._objective.users_per_epoch
+        mine = batch.users.numpy()
+        for parameter, group, (kind, side) in self._trained():
+            table = self._tables[kind, side]
+            if not parameter.requires_grad:
+                table.gradient[:] = 0
+                continue
             rate = group.get("initial_lr", group["lr"]) * factor
-            for parameter in group["params"]:
-                if parameter.requires_grad:
-                    kind, side = places[id(parameter)]
-                    decay = self._decay_of(kind, side, self._decays[group["name"]], batch)
-                    self._move(parameter, group, rate, (kind, side), decay, touched, batch.terms)
-                else:
-                    self._tables[places[id(parameter)]].gradient[:] = 0
-
-    def _touched(self, batch: UserBatch | PairBatch) -> dict[str, tuple[Array, Array]]:
-        """Of users and items, the rows that have a gradient and how often each is touched."""
-        found: dict[str, tuple[Array, Array]] = {}
-        for side in SIDES:
-            table = self._tables["embeddings", side]
-            rows, touches = table.rows, table.touches
-            touches[:] = -1
-            if isinstance(batch, UserBatch):
-                count = len(table.weight) - 1 if side == "items" else len(batch.users)
-                rows[:count] = np.arange(1, count + 1) if side == "items" else batch.users.numpy()
-                touches[rows[:count]] = 1
+            state = self._state(parameter, lazy=bool(group.get("lazy")))
+            moments = state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()
+            beta1, beta2 = group["betas"]
+            # The penalty is on the users of the batch, and on all items by their share.
+            decay = self._decay_of(kind, side, group["name"])
+            if side == "items":
+                rows = np.arange(1, len(decay), dtype=np.int32)
+                by_row = decay * (share / batch.terms)
             else:
-                ids = batch.users if side == "users" else batch.items
-                count = row_updates.touched_rows(ids.numpy(), touches, True, rows, 0)
-                if side == "items":
-                    others = batch.drawn.reshape(-1).numpy()
-                    count = row_updates.touched_rows(others, touches, False, rows, count)
-            found[side] = rows[:count], touches
-        return found
+                rows, by_row = mine, np.zeros_like(decay)
+                by_row[mine] = decay[mine] / batch.terms
+            by_row = by_row.astype(table.weight.dtype)
+            scale = 1 / batch.terms
+            if group.get("lazy"):
+                row_updates.adam_on_rows(
+                    rows, table.weight, *moments, state["step"].numpy(), table.gradient, by_row,
+                    scale, rate, beta1, beta2, self._config.eps,
+                )  # fmt: skip
+                continue
+            state["step"] += 1
+            count = float(state["step"])
+            corrected = rate / (1 - beta1**count), np.sqrt(1 - beta2**count)
+            numbers = np.array([*corrected, 1 - beta1, beta2, 1 - beta2, self._config.eps])
+            row_updates.adam_on_all(table.weight, *moments, table.gradient, by_row, scale, numbers)
 
-    def _decay_of(self, kind: str, side: Any, decay: float, batch: UserBatch | PairBatch) -> Array:
-        """What a touch of each row adds to its gradient, over its weight; float [rows]."""
-        row_decay: RowDecay = self._objective.decay
-        weight = self._tables[kind, side].weight
-        if not decay or not row_decay.decays:
-            return np.zeros(len(weight), weight.dtype)
-        everything = torch.arange(len(weight))
-        if isinstance(batch, UserBatch):
-            by = row_decay.counts(side, everything).numpy()
-            share = len(batch.users) / self._objective.users_per_epoch if side == "items" else 1.0
-            return (by * (decay * share / batch.terms)).astype(weight.dtype)
-        if row_decay.power == 1:
-            return np.full(len(weight), decay / batch.terms, weight.dtype)
-        by = row_decay.touches(side, everything).numpy()
-        return (by * (decay / batch.terms)).astype(weight.dtype)
+    def _take_pairs(self, block: RankingBlock, sums: Array) -> int:
+        """Take the steps of pairs; returns how many."""
+        batch, size = block.batch, min(block.batch_size, len(block.batch.users))
+        assert isinstance(batch, PairBatch)
+        tables = {
+            place: self._pair_table(parameter, group, place, block.factors)
+            for parameter, group, place in self._trained()
+        }
+        each = 1 + batch.drawn.shape[1]
+        rows = {}
+        for side, ids, most in (("users", batch.users, size), ("items", batch.items, size * each)):
+            values = [tables[kind, side].values for kind in ("embeddings", "biases")]
+            most = min(most, len(values[0].weight))
+            rows[side] = self._work.rows(side, ids.numpy(), values[0], values[1], most)
+        weights = np.zeros(0, np.float32) if batch.weights is None else batch.weights.numpy()
+        taken: int = train_pairs(
+            KINDS[self._objective.loss.config.name],
+            size,
+            *(tables[kind, side] for kind in ("embeddings", "biases") for side in SIDES),
+            *(rows[side] for side in SIDES),
+            batch.drawn.numpy(),
+            weights,
+            sums,
+        )
+        for parameter, group, _ in self._trained():
+            if parameter.requires_grad and not group.get("lazy"):
+                self.state[parameter]["step"] += taken
+        return taken
 
-    def _move(
+    def _pair_table(
         self,
         parameter: nn.Parameter,
         group: dict[str, Any],
-        rate: float,
-        place: tuple[str, str],
-        decay: Array,
-        touched: dict[str, tuple[Array, Array]],
-        terms: int,
-    ) -> None:
-        table = self._tables[place]
-        rows, touches = touched[place[1]]
-        state = self._state(parameter, lazy=bool(group.get("lazy")))
-        moments = state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()
+        place: tuple[str, Any],
+        factors: NDArray[np.float64],
+    ) -> PairTable:
+        weight = parameter.detach().numpy()
+        decays = self._decay_of(*place, group["name"])
+        rates = group.get("initial_lr", group["lr"]) * factors
+        no_steps = np.zeros((0, 1), np.float32)
+        if not parameter.requires_grad:
+            table = Table(weight, weight[:0], weight[:0])
+            return PairTable(table, frozen_rule(), rates, no_steps, decays)
+        lazy = bool(group.get("lazy"))
+        state = self._state(parameter, lazy=lazy)
         beta1, beta2 = group["betas"]
-        if group.get("lazy"):
-            row_updates.adam_on_rows(
-                rows, table.weight, *moments, state["step"].numpy(), table.gradient, decay, touches,
-                1 / terms, rate, beta1, beta2, self._eps,
-            )  # fmt: skip
-            return
-        state["step"] += 1
-        count = float(state["step"])
-        numbers = np.array(
-            [
-                rate / (1 - beta1**count),
-                np.sqrt(1 - beta2**count),
-                1 - beta1,
-                beta2,
-                1 - beta2,
-                self._eps,
-            ]
+        config = self._config.model_copy(update={"beta1": beta1, "beta2": beta2})
+        return PairTable(
+            Table(weight, state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()),
+            # Without decay, which is on the rows that a batch touches.
+            adam_rule(config, rates, 0.0, 0 if lazy else int(state["step"])),
+            rates,
+            state["step"].numpy() if lazy else no_steps,
+            decays,
         )
-        by_row = decay * np.maximum(touches, 0)
-        row_updates.adam_on_all(
-            table.weight, *moments, table.gradient, by_row.astype(decay.dtype), 1 / terms, numbers
-        )
+
+    def _trained(self) -> list[tuple[nn.Parameter, dict[str, Any], tuple[str, Any]]]:
+        """Each parameter with its group and its place among the model's tables."""
+        tables = self._model.lookup_tables()
+        places = {id(tables[kind][side].weight): (kind, side) for kind in tables for side in SIDES}
+        return [
+            (parameter, group, places[id(parameter)])
+            for group in self.param_groups
+            for parameter in group["params"]
+        ]
+
+    def _decay_of(self, kind: str, side: Any, name: str) -> NDArray[np.float64]:
+        """What a touch of each row adds to the sum of its gradients, over its weight.
+
+        Of users in softmax a touch is that of all they chose, of items that of an epoch.
+        """
+        found = self._decays_of_rows.get((kind, side))
+        if found is None:
+            decay, row_decay = self._decays[name], self._objective.decay
+            rows = torch.arange(len(self._model.lookup_tables()[kind][side].weight))
+            found = np.full(len(rows), decay if row_decay.decays else 0.0)
+            if decay and row_decay.decays:
+                if self._objective.users_per_epoch:
+                    found *= row_decay.counts(side, rows).numpy()
+                elif row_decay.power != 1:
+                    found *= row_decay.touches(side, rows).numpy()
+            self._decays_of_rows[kind, side] = found
+        return found
 
     def _state(self, parameter: nn.Parameter, *, lazy: bool) -> dict[str, Any]:
         """What the optimizer by autograd would remember of a parameter, zeros at first."""
@@ -317,15 +320,8 @@ def _between(rows: Tensor, first: int, last: int) -> slice:
     return slice(int(bounds[0]), int(bounds[1]))
 
 
-def _cut(batch: UserBatch | PairBatch, rows: slice) -> Any:
-    """Some of the users or pairs of a block."""
-    if isinstance(batch, PairBatch):
-        return batch._replace(
-            users=batch.users[rows],
-            items=batch.items[rows],
-            drawn=batch.drawn[rows],
-            weights=None if batch.weights is None else batch.weights[rows],
-        )
+def _cut(batch: UserBatch, rows: slice) -> UserBatch:
+    """Some of the users of a block."""
     if rows.start == 0 and rows.stop == len(batch.users):
         return batch
     mine = _between(batch.rows, rows.start, rows.stop)
