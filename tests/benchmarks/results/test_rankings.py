@@ -14,7 +14,7 @@ THERE = [row for row in ROWS if row.model in MODELS.names]
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda each: each.name)
 @pytest.mark.parametrize("row", THERE, ids=lambda each: each.name)
 def test_every_row_is_a_run_that_ranks(protocol, row):
-    config = validated(composed(*protocol.typed, *row.typed, f"{protocol.seed_key}=43"))
+    config = validated(composed(*protocol.overrides(row), f"{protocol.seed_key}=43"))
     assert config.ranks
     assert config.model.name == row.model
     assert config.liked == ("all" if protocol.name == "recbole" else 4)
