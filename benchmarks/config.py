@@ -76,6 +76,17 @@ class GibbsBenchmarkConfig(Section):
     many_sweeps: Annotated[int, Field(ge=2)]
 
 
+class RankingBenchmarkConfig(Section):
+    """Sizes of the `ranking` group, and what it compares with."""
+
+    # Length of all embeddings.
+    factors: Positive
+    # Pairs of user and item.
+    interactions: Annotated[int, Field(ge=100_000)]
+    cornac: PeerConfig
+    implicit: PeerConfig
+
+
 class BenchmarkConfig(Section):
     """What to measure."""
 
@@ -90,6 +101,7 @@ class BenchmarkConfig(Section):
         "one_hot",
         "peers",
         "plan",
+        "ranking",
         "ranks",
         "scale",
         "startup",
@@ -104,6 +116,7 @@ class BenchmarkConfig(Section):
     peers: PeersConfig
     scale: ScaleConfig
     gibbs: GibbsBenchmarkConfig
+    ranking: RankingBenchmarkConfig
 
 
 class ResultsConfig(Section):

@@ -50,23 +50,24 @@ class StepClock(pl.Callback):
         self.seconds.append(time.perf_counter() - self._since)
 
 
-def bare_trainer(epochs: int, *callbacks: pl.Callback) -> pl.Trainer:
+def bare_trainer(epochs: int, *callbacks: pl.Callback, **further: Any) -> pl.Trainer:
     """Lightning's Trainer on the CPU, without validation, loggers, files or words.
 
     Args:
         epochs: of the fit.
         callbacks: what looks on.
+        further: arguments of the Trainer.
     """
     return pl.Trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=epochs,
-        limit_val_batches=0,
         callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **{"limit_val_batches": 0, **further},
     )
 
 

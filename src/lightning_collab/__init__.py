@@ -5,7 +5,7 @@ The public face, each name imported when it is first asked for:
 - `train`, `load` and the `TrainedRun` that both give; `LightningCollabError`, whatever a person can
   put right;
 - under a Trainer of your own: `RatingDataModule`, the models (`EmbeddingDotBias`, `EmbeddingNet`,
-  `MatrixProduct`, `LeastSquaresFactors`, `ImplicitFactors`, `BayesianFactors`), the losses
+  `MatrixProduct`, `LeastSquaresFactors`, `ImplicitFactors`, `Ease`, `BayesianFactors`), the losses
   (`SquaredError`, `Softmax`, `BCE`, `BPR`) and the LightningModules that train them
   (`RatingModule`, `LeastSquaresModule`, `ImplicitModule`, `BayesianModule`);
 - what parts of your own derive from (`RatingModel`, `ModelConfig`, `DatasetStatistics`, `Loss` with
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lightning_collab.models import (
         BayesianFactors,
         DatasetStatistics,
+        Ease,
         EmbeddingDotBias,
         EmbeddingNet,
         ImplicitFactors,
@@ -62,6 +63,7 @@ __all__ = [
     "BayesianFactors",
     "BayesianModule",
     "DatasetStatistics",
+    "Ease",
     "EmbeddingDotBias",
     "EmbeddingNet",
     "ImplicitFactors",
@@ -107,6 +109,7 @@ _LAZY = {
     "models": (
         *("BayesianFactors", "EmbeddingDotBias", "EmbeddingNet", "LeastSquaresFactors"),
         *("MatrixProduct", "ImplicitFactors", "RatingModel", "DatasetStatistics"),
+        "Ease",
     ),
     "training.modules.bayesian_module": ("BayesianModule",),
     "training.modules.implicit_module": ("ImplicitModule",),

@@ -22,6 +22,7 @@ from lightning_collab.inference.lookup import RawIds, row_of_id
 from lightning_collab.inference.prediction import predict
 from lightning_collab.inference.recommendation import Recipient, Seen
 from lightning_collab.inference.stock import Stock, barred_items
+from lightning_collab.models.ease import Ease
 from lightning_collab.models.implicit_factors import ImplicitFactors
 from lightning_collab.models.item_scores import UserRows
 from lightning_collab.training.trained_model import TrainedModel
@@ -400,7 +401,7 @@ class TrainedRun(TrainedModel):
     @cached_property
     def ranking_users(self) -> RankingUsers | ImplicitUsers:
         """How a user is found from what the user chose, of a run that learned to rank."""
-        if isinstance(self.model, ImplicitFactors):
+        if isinstance(self.model, ImplicitFactors | Ease):
             return ImplicitUsers(self.model)
         return RankingUsers.of(self)
 

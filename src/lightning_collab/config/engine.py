@@ -7,7 +7,12 @@ from pydantic import Field
 
 from lightning_collab.config.loss import LossConfig
 from lightning_collab.config.model import ModelConfig
-from lightning_collab.config.optimizer import AdamConfig, OptimizerConfig, TorchOptimizerConfig
+from lightning_collab.config.optimizer import (
+    AdamConfig,
+    OptimizerConfig,
+    SGDConfig,
+    TorchOptimizerConfig,
+)
 from lightning_collab.config.section import Section
 
 Engine = Literal["eager", "compiled", "fused"]
@@ -145,7 +150,9 @@ def _unsupported_to_rank(
         return f"there are no fused kernels for model={model.name} {what}"
     if with_features:
         return f"there are no fused kernels for features {what}"
-    if type(optimizer) is not AdamConfig:
+    plain = isinstance(optimizer, SGDConfig) and not optimizer.momentum
+    # Plain SGD takes single pairs, whose number only the data knows.
+    if type(optimizer) is not AdamConfig and (loss.name == "softmax" or not plain):
         return f"there are no fused kernels for optimizer={getattr(optimizer, 'name', '')} {what}"
     if optimizer.decay != "per_row" and optimizer.decays:
         return f"there are no fused kernels for optimizer.decay={optimizer.decay} {what}"

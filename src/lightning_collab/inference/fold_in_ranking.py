@@ -17,6 +17,7 @@ from lightning_collab.config.optimizer import AdamConfig, Optimizer, TableGroupC
 from lightning_collab.config.section import Section, checked
 from lightning_collab.errors import ConfigError
 from lightning_collab.losses import PairwiseLoss, UserLoss, build_loss
+from lightning_collab.models.ease import Ease
 from lightning_collab.models.implicit_factors import ImplicitFactors
 from lightning_collab.models.item_scores import DotProductScores, ItemScores, UserRows
 from lightning_collab.training.trained_model import TrainedModel
@@ -190,13 +191,13 @@ class RankingUsers:
 
 @dataclass(frozen=True, eq=False)
 class ImplicitUsers:
-    """The row of a user of implicit least squares: the solution of one small linear system.
+    """The row of a user of a model that is solved for: of iALS one small linear system.
 
     Attributes:
         model: of the run.
     """
 
-    model: ImplicitFactors
+    model: ImplicitFactors | Ease
 
     @property
     def positives(self) -> Positives:
@@ -207,6 +208,10 @@ class ImplicitUsers:
         self, scores: ItemScores, chosen: NDArray[np.int32], disliked: NDArray[np.int32]
     ) -> UserRows:
         """The table rows of one user; see `RankingUsers.rows_of_user`."""
+        if isinstance(self.model, Ease):
+            own = torch.zeros(1, scores.items)
+            own[0, torch.from_numpy(chosen).long() - 1] = 1
+            return {"chosen": own}
         config = self.model.config
         items = scores.tables["embeddings"]["items"][1:].double()
         own = items[torch.from_numpy(chosen).long() - 1]

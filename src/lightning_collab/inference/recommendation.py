@@ -185,12 +185,8 @@ def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -
     items, ratings = recipient.items[liked], recipient.ratings[liked]
     if not len(items) or not len(rows):
         return pl.Series("because_of", [[] for _ in rows], dtype=kind)
-    vectors = run.item_scores.tables["embeddings"]["items"].float()
-    directions = [
-        torch.nn.functional.normalize(vectors[torch.from_numpy(each).long()], dim=1)
-        for each in (rows, items)
-    ]
-    nearest = (directions[0] @ directions[1].T).topk(min(REASONS, len(items)), dim=1)
+    both = (torch.from_numpy(each).long() for each in (rows, items))
+    nearest = run.item_scores.alike(*both).topk(min(REASONS, len(items)), dim=1)
     places = nearest.indices.flatten().numpy()
     named = run.items.select(shown)[(items[places] - 1).tolist()].with_columns(
         rating=pl.Series(ratings[places]).fill_nan(None),

@@ -12,6 +12,7 @@ from lightning_collab.config.registry import MODELS
 if TYPE_CHECKING:
     from lightning_collab.config.model import ModelConfig
     from lightning_collab.models.bayesian_factors import BayesianFactors
+    from lightning_collab.models.ease import Ease
     from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
     from lightning_collab.models.embedding_net import EmbeddingNet
     from lightning_collab.models.embedding_table import EmbeddingTable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "BayesianFactors": "bayesian_factors",
+    "Ease": "ease",
     "EmbeddingTable": "embedding_table",
     "EmbeddingDotBias": "embedding_dot_bias",
     "EmbeddingNet": "embedding_net",
@@ -66,6 +68,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "BayesianFactors",
     "DatasetStatistics",
+    "Ease",
     "EmbeddingDotBias",
     "EmbeddingNet",
     "EmbeddingTable",

@@ -110,6 +110,27 @@ class ImplicitLeastSquaresConfig(ModelConfig):
     init_range: Annotated[float, Field(gt=0)] = 0.1
 
 
+class EaseConfig(ModelConfig):
+    """A linear autoencoder of items in closed form."""
+
+    model_class: ClassVar[str] = "lightning_collab.models.ease:Ease"
+    by_gradient: ClassVar[bool] = False
+    ranks: ClassVar[bool] = True
+    group_names: ClassVar[tuple[str, ...]] = ()
+
+    name: Literal["ease"] = "ease"
+    # It has none, whatever is said here.
+    factors: Annotated[int, Field(ge=0)] = 0
+    # Of squared weights (lambda).
+    regularization: Annotated[float, Field(gt=0)] = 400.0
+    # The lowest rating of an item that somebody chose; `all`: whatever was rated was chosen.
+    positives: Positives = "all"
+
+    def bytes_needed(self, items: int) -> int:
+        """Weights, and the matrix that they are solved in, in float32."""
+        return 3 * 4 * items**2
+
+
 class BayesianFactorsConfig(ModelConfig):
     """Factors, biases and effects of time by Gibbs sampling."""
 

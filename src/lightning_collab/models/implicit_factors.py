@@ -23,7 +23,7 @@ class ImplicitFactors(RatingModel):
 
     config_class = ImplicitLeastSquaresConfig
     description = "dot product of factors by implicit alternating least squares"
-    trained_by = "implicit_least_squares"
+    trained_by = "implicit"
     has_biases = False
 
     config: ImplicitLeastSquaresConfig

@@ -45,7 +45,7 @@ class EmbeddedBatch(NamedTuple):
     effects: Tensor | None
 
 
-TrainedBy = Literal["gradient", "least_squares", "implicit_least_squares", "gibbs"]
+TrainedBy = Literal["gradient", "least_squares", "implicit", "gibbs"]
 SIDES: tuple[Side, Side] = ("users", "items")
 
 

@@ -30,8 +30,9 @@ SERIES_TERMS = 8
 # A first moment that has shrunk by this, compared with sqrt(v), moves no weight.
 NEGLIGIBLE = 1e-20
 
-# Missed steps below this are quicker taken one by one.
-FEW = 3
+# What the terms of the series cost, in elements of a row that take one step: missed steps that cost
+# less are quicker taken one by one. That a step of a row costs beside its elements.
+SERIES_COST, STEP_COST = 200, 8
 
 # Largest eps / sqrt(v) in the sums: the terms left out are below 0.02^8 = 3e-14 of the whole.
 SERIES_REACH = 0.02
@@ -117,7 +118,8 @@ def adam_catch_up(weight, first, second, numbers, steps, start, end):  # type: i
         start: steps that the row has behind it.
         end: steps that it should have behind it.
     """
-    if numbers[SERIES] == 0 or end - start < FEW:
+    cost = (end - start) * (weight.shape[0] + STEP_COST)
+    if numbers[SERIES] == 0 or cost < SERIES_COST + weight.shape[0]:
         _one_by_one(weight, first, second, numbers, steps, start, end)
         return
     stop = min(end, start + int(numbers[WINDOW]))
@@ -165,22 +167,29 @@ def _one_by_one(weight, first, second, numbers, steps, start, end):  # type: ign
 
 
 @cached_njit(**INNER)
-def _term(steps, n, start, stop):  # type: ignore[no-untyped-def]
-    """Term n over the steps from `start` to before `stop`."""
-    gap = stop - start
-    power = steps[POWER1, gap] * steps[STRETCHED, gap] ** (n + 1)
-    sums = steps[SUMS + n]
-    return (sums[start] - power * sums[stop]) / steps[SHRINK_AFTER, stop]
-
-
-@cached_njit(**INNER)
 def _summed(weight, first, second, numbers, steps, start, stop, end, reach):  # type: ignore[no-untyped-def]
     """The missed steps of the elements that are far from eps, or at rest."""
     kind = weight.dtype.type
-    c0, c1 = kind(_term(steps, 0, start, stop)), kind(_term(steps, 1, start, stop))
-    c2, c3 = kind(_term(steps, 2, start, stop)), kind(_term(steps, 3, start, stop))
-    c4, c5 = kind(_term(steps, 4, start, stop)), kind(_term(steps, 5, start, stop))
-    c6, c7 = kind(_term(steps, 6, start, stop)), kind(_term(steps, 7, start, stop))
+    # Term n over the steps from `start` to before `stop`: the sum to the end of the block, less
+    # that from `stop` on.
+    stretched = steps[STRETCHED, stop - start]
+    shrunk = 1 / steps[SHRINK_AFTER, stop]
+    p0 = steps[POWER1, stop - start] * stretched
+    p1 = p0 * stretched
+    p2 = p1 * stretched
+    p3 = p2 * stretched
+    p4 = p3 * stretched
+    p5 = p4 * stretched
+    p6 = p5 * stretched
+    p7 = p6 * stretched
+    c0 = kind((steps[SUMS, start] - p0 * steps[SUMS, stop]) * shrunk)
+    c1 = kind((steps[SUMS + 1, start] - p1 * steps[SUMS + 1, stop]) * shrunk)
+    c2 = kind((steps[SUMS + 2, start] - p2 * steps[SUMS + 2, stop]) * shrunk)
+    c3 = kind((steps[SUMS + 3, start] - p3 * steps[SUMS + 3, stop]) * shrunk)
+    c4 = kind((steps[SUMS + 4, start] - p4 * steps[SUMS + 4, stop]) * shrunk)
+    c5 = kind((steps[SUMS + 5, start] - p5 * steps[SUMS + 5, stop]) * shrunk)
+    c6 = kind((steps[SUMS + 6, start] - p6 * steps[SUMS + 6, stop]) * shrunk)
+    c7 = kind((steps[SUMS + 7, start] - p7 * steps[SUMS + 7, stop]) * shrunk)
     shrink = kind(steps[SHRINK_AFTER, start] / steps[SHRINK_AFTER, stop])
     rest = kind(steps[SHRINK_AFTER, stop] / steps[SHRINK_AFTER, end])
     small1, small2 = kind(steps[POWER1, end - start]), kind(steps[POWER2, end - start])

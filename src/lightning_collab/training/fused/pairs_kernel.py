@@ -208,14 +208,14 @@ def _gradients(  # type: ignore[no-untyped-def]
         place, chosen = user_slot[user], item_slot[item]
         of_own, of_level = real(0), real(0)
         if loss == BCE:
-            value, share = _softplus(-own, real(1))
+            value, share = softplus(-own, real(1))
             total += np.float64(weight * value)
             of_own = -weight * share
         for k in range(drawn.shape[1]):
             other = drawn[n, k]
             z = item_factors[other]
             score = dot(p, z) + user_bias[user, 0] + item_bias[other, 0]
-            value, share = _softplus(score if loss == BCE else score - own, real(1))
+            value, share = softplus(score if loss == BCE else score - own, real(1))
             total += np.float64(weight * value)
             slope = weight * share
             if loss == BPR:
@@ -235,7 +235,7 @@ def _gradients(  # type: ignore[no-untyped-def]
 
 
 @cached_njit(**INNER)
-def _softplus(x, one):  # type: ignore[no-untyped-def]
+def softplus(x, one):  # type: ignore[no-untyped-def]
     """log(1 + exp(x)), and its slope; `one` is of the same type."""
     small = np.exp(-abs(x))
     return max(x, one - one) + np.log1p(small), (one if x >= 0 else small) / (one + small)

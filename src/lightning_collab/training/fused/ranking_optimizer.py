@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightning_collab.config.optimizer import AdamConfig, Optimizer
+from lightning_collab.config.optimizer import AdamConfig, Optimizer, SGDConfig
 from lightning_collab.data.choice_batches import PairBatch, UserBatch
 from lightning_collab.models import RatingModel
 from lightning_collab.models.rating_model import SIDES
@@ -16,6 +16,7 @@ from lightning_collab.training.fused import row_updates, softmax_kernel
 from lightning_collab.training.fused.adam_rule import adam_rule
 from lightning_collab.training.fused.batch_rows import Table, Workspaces
 from lightning_collab.training.fused.pairs_kernel import BCE, BPR, PairTable, train_pairs
+from lightning_collab.training.fused.single_pairs import SingleTable, train_single_pairs
 from lightning_collab.training.fused.update_rule import frozen_rule
 from lightning_collab.training.modules.objective import Objective
 from lightning_collab.training.optimizers import build_optimizer
@@ -75,7 +76,7 @@ class FusedRanking(torch.optim.Optimizer):
 
     Args:
         groups: from `parameter_groups`.
-        config: the `optimizer` section: Adam.
+        config: the `optimizer` section: Adam; of single pairs, SGD without momentum too.
         model: whose tables are trained, on the CPU, in float32 or float64.
         objective: with the loss, and with the decay of rows.
     """
@@ -87,7 +88,8 @@ class FusedRanking(torch.optim.Optimizer):
         model: RatingModel,
         objective: Objective[Any],
     ) -> None:
-        assert isinstance(config, AdamConfig)
+        # The others have no kernels, and the config check has sent them to autograd.
+        assert isinstance(config, AdamConfig | SGDConfig)
         alike = build_optimizer(groups, config)
         super().__init__(alike.param_groups, alike.defaults)
         self.name = type(alike).__name__
@@ -182,6 +184,7 @@ class FusedRanking(torch.optim.Optimizer):
 
     def _update(self, batch: UserBatch, factor: float) -> None:
         """Give each table its step, by the gradients that are left in it."""
+        assert isinstance(self._config, AdamConfig)
         share = len(batch.users) / self._objective.users_per_epoch
         mine = batch.users.numpy()
         for parameter, group, (kind, side) in self._trained():
@@ -219,6 +222,9 @@ class FusedRanking(torch.optim.Optimizer):
         """Take the steps of pairs; returns how many."""
         batch, size = block.batch, min(block.batch_size, len(block.batch.users))
         assert isinstance(batch, PairBatch)
+        weights = np.zeros(0, np.float32) if batch.weights is None else batch.weights.numpy()
+        if isinstance(self._config, SGDConfig):
+            return self._take_single_pairs(batch, weights, block.factors, sums)
         tables = {
             place: self._pair_table(parameter, group, place, block.factors)
             for parameter, group, place in self._trained()
@@ -229,7 +235,6 @@ class FusedRanking(torch.optim.Optimizer):
             values = [tables[kind, side].values for kind in ("embeddings", "biases")]
             most = min(most, len(values[0].weight))
             rows[side] = self._work.rows(side, ids.numpy(), values[0], values[1], most)
-        weights = np.zeros(0, np.float32) if batch.weights is None else batch.weights.numpy()
         taken: int = train_pairs(
             KINDS[self._objective.loss.config.name],
             size,
@@ -242,6 +247,26 @@ class FusedRanking(torch.optim.Optimizer):
         for parameter, group, _ in self._trained():
             if parameter.requires_grad and not group.get("lazy"):
                 self.state[parameter]["step"] += taken
+        return taken
+
+    def _take_single_pairs(
+        self, batch: PairBatch, weights: Array, factors: NDArray[np.float64], sums: Array
+    ) -> int:
+        """Take a plain step on each pair."""
+        tables = {}
+        for parameter, group, place in self._trained():
+            rates = group.get("initial_lr", group["lr"]) * factors * parameter.requires_grad
+            decays = self._decay_of(*place, group["name"])
+            tables[place] = SingleTable(parameter.detach().numpy(), rates, decays)
+        taken: int = train_single_pairs(
+            KINDS[self._objective.loss.config.name],
+            *(tables[kind, side] for kind in ("embeddings", "biases") for side in SIDES),
+            batch.users.numpy(),
+            batch.items.numpy(),
+            batch.drawn.numpy(),
+            weights,
+            sums,
+        )
         return taken
 
     def _pair_table(
@@ -261,6 +286,7 @@ class FusedRanking(torch.optim.Optimizer):
         lazy = bool(group.get("lazy"))
         state = self._state(parameter, lazy=lazy)
         beta1, beta2 = group["betas"]
+        assert isinstance(self._config, AdamConfig)
         config = self._config.model_copy(update={"beta1": beta1, "beta2": beta2})
         return PairTable(
             Table(weight, state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()),

@@ -22,7 +22,7 @@ ONE, HALF = np.float32(1), np.float32(0.5)
 EXACT: dict[str, Any] = {**INNER, "fastmath": {"contract"}}
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _bits_as_float(context: Any, bits: Any) -> Any:
     """The float32 that has the bits of an int32."""
 
@@ -39,7 +39,8 @@ def _exp_single(x):  # type: ignore[no-untyped-def]
     whole = np.floor(within * PER_LOG2 + HALF)
     r = within - whole * LOG2_HIGH - whole * LOG2_LOW
     p = ((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r + P5
-    power = _bits_as_float((np.int32(whole) + np.int32(127)) << np.int32(23))
+    bits = (np.int32(whole) + np.int32(127)) << np.int32(23)
+    power = _bits_as_float(bits)  # type: ignore[call-arg, var-annotated]
     value = (p * r * r + r + ONE) * power
     # What is no number stays none.
     return value if x > LOWEST else (np.float32(0) if x <= LOWEST else x)
@@ -50,7 +51,7 @@ def exp_of(x: Any) -> Any:
     return np.exp(x)
 
 
-@overload(exp_of, inline="always")  # type: ignore[untyped-decorator]
+@overload(exp_of, inline="always")
 def _exp_of(x):  # type: ignore[no-untyped-def]
     if x == types.float32:
         return lambda x: _exp_single(x)

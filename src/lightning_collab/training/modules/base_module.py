@@ -34,7 +34,7 @@ from lightning_collab.training.trained_model import model_config, rebuilt_model
 MODULES = {
     "gradient": "RatingModule",
     "least_squares": "LeastSquaresModule",
-    "implicit_least_squares": "ImplicitModule",
+    "implicit": "ImplicitModule",
     "gibbs": "BayesianModule",
 }
 
@@ -219,7 +219,7 @@ class BaseModule(pl.LightningModule):
             ConfigError: the model is solved on all ratings at once, and the data has batches.
         """
         sizes: dict[str, int] = {side: len(each) for side, each in self.vocabularies.items()}
-        for side, table in self.model.lookup_tables()["embeddings"].items():
+        for side, table in self.model.lookup_tables().get("embeddings", {}).items():
             if sizes and table.num_embeddings != sizes[side]:
                 raise TrainingError(
                     f"the model has {table.num_embeddings} rows of {side}, and the data's training "

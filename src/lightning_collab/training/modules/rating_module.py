@@ -208,6 +208,13 @@ class RatingModule(BaseModule):
                     "items are drawn for the catalogue, which is above loss.catalogue_limit, and "
                     "the fused kernels look at all of it"
                 )
+        if data.feed.of == "pairs" and self.optimizer_config.name == "sgd":
+            size = data.rows_per_batch
+            if size > 1:
+                self.unsupported_by_data = (
+                    f"optimizer=sgd with loss={self.loss.config.name} has fused kernels for "
+                    f"data.batch_size=1, and here it is {size}"
+                )
         if self.clip is not None and data.feed.of != "ratings":
             what = f"with loss={self.loss.config.name}"
             self.unsupported_by_data = f"there are no fused kernels for clipped gradients {what}"
