@@ -123,7 +123,7 @@ class ResultsConfig(Section):
     """What to measure and where to write it."""
 
     # Which part of the results.
-    table: Literal["lecture", "accuracy", "batch_sizes", "weight_decay", "all"]
+    table: Literal["lecture", "accuracy", "batch_sizes", "weight_decay", "ranking", "all"]
     # Runs of each row of a table.
     seeds: Annotated[int, Field(ge=1)]
     # Folder of the runs.

@@ -19,6 +19,7 @@ def main(run_directory: str, output: str, threads: int) -> dict[str, float]:
         `load_seconds` after the imports, `first_user_seconds`, `all_users_seconds` with the file
         written, and the peak resident memory in bytes after the imports and at the end.
     """
+    import numpy as np
     import torch
 
     from lightning_collab.api.trained_run import load
@@ -33,7 +34,8 @@ def main(run_directory: str, output: str, threads: int) -> dict[str, float]:
     user: Any = run.users["user"][0]
     run.recommend(user=user)
     asked = time.perf_counter()
-    write_stream(Path(output), all_recommendations(run, 10, "all"), recommendation_schema(run))
+    blocks = all_recommendations(run, 10, "all", np.empty(0, np.int32))
+    write_stream(Path(output), blocks, recommendation_schema(run))
     done = time.perf_counter()
     return {
         "load_seconds": loaded - began,

@@ -46,10 +46,11 @@ LATE = {
     # numba, with kernels that a run may do without
     "training.build": ["training.modules.bayesian_module"],
     "training.modules.rating_module": [
-        "training.fused.blocks",
-        "training.fused.fused_optimizer",
+        *("training.fused.blocks", "training.fused.fused_optimizer"),
         "training.fused.ranking_optimizer",
     ],
+    "training.modules.implicit_module": ["training.solvers.implicit_least_squares"],
+    "inspection.rankings": ["models.scoring_kernels"],
     "data.choice_batches": ["data.draws"],
     "data.feed": ["data.draws"],
     "models.item_scores": ["models.scoring_kernels"],

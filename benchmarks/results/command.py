@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from benchmarks.config import ResultsConfig
-from benchmarks.results import accuracy, batch_sizes, lecture_table, weight_decay
+from benchmarks.results import accuracy, batch_sizes, lecture_table, rankings, weight_decay
 from lightning_collab.config.section import job_config
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.training.console import run_log
@@ -25,7 +25,7 @@ def results_command(config: DictConfig) -> None:
     settings = job_config(ResultsConfig, config)
     runs, docs = Path(settings.runs), Path(settings.docs)
     (docs / "figures").mkdir(parents=True, exist_ok=True)
-    chosen = ("lecture", "accuracy", "batch_sizes", "weight_decay")
+    chosen = ("lecture", "accuracy", "batch_sizes", "weight_decay", "ranking")
     with run_log(None):
         for table in chosen if settings.table == "all" else (settings.table,):
             text = WRITERS[table](runs, docs, settings.seeds)
@@ -55,7 +55,7 @@ def _lecture(runs: Path, docs: Path, seeds: int) -> str:
             parts += ["", DIFFERENCES]
     parts += ["", "See also: [accuracy, by protocol](results/accuracy.md), "]
     parts[-1] += "[batch sizes](results/batch_sizes.md), "
-    parts[-1] += "[weight decay](results/weight_decay.md)."
+    parts[-1] += "[weight decay](results/weight_decay.md), [rankings](results/ranking.md)."
     return "\n".join(parts)
 
 
@@ -110,6 +110,27 @@ def _batch_sizes(runs: Path, docs: Path, seeds: int) -> str:
     )
 
 
+def _ranking(runs: Path, docs: Path, seeds: int) -> str:
+    parts = [
+        "# Rankings, by protocol",
+        "",
+        "How many of the held-out items that people liked are among the first ten of the whole "
+        "catalogue; nothing is sampled. What each loss is, and how its values were chosen (on "
+        "validation parts), [ranking.md](../ranking.md) says. ± is the standard deviation over "
+        "the runs, which is mostly that of the splits. Seconds are those of the fit, with the "
+        f"rankings after each epoch. Measured on {_machine()}. Every run is repeated by its "
+        "command with the seed that the table names; the whole page by `scripts/results.py "
+        f"table=ranking seeds={seeds}`.",
+    ]
+    first, last = rankings.FIRST_SEED, rankings.FIRST_SEED + seeds - 1
+    for protocol in rankings.PROTOCOLS:
+        table = rankings.markdown(list(rankings.measure(protocol, runs, seeds)))
+        span = f"{first} to {last}"
+        means = f"Means over `{protocol.seed_key}` from {span}."
+        parts += ["", f"## {protocol.title}", "", f"{protocol.about} {means}", "", table]
+    return "\n".join(parts)
+
+
 def _weight_decay(runs: Path, docs: Path, seeds: int) -> str:
     measured = weight_decay.weight_decay_runs(runs)
     figure = weight_decay.weight_decay_figure(measured)
@@ -143,12 +164,14 @@ PAGES = {
     "accuracy": "results/accuracy.md",
     "batch_sizes": "results/batch_sizes.md",
     "weight_decay": "results/weight_decay.md",
+    "ranking": "results/ranking.md",
 }
 WRITERS = {
     "lecture": _lecture,
     "accuracy": _accuracy,
     "batch_sizes": _batch_sizes,
     "weight_decay": _weight_decay,
+    "ranking": _ranking,
 }
 
 

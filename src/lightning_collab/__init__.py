@@ -5,8 +5,9 @@ The public face, each name imported when it is first asked for:
 - `train`, `load` and the `TrainedRun` that both give; `LightningCollabError`, whatever a person can
   put right;
 - under a Trainer of your own: `RatingDataModule`, the models (`EmbeddingDotBias`, `EmbeddingNet`,
-  `MatrixProduct`, `LeastSquaresFactors`, `BayesianFactors`) and the LightningModules that train
-  them (`RatingModule`, `LeastSquaresModule`, `BayesianModule`);
+  `MatrixProduct`, `LeastSquaresFactors`, `ImplicitFactors`, `Ease`, `BayesianFactors`), the losses
+  (`SquaredError`, `Softmax`, `BCE`, `BPR`) and the LightningModules that train them
+  (`RatingModule`, `LeastSquaresModule`, `ImplicitModule`, `BayesianModule`);
 - what parts of your own derive from (`RatingModel`, `ModelConfig`, `DatasetStatistics`, `Loss` with
   its kinds `PointwiseLoss`, `PairwiseLoss` and `UserLoss`), and `register_...`, which make them
   known by name.
@@ -29,27 +30,44 @@ if TYPE_CHECKING:
     )
     from lightning_collab.data.datamodule import RatingDataModule
     from lightning_collab.errors import LightningCollabError
-    from lightning_collab.losses import Loss, PairwiseLoss, PointwiseLoss, SquaredError, UserLoss
+    from lightning_collab.losses import (
+        BCE,
+        BPR,
+        Loss,
+        PairwiseLoss,
+        PointwiseLoss,
+        Softmax,
+        SquaredError,
+        UserLoss,
+    )
     from lightning_collab.models import (
         BayesianFactors,
         DatasetStatistics,
+        Ease,
         EmbeddingDotBias,
         EmbeddingNet,
+        ImplicitFactors,
         LeastSquaresFactors,
         MatrixProduct,
         RatingModel,
     )
     from lightning_collab.training.modules.bayesian_module import BayesianModule
+    from lightning_collab.training.modules.implicit_module import ImplicitModule
     from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
     from lightning_collab.training.modules.rating_module import RatingModule
 
 __version__ = "0.1.0"
 __all__ = [
+    "BCE",
+    "BPR",
     "BayesianFactors",
     "BayesianModule",
     "DatasetStatistics",
+    "Ease",
     "EmbeddingDotBias",
     "EmbeddingNet",
+    "ImplicitFactors",
+    "ImplicitModule",
     "LeastSquaresFactors",
     "LeastSquaresModule",
     "LightningCollabError",
@@ -61,6 +79,7 @@ __all__ = [
     "RatingDataModule",
     "RatingModel",
     "RatingModule",
+    "Softmax",
     "SquaredError",
     "TrainedRun",
     "UserLoss",
@@ -83,12 +102,17 @@ _LAZY = {
     "config.register": tuple(name for name in __all__ if name.startswith("register_")),
     "data.datamodule": ("RatingDataModule",),
     "errors": ("LightningCollabError",),
-    "losses": ("Loss", "PairwiseLoss", "PointwiseLoss", "SquaredError", "UserLoss"),
+    "losses": (
+        *("Loss", "PairwiseLoss", "PointwiseLoss", "UserLoss"),
+        *("BCE", "BPR", "Softmax", "SquaredError"),
+    ),
     "models": (
         *("BayesianFactors", "EmbeddingDotBias", "EmbeddingNet", "LeastSquaresFactors"),
-        *("MatrixProduct", "RatingModel", "DatasetStatistics"),
+        *("MatrixProduct", "ImplicitFactors", "RatingModel", "DatasetStatistics"),
+        "Ease",
     ),
     "training.modules.bayesian_module": ("BayesianModule",),
+    "training.modules.implicit_module": ("ImplicitModule",),
     "training.modules.least_squares_module": ("LeastSquaresModule",),
     "training.modules.rating_module": ("RatingModule",),
 }

@@ -82,7 +82,7 @@ def test_films_of_a_file_that_are_not_known_are_left_out_and_named(trained, tmp_
     [
         ("", DataError, "the file is empty"),
         ("item,rating\n", DataError, "no rows"),
-        ("item,stars\n1,2\n", DataError, "no column named rating; it has 'item', 'stars'"),
+        ("item,marks\n1,2\n", DataError, "no column named rating or score or stars; it has 'item'"),
         ("name,rating\n1,2\n", DataError, "no column named item or .* or title"),
         ("item,rating\n11,good\n", DataError, "row 1 below the names: the rating is no number"),
         ("item,rating\n1,2\n", NotFoundError, "none of the 1 items in column 'item'"),
@@ -98,8 +98,8 @@ def test_a_file_of_ratings_that_cannot_be_used_says_why(trained, tmp_path, text,
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "give one of user and ratings"),
-        (["user=1", "ratings={1:2}"], "give one of user and ratings"),
+        ([], "give one of user, ratings and items"),
+        (["user=1", "ratings={1:2}"], "give one of user, ratings and items"),
         (["user=all"], "user=all needs output"),
         (["user=507", "top_k=0"], "top_k: at least 1"),
         (["user=507", "top_k=46"], "top_k: 46 is not from 1 to 45"),

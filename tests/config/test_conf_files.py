@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 from support import CONF, composed
 
 from lightning_collab.config import validated
@@ -37,6 +39,19 @@ NEEDED = {
         "split.val_part=null",
     ),
 }
+
+
+def base_of(option):
+    """The option of the same group that a file is made of, with other values; None: its own."""
+    group, name = option.split("=")
+    content = yaml.safe_load((CONF / group / f"{name}.yaml").read_text()) or {}
+    for each in content.get("defaults", ()):
+        if isinstance(each, str) and each != "_self_":
+            return f"{group}={each}"
+    return None
+
+
+VARIANTS = [option for option in OPTIONS if base_of(option) is not None]
 OWN_KEY = re.compile(r"^(?P<indent> *)(?P<key>[a-z_0-9]+):(?P<rest>.*)$")
 
 
@@ -71,7 +86,11 @@ def test_every_option_composes_to_a_valid_config(option):
 
 
 WITH_DEFAULTS = [
-    *(each for each in OPTIONS if each.split("=")[0] in ("optimizer", "averaging", "logger")),
+    *(
+        each
+        for each in OPTIONS
+        if each.split("=")[0] in ("optimizer", "averaging", "logger") and each not in VARIANTS
+    ),
     *("callbacks=default", "lr_range_test=default"),
 ]
 
@@ -92,6 +111,52 @@ def test_the_types_have_the_defaults_of_the_files(option):
         default = {key: value for key, value in config.items() if key != group}
         usual = option in ("logger=tensorboard", "callbacks=default", "lr_range_test=default")
         assert (validated(default) == whole) == usual
+
+
+@pytest.mark.parametrize("option", VARIANTS)
+def test_a_variant_is_its_base_with_other_values(option):
+    group, name = option.split("=")
+    base = base_of(option)
+    variant, of_base = composed(option)[group], composed(base)[group]
+    own = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    own.pop("defaults")
+    assert variant == OmegaConf.to_container(OmegaConf.merge(of_base, own))
+    assert variant["name"] == base.split("=")[1]
+    assert variant != of_base
+
+
+# What a loss that ranks brings beside its own section, each of which can be typed over.
+BROUGHT = {
+    "optimizer.lr": "0.5",
+    "optimizer.weight_decay": "0.25",
+    "optimizer.frequency_power": "0.125",
+    "data.batch_size": "77",
+    "model.factors": "5",
+    "trainer.max_epochs": "3",
+}
+
+
+@pytest.mark.parametrize("loss", ["softmax", "bce", "bpr"])
+def test_what_a_loss_brings_can_be_typed_over(loss):
+    usual, bare = composed(), composed(f"loss={loss}")
+    typed = composed(*(f"{key}={value}" for key, value in BROUGHT.items()), f"loss={loss}")
+    for key, value in BROUGHT.items():
+        assert OmegaConf.select(OmegaConf.create(typed), key) == float(value)
+        brought = OmegaConf.select(OmegaConf.create(bare), key)
+        if key in ("optimizer.lr", "optimizer.frequency_power", "model.factors"):
+            assert brought != OmegaConf.select(OmegaConf.create(usual), key)
+    other = composed(f"loss={loss}", "optimizer=sgd", "scheduler=constant")
+    assert (other["optimizer"]["name"], other["scheduler"]["name"]) == ("sgd", "constant")
+
+
+@pytest.mark.parametrize("experiment", ["ml_100k_ranking", "ml_1m_ranking", "ml_100k_recbole"])
+@pytest.mark.parametrize("loss", ["bce", "bpr"])
+def test_an_experiment_of_rankings_leaves_another_loss_its_own_values(experiment, loss):
+    found = composed(f"experiment={experiment}", f"loss={loss}")
+    alone = composed(f"loss={loss}")
+    for section in ("optimizer", "scheduler", "model", "trainer"):
+        assert found[section] == alone[section]
+    assert found["data"]["batch_size"] == alone["data"]["batch_size"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

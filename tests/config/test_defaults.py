@@ -28,7 +28,13 @@ NEEDED = {
 def section(group, option):
     """The typed section of an option, and its values as composed."""
     file = f"{group}/{option}"
-    values = OmegaConf.to_container(compose(file, [*NEEDED.get(file, ())])[group], resolve=True)
+    text = (CONF / f"{file}.yaml").read_text()
+    if text.startswith("# @package _global_"):
+        # It brings values of other groups too, and is an option of the whole config alone.
+        composed = compose("train", [f"{group}={option}"])
+    else:
+        composed = compose(file, [*NEEDED.get(file, ())])
+    values = OmegaConf.to_container(composed[group], resolve=True)
     field = RunConfig.model_fields[group]
     checked = create_model("Only", __base__=Section, section=(field.annotation, field))
     return checked.model_validate({"section": values}).section, values

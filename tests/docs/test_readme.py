@@ -17,6 +17,8 @@ SHORTER = "trainer.limit_train_batches=5"
 
 
 def section(title):
+    if title is None:  # what comes before the first
+        return README.split("\n## ")[0]
     return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
@@ -82,6 +84,18 @@ def test_the_commands_of_training(shell):
     for line in commands("Train"):
         trains = "evaluate.py" not in line
         shell(line, *([SHORTER] if trains else []))
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_first_screen(shell):
+    """A run that ranks as well as the table beside it says."""
+    for line in commands(None):
+        shell(line)
+    metrics = json.loads((shell.folder / "outputs" / "rank" / "metrics.json").read_text())
+    names = ("baseline/most_popular", "baseline/item_knn", "baseline/ease", "test")
+    stated = [float(each) for each in re.findall(r"\| \**(0\.\d{3})\** \|", section(None))]
+    for name, number in zip(names, stated[:4], strict=True):
+        assert metrics[f"{name}/ndcg@10"] == pytest.approx(number, abs=0.004)
 
 
 @pytest.mark.slow

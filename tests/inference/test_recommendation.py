@@ -106,5 +106,5 @@ def test_an_unknown_user_gets_the_closest_known_ones(trained):
 
 def test_somebody_must_be_meant(trained):
     for asked in ({}, {"user": 500, "ratings": {10: 5}}):
-        with pytest.raises(ConfigError, match="give one of user and ratings"):
+        with pytest.raises(ConfigError, match="give one of user, ratings and items"):
             trained.recommend(**asked)

@@ -100,7 +100,7 @@ SETTINGS = {
         "optimizer.frequency_power=0.1",
     ),
     "bpr": (
-        *("loss.negatives=3", "loss.popularity_power=0.5", "data.order=by_user"),
+        *("loss.negatives=3", "loss.popularity_power=0.1", "data.order=by_user"),
         "optimizer.groups.embeddings.items.lazy=true",
     ),
     "sampled softmax": ("loss.samples=7", "loss.popularity_power=0"),

@@ -51,7 +51,8 @@ def evaluate(
         data = ratings.of(config)
         metrics, module = measure_run(config, run.directory, data, str(run.checkpoint))
         if ranking:
-            scores = module.model.eval().item_scores()
+            model = module.model.eval()
+            scores = model.ranking_scores() if config.ranks else model.item_scores()
             metrics |= run_rankings(scores, data, config, top_k=asked.top_k, liked=asked.liked)
     return metrics
 

@@ -1,13 +1,15 @@
 """A trained run, and all that it is used for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from lightning_collab.config.commands import MapChoice
 from lightning_collab.config.loss import Positives
@@ -15,9 +17,14 @@ from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import ConfigError
 from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import TrainedUsers, error_variance
+from lightning_collab.inference.fold_in_ranking import ImplicitUsers, RankingUsers, is_chosen
 from lightning_collab.inference.lookup import RawIds, row_of_id
 from lightning_collab.inference.prediction import predict
 from lightning_collab.inference.recommendation import Recipient, Seen
+from lightning_collab.inference.stock import Stock, barred_items
+from lightning_collab.models.ease import Ease
+from lightning_collab.models.implicit_factors import ImplicitFactors
+from lightning_collab.models.item_scores import UserRows
 from lightning_collab.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
@@ -32,6 +39,9 @@ IN_SHORT = {
     "val/rmse": "val RMSE",
     "test/rmse": "test RMSE",
     "baseline/bias_rmse": "user and item biases",
+    "val/ndcg@10": "val NDCG@10",
+    "test/ndcg@10": "test NDCG@10",
+    "baseline/most_popular/ndcg@10": "most popular",
 }
 
 
@@ -92,7 +102,8 @@ class TrainedRun(TrainedModel):
                 look at; None, and null in it: the time is not known.
 
         Returns:
-            n rows: `prediction` (Float32, in rating units, clamped to the scale),
+            n rows: `prediction` (Float32, in rating units, clamped to the scale; of a run that
+            learned to rank `score`, raw),
             `standard_deviation` (Float32, of a rating about the prediction; only of models that
             know it), `known_user` and `known_item`: whether the model was trained on any rating
             of them. A prediction for an unknown id is that for a typical user or item.
@@ -111,28 +122,40 @@ class TrainedRun(TrainedModel):
         user: Any = None,
         *,
         ratings: Mapping[Any, float] | None = None,
+        items: Collection[Any] | None = None,
         top_k: int = 10,
         seen: Seen = "all",
+        only: Stock | None = None,
+        exclude: Stock | None = None,
+        min_ratings: int = 0,
     ) -> pl.DataFrame:
         """The items with the highest predictions for a user, or for somebody new.
 
         Args:
             user: raw id of a user that the model was trained on.
-            ratings: in its place, raw item id -> rating of a fold-in user.
+            ratings: in its place, raw item id -> rating of a fold-in user; of a run that learned to
+                rank, those as high as its `positives` are what the user chose.
+            items: in its place, raw ids of what a fold-in user chose; of a run that ranks.
             top_k: how many.
             seen: which of the user's rated items to leave out: `all` that the data of the run has,
                 those of the training part, or none.
+            only: raw ids of items that may be recommended (what is in stock), or a CSV or Parquet
+                file with a column of them; None: all.
+            exclude: likewise of items that may not.
+            min_ratings: training ratings that a recommended item must have.
 
         Returns:
             At most `top_k` rows, best first: `item`, `title` and `genres` where the data has them,
-            `prediction` (Float32, clamped), `because_of` (at most three rated items that are
+            `prediction` (Float32, clamped; `score`, raw, of a run that learned to rank),
+            `because_of` (at most three rated items that are
             nearest by cosine of their embeddings, among those rated at least as high as the
             person's mean: `item`, `title`, `rating`, `similarity`) and `ratings` (number of
             training ratings).
 
         Raises:
-            ConfigError: `top_k` or a rating is out of range, or not one of `user` and `ratings` is
-                given.
+            ConfigError: `top_k` or a rating is out of range, not one of `user`, `ratings` and
+                `items` is given, or no item is left.
+            DataError: a file of `only` or `exclude` cannot be read.
             NotFoundError: the run does not know the user or a rated item.
             CheckpointError: the run does not know what its users have rated.
 
@@ -142,30 +165,60 @@ class TrainedRun(TrainedModel):
             >>> run.recommend(ratings={7: 5, 8: 1}, top_k=3)["item"].is_in([7, 8]).any()
             False
         """
-        if (user is None) == (ratings is None):
-            raise ConfigError("give one of user and ratings")
-        if ratings is None:
-            return recommendation.recommend_to_user(self, user, top_k, seen)
-        items, given = recommendation.rated_items(self, ratings)
-        rows = self.trained_users.rows_of_user(
-            self.item_scores,
-            torch.from_numpy(items).long(),
-            torch.from_numpy(given),
-            self.error_variance,
-        )
-        somebody = Recipient(self.item_scores.of_rows(rows), items, given, left_out=items)
-        return recommendation.best_of_scores(self, somebody, top_k)
+        if sum(each is not None for each in (user, ratings, items)) != 1:
+            raise ConfigError("give one of user, ratings and items")
+        barred = barred_items(self, only=only, exclude=exclude, min_ratings=min_ratings)
+        if user is not None:
+            return recommendation.recommend_to_user(self, user, top_k, seen, barred)
+        if items is not None:
+            rated = recommendation.chosen_items(self, items)
+            given = np.full(len(rated), np.nan, dtype=np.float32)
+            rows = self.ranking_users.rows_of_user(self.item_scores, rated, rated[:0])
+        else:
+            rated, given = recommendation.rated_items(self, ratings or {})
+            rows = self._rows_of_ratings(rated, given)
+        somebody = Recipient(self.item_scores.of_rows(rows), rated, given, left_out=rated)
+        return recommendation.best_of_scores(self, somebody, top_k, barred)
 
-    def recommend_all(self, *, top_k: int = 10, seen: Seen = "all") -> pl.DataFrame:
+    def _rows_of_ratings(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserRows:
+        """The table rows of a fold-in user with some ratings."""
+        if not self.ranks:
+            return self.trained_users.rows_of_user(
+                self.item_scores,
+                torch.from_numpy(items).long(),
+                torch.from_numpy(ratings),
+                self.error_variance,
+            )
+        users = self.ranking_users
+        chosen = is_chosen(users.positives, ratings)
+        if not chosen.any():
+            raise ConfigError(
+                f"ratings: none of them is as high as the run's positives ({users.positives:g}), "
+                "so that nothing is known of what the user likes; add an item that the user liked"
+            )
+        return users.rows_of_user(self.item_scores, items[chosen], items[~chosen])
+
+    def recommend_all(
+        self,
+        *,
+        top_k: int = 10,
+        seen: Seen = "all",
+        only: Stock | None = None,
+        exclude: Stock | None = None,
+        min_ratings: int = 0,
+    ) -> pl.DataFrame:
         """The items with the highest predictions for every user that the model knows.
 
         Args:
             top_k: how many for each; fewer where a user has seen nearly everything.
-            seen: as for `recommend`.
+            seen: as for `recommend`, as are the next three.
+            only: see there.
+            exclude: see there.
+            min_ratings: see there.
 
         Returns:
-            `user`, `rank` (from 1), `item`, `title` where there are titles, `prediction`; in the
-            order of the users, best item first.
+            `user`, `rank` (from 1), `item`, `title` where there are titles, `prediction` or
+            `score`; in the order of the users, best item first.
 
         Raises:
             ConfigError: `top_k` is out of range.
@@ -175,7 +228,8 @@ class TrainedRun(TrainedModel):
             >>> run.recommend_all(top_k=3).columns
             ['user', 'rank', 'item', 'prediction']
         """
-        return pl.concat(recommendation.all_recommendations(self, top_k, seen))
+        barred = barred_items(self, only=only, exclude=exclude, min_ratings=min_ratings)
+        return pl.concat(recommendation.all_recommendations(self, top_k, seen, barred))
 
     def similar(
         self,
@@ -343,6 +397,13 @@ class TrainedRun(TrainedModel):
     def trained_users(self) -> TrainedUsers:
         """What is expected of a user before any rating is known."""
         return TrainedUsers.of(self.item_scores)
+
+    @cached_property
+    def ranking_users(self) -> RankingUsers | ImplicitUsers:
+        """How a user is found from what the user chose, of a run that learned to rank."""
+        if isinstance(self.model, ImplicitFactors | Ease):
+            return ImplicitUsers(self.model)
+        return RankingUsers.of(self)
 
     @cached_property
     def error_variance(self) -> float:

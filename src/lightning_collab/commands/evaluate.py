@@ -6,8 +6,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from lightning_collab.commands.blend import blend_table
 from lightning_collab.config.commands import EvaluateConfig
 from lightning_collab.config.section import job_config
+from lightning_collab.errors import ConfigError
 from lightning_collab.metrics.run_rankings import run_rankings
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
@@ -17,16 +19,21 @@ from lightning_collab.training.ranking_table import below_most_popular, ranking_
 
 
 def evaluate_command(config: DictConfig) -> None:
-    """Print the numbers of a checkpoint of a run.
+    """Print the numbers of a checkpoint of a run, or of several runs as one.
 
     Args:
         config: of conf/evaluate.yaml.
 
     Raises:
-        ConfigError: no run is named.
+        ConfigError: no run is named, or several that are not of the same data and split.
         CheckpointError: not a run, or nothing in it that could be measured as asked.
     """
     asked = job_config(EvaluateConfig, config)
+    if asked.run is None:
+        with run_log(None, quiet=True):
+            table = blend_table(asked)
+        Console().print(table)
+        return
     run = RunDirectory(Path(asked.run))
     trained = run.read_config()
     tables, warning = [], None
@@ -37,8 +44,14 @@ def evaluate_command(config: DictConfig) -> None:
             tables.append(metrics_table(metrics, trained.model.name))
         if trained.metrics.further:
             tables.append(further_table(metrics, trained.metrics.further))
-        if asked.ranking:
-            scores = module.model.eval().item_scores()
+        if asked.ensemble and trained.ranks:
+            raise ConfigError(
+                "ensemble=true is the mean of predicted ratings, and this run learned to rank; "
+                "blend several runs with runs=[<run>,<run>]"
+            )
+        if asked.ranking or trained.ranks:
+            model = module.model.eval()
+            scores = model.ranking_scores() if trained.ranks else model.item_scores()
             ranked = run_rankings(scores, data, trained, top_k=asked.top_k, liked=asked.liked)
             tables.append(ranking_table(ranked, trained.model.name))
             warning = below_most_popular(ranked, trained.loss.name)

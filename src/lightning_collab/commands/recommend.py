@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -17,6 +18,7 @@ from lightning_collab.config.commands import RecommendConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import read_own_ratings
+from lightning_collab.inference.stock import barred_items
 from lightning_collab.inference.table_stream import check_output, write_stream
 from lightning_collab.runs.plain_text import terminal_text
 from lightning_collab.training.console import run_log, say
@@ -32,8 +34,8 @@ def recommend_command(config: DictConfig) -> pl.DataFrame | None:
         The recommendations of one user; None where they are of all users.
 
     Raises:
-        ConfigError: not one of user and ratings is given, `top_k` or a rating is out of range, or
-            the output is there already or not of a known format.
+        ConfigError: not one of user, ratings and items is given, `top_k` or a rating is out of
+            range, or the output is there already or not of a known format.
         NotFoundError: the run does not know the user or a rated item.
         CheckpointError: the run does not know what its users have rated.
     """
@@ -60,25 +62,38 @@ def recommend_command(config: DictConfig) -> pl.DataFrame | None:
 
 
 def _of_one(run: TrainedRun, asked: RecommendConfig) -> tuple[pl.DataFrame, str]:
-    if asked.ratings is None:
-        found = run.recommend(user=asked.user, top_k=asked.top_k, seen=asked.seen)
+    stock: dict[str, Any] = {
+        "only": asked.only,
+        "exclude": asked.exclude,
+        "min_ratings": asked.min_ratings,
+    }
+    if asked.user is not None:
+        found = run.recommend(user=asked.user, top_k=asked.top_k, seen=asked.seen, **stock)
         return found, f"user {asked.user}"
+    if asked.items is not None:
+        found = run.recommend(items=asked.items, top_k=asked.top_k, **stock)
+        count = len(asked.items)
+        return found, f"somebody who chose {count} item{'' if count == 1 else 's'}"
     if isinstance(asked.ratings, str):
         ratings = read_own_ratings(run, Path(asked.ratings))
     else:
-        ratings = dict(asked.ratings)
-    found = run.recommend(ratings=ratings, top_k=asked.top_k)
+        ratings = dict(asked.ratings or {})
+    found = run.recommend(ratings=ratings, top_k=asked.top_k, **stock)
     return found, f"somebody with {len(ratings)} ratings"
 
 
 def _write_all(run: TrainedRun, asked: RecommendConfig, output: Path) -> None:
     recommendation.check_top_k(run, asked.top_k)
+    with run_log(None, quiet=True):
+        barred = barred_items(
+            run, only=asked.only, exclude=asked.exclude, min_ratings=asked.min_ratings
+        )
     users = len(run.users)
     began = time.perf_counter()
     with row_progress("recommending", users, "users") as progress:
 
         def blocks() -> Iterator[pl.DataFrame]:
-            for block in recommendation.all_recommendations(run, asked.top_k, asked.seen):
+            for block in recommendation.all_recommendations(run, asked.top_k, asked.seen, barred):
                 progress(block["user"].n_unique())
                 yield block
 
@@ -87,26 +102,33 @@ def _write_all(run: TrainedRun, asked: RecommendConfig, output: Path) -> None:
     say(f"{users:,} users in {seconds:.1f} s: {os.path.relpath(output)}")
 
 
+def _reason(liked: dict[str, Any]) -> str:
+    name = str(liked.get("title") or liked["item"])
+    return name if liked["rating"] is None else f"{name} ({liked['rating']:g})"
+
+
 def _table(name: str, found: pl.DataFrame) -> Table:
     table = Table(title=terminal_text(f"for {name}"), title_justify="left")
     table.add_column("item", justify="right", no_wrap=True)
     if "title" in found.columns:
         table.add_column("title")
-    table.add_column("predicted", justify="right", no_wrap=True)
+    score = "score" if "score" in found.columns else "prediction"
+    heads = {"score": "score", "prediction": "predicted"}
+    table.add_column(heads[score], justify="right", no_wrap=True)
+    table.add_column("ratings", justify="right", no_wrap=True)
     if "genres" in found.columns:
         table.add_column("genres")
-    table.add_column("because of (own rating)")
+    rated = any(each["rating"] is not None for because in found["because_of"] for each in because)
+    table.add_column("because of (own rating)" if rated else "because of")
     for row in found.iter_rows(named=True):
         cells = [terminal_text(row["item"])]
         if "title" in row:
             cells.append(terminal_text(row["title"] or ""))
-        cells.append(terminal_text(f"{row['prediction']:.2f}"))
+        cells.append(terminal_text(f"{row[score]:.2f}"))
+        cells.append(terminal_text(f"{row['ratings']:,}"))
         if "genres" in row:
             cells.append(terminal_text(", ".join(row["genres"] or [])))
-        reasons = (
-            f"{each.get('title') or each['item']} ({each['rating']:g})"
-            for each in row["because_of"]
-        )
+        reasons = map(_reason, row["because_of"])
         cells.append(terminal_text("; ".join(reasons)))
         table.add_row(*cells)
     return table

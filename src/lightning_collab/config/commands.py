@@ -104,13 +104,35 @@ class RankingConfig(Section):
     liked: Positives | None
 
 
-class EvaluateConfig(OfARunConfig, RankingConfig):
-    """What to measure of a trained run."""
+class EvaluateConfig(RankingConfig):
+    """What to measure of a trained run, or of several as one."""
 
+    # The run directory.
+    run: str | None
+    # Run directories whose scores are added up, in place of one run.
+    runs: list[str]
+    # `best`, `last` or the path of a file; null: best, or last where there is no best.
+    checkpoint: str | None
     # Also the mean of the predictions of the cycles.
     ensemble: bool
     # Also rankings of the whole catalogue, beside the baselines.
     ranking: bool
+
+    @model_validator(mode="after")
+    def _one_run_or_several(self) -> Self:
+        if self.runs and self.run is not None:
+            raise ValueError("set either run=<run directory> or runs=[<a run>,<another>]")
+        if not self.runs and self.run is None:
+            raise ValueError("run: set run=<run directory>, or runs=[<a run>,<another>]")
+        if len(self.runs) == 1:
+            raise ValueError(
+                f"runs: one run cannot be blended; set run={self.runs[0]}, or name another too"
+            )
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError("runs: a run is in it twice")
+        if self.runs and self.ensemble:
+            raise ValueError("ensemble=true is of the cycles of one run; set ensemble=false")
+        return self
 
 
 class PairColumnsConfig(Section):
@@ -147,10 +169,18 @@ class RecommendConfig(OfARunConfig):
     user: RawId | None
     # Of a fold-in user.
     ratings: dict[RawId, float | int] | str | None
+    # What a fold-in user chose, of a run that learned to rank.
+    items: list[RawId] | None
     # How many.
     top_k: int
     # Which rated items to leave out.
     seen: Literal["all", "train", "none"]
+    # Items that may be recommended; null: all.
+    only: str | None
+    # Items that may not be recommended; null: none.
+    exclude: str | None
+    # Training ratings that a recommended item must have.
+    min_ratings: Count
     # A file for the recommendations.
     output: str | None
     # Replace the output where it is there.
@@ -167,10 +197,11 @@ class RecommendConfig(OfARunConfig):
 
     @model_validator(mode="after")
     def _one_recipient(self) -> Self:
-        if (self.user is None) == (self.ratings is None):
+        given = [each for each in (self.user, self.ratings, self.items) if each is not None]
+        if len(given) != 1:
             raise ValueError(
-                "give one of user and ratings: user=<id>, user=all output=<file>, "
-                "ratings={1:5,50:4} (item id:rating) or ratings=<file>.csv"
+                "give one of user, ratings and items: user=<id>, user=all output=<file>, "
+                "ratings={1:5,50:4} (item id:rating), ratings=<file>.csv or items=[1,50]"
             )
         if self.user == "all" and self.output is None:
             raise ValueError("user=all needs output=<file>.parquet or <file>.csv")

@@ -100,6 +100,8 @@ class BPRConfig(SampledLossConfig):
     fused: ClassVar[bool] = True
 
     name: Literal["bpr"] = "bpr"
+    # Items are drawn by their number of choices to this power; 0: all alike.
+    popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 # The config of one of the losses that `LOSSES` names.

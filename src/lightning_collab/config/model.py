@@ -50,6 +50,14 @@ class ModelConfig(Section):
             ValueError: the message names the keys.
         """
 
+    def bytes_needed(self, items: int) -> int:
+        """Memory for what grows with the square of the catalogue.
+
+        Args:
+            items: in the catalogue.
+        """
+        return 0
+
     @property
     def sharded(self) -> bool:
         """Whether its tables are split over the ranks that train it."""

@@ -277,6 +277,8 @@ MODELS = Registry(
         "embedding_net": "lightning_collab.models.config:EmbeddingNetConfig",
         "matrix_product": "lightning_collab.models.config:MatrixProductConfig",
         "least_squares_factors": "lightning_collab.models.config:LeastSquaresFactorsConfig",
+        "implicit_least_squares": "lightning_collab.models.config:ImplicitLeastSquaresConfig",
+        "ease": "lightning_collab.models.config:EaseConfig",
         "bayesian_factors": "lightning_collab.models.config:BayesianFactorsConfig",
     },
     Contract(

@@ -287,6 +287,11 @@ class RunConfig(Section):
                     f"init_from: model={self.model.name} is a mean over samples, which no other "
                     "run has drawn; leave it out"
                 )
+            if self.init_from is not None and not self.model.group_names:
+                raise ValueError(
+                    f"init_from: model={self.model.name} is found at once and starts from nothing; "
+                    "leave it out"
+                )
             if self.find_lr:
                 raise ValueError(f"find_lr: model={self.model.name} has no learning rate")
             if self.loss.name != "squared_error":

@@ -52,7 +52,7 @@ def predict(
         if len(days) != len(user_rows):
             raise ValueError(f"{len(user_rows)} pairs, but {len(days)} timestamps")
     ratings, deviations = _of_rows(run, user_rows, item_rows, days)
-    columns = {"prediction": ratings.clamp(*run.rating_range).numpy()}
+    columns = {run.shown_as: run.shown(ratings).numpy()}
     if deviations is not None:
         columns["standard_deviation"] = deviations.numpy()
     return pl.DataFrame(columns).with_columns(
@@ -90,6 +90,10 @@ def _of_rows(
             ratings[part],
             None if day is None else day[part],
         )
+        if run.ranks:
+            embedded = run.model.embed(batch)
+            ratings[part] = run.model.score(embedded.rows, batch, embedded.effects)
+            continue
         ratings[part], deviation = run.model.predict_with_deviation(batch)
         if deviation is not None:
             deviations = torch.empty(len(users)) if deviations is None else deviations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -36,7 +36,9 @@ class Recipient(NamedTuple):
     left_out: NDArray[np.int32]
 
 
-def recommend_to_user(run: TrainedModel, user: Any, top_k: int, seen: Seen) -> pl.DataFrame:
+def recommend_to_user(
+    run: TrainedModel, user: Any, top_k: int, seen: Seen, barred: NDArray[np.int32]
+) -> pl.DataFrame:
     """The items with the highest predictions for a user; see `TrainedRun.recommend`.
 
     Args:
@@ -44,6 +46,7 @@ def recommend_to_user(run: TrainedModel, user: Any, top_k: int, seen: Seen) -> p
         user: raw id.
         top_k: how many.
         seen: which rated items to leave out.
+        barred: int32, rows of items that nobody is to be shown.
 
     Raises:
         ConfigError: `top_k` is below 1 or more than there are items.
@@ -61,7 +64,32 @@ def recommend_to_user(run: TrainedModel, user: Any, top_k: int, seen: Seen) -> p
     elif seen == "none":
         left_out = items[:0]
     scores = run.item_scores.of_users(slice(row, row + 1))
-    return best_of_scores(run, Recipient(scores, items, ratings, left_out), top_k)
+    if run.implicit:
+        ratings = np.full(len(items), np.nan, dtype=np.float32)
+    return best_of_scores(run, Recipient(scores, items, ratings, left_out), top_k, barred)
+
+
+def chosen_items(run: TrainedModel, items: Collection[Any]) -> NDArray[np.int32]:
+    """Items that somebody chose, as rows of the model.
+
+    Args:
+        run: the trained run.
+        items: raw ids.
+
+    Raises:
+        ConfigError: there are none, or the run learned ratings, which are needed then.
+        NotFoundError: the run does not know an item.
+    """
+    if not run.ranks:
+        some = run.items["item"].head(2).to_list()
+        rated = ",".join(f"{raw_id}:5" for raw_id in some)
+        raise ConfigError(
+            f"items: {run.model_name} learned ratings, so that somebody new is known by ratings; "
+            f"give ratings={{{rated}}}, or train with loss=softmax"
+        )
+    if not items:
+        raise ConfigError("items: at least one is needed, e.g. items=[1,50]")
+    return np.array([row_of_id(run, "items", raw_id) for raw_id in items], dtype=np.int32)
 
 
 def rated_items(
@@ -106,19 +134,23 @@ def check_top_k(run: TrainedModel, top_k: int) -> None:
         )
 
 
-def best_of_scores(run: TrainedModel, recipient: Recipient, top_k: int) -> pl.DataFrame:
+def best_of_scores(
+    run: TrainedModel, recipient: Recipient, top_k: int, barred: NDArray[np.int32]
+) -> pl.DataFrame:
     """The items with the highest scores; see `TrainedRun.recommend`.
 
     Args:
         run: the trained run.
         recipient: somebody to recommend to.
         top_k: how many.
+        barred: int32, rows of items that nobody is to be shown.
 
     Raises:
         ConfigError: `top_k` is below 1 or more than there are items.
     """
     check_top_k(run, top_k)
     starts = np.array([0, len(recipient.left_out)])
+    recipient.scores[:, torch.from_numpy(barred).long() - 1] = -torch.inf
     columns, scores = _best(recipient.scores, starts, recipient.left_out, top_k)
     chosen = columns[0] >= 0
     rows = columns[0, chosen] + 1
@@ -126,7 +158,7 @@ def best_of_scores(run: TrainedModel, recipient: Recipient, top_k: int) -> pl.Da
     shown = [name for name in ("item", "title", "genres") if name in run.items.columns]
     table: pl.DataFrame = run.items.select(shown)[(rows - 1).tolist()]
     return table.with_columns(
-        pl.Series("prediction", ratings.clamp(*run.rating_range).numpy()),
+        pl.Series(run.shown_as, run.shown(ratings).numpy()),
         _reasons(run, rows, recipient),
         run.items["ratings"].gather(rows - 1),
     )
@@ -147,20 +179,18 @@ def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -
     shown = [name for name in ("item", "title") if name in run.items.columns]
     kinds: dict[str, Any] = {name: run.items.schema[name] for name in shown}
     kind = pl.List(pl.Struct({**kinds, "rating": pl.Float32(), "similarity": pl.Float32()}))
-    mean = recipient.ratings.mean() if len(recipient.ratings) else 0
-    liked = recipient.ratings >= mean
+    # Of items that were chosen there are no ratings.
+    rated = recipient.ratings[~np.isnan(recipient.ratings)]
+    liked = ~(recipient.ratings < (rated.mean() if len(rated) else 0))
     items, ratings = recipient.items[liked], recipient.ratings[liked]
     if not len(items) or not len(rows):
         return pl.Series("because_of", [[] for _ in rows], dtype=kind)
-    vectors = run.item_scores.tables["embeddings"]["items"].float()
-    directions = [
-        torch.nn.functional.normalize(vectors[torch.from_numpy(each).long()], dim=1)
-        for each in (rows, items)
-    ]
-    nearest = (directions[0] @ directions[1].T).topk(min(REASONS, len(items)), dim=1)
+    both = (torch.from_numpy(each).long() for each in (rows, items))
+    nearest = run.item_scores.alike(*both).topk(min(REASONS, len(items)), dim=1)
     places = nearest.indices.flatten().numpy()
     named = run.items.select(shown)[(items[places] - 1).tolist()].with_columns(
-        rating=pl.Series(ratings[places]), similarity=pl.Series(nearest.values.flatten().numpy())
+        rating=pl.Series(ratings[places]).fill_nan(None),
+        similarity=pl.Series(nearest.values.flatten().numpy()),
     )
     reasons = named.to_dicts()
     count = nearest.indices.shape[1]
@@ -176,17 +206,20 @@ def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -
 SCORES_AT_A_TIME = 1 << 23
 
 
-def all_recommendations(run: TrainedModel, top_k: int, seen: Seen) -> Iterator[pl.DataFrame]:
+def all_recommendations(
+    run: TrainedModel, top_k: int, seen: Seen, barred: NDArray[np.int32]
+) -> Iterator[pl.DataFrame]:
     """The best items of every known user, in the order of the users, best item first.
 
     Args:
         run: the trained run.
         top_k: how many for each; fewer where a user has seen nearly everything.
         seen: which rated items to leave out.
+        barred: int32, rows of items that nobody is to be shown.
 
     Yields:
         For some users: `user`, `rank` (from 1), `item`, `title` where there are titles, and
-        `prediction`; the schema of `recommendation_schema`.
+        `prediction` or `score`; the schema of `recommendation_schema`.
 
     Raises:
         ConfigError: `top_k` is below 1 or more than there are items.
@@ -196,11 +229,13 @@ def all_recommendations(run: TrainedModel, top_k: int, seen: Seen) -> Iterator[p
     history = None if seen == "none" else run.history
     if history is not None and seen == "train":
         history = history.trained()
+    columns = torch.from_numpy(barred).long() - 1
     step = max(1, SCORES_AT_A_TIME // run.item_scores.items)
     block = torch.empty(min(step, len(run.users)), run.item_scores.items)
     for first in range(1, len(run.user_vocabulary), step):
         users = slice(first, min(first + step, len(run.user_vocabulary)))
         scores = run.item_scores.of_users(users, block[: users.stop - users.start])
+        scores[:, columns] = -torch.inf
         yield _best_of(run, users, scores, top_k, history)
 
 
@@ -215,7 +250,7 @@ def recommendation_schema(run: TrainedModel) -> dict[str, pl.DataType]:
         "user": run.users.schema["user"],
         "rank": pl.Int32(),
         **{name: run.items.schema[name] for name in shown},
-        "prediction": pl.Float32(),
+        run.shown_as: pl.Float32(),
     }
 
 
@@ -239,6 +274,6 @@ def _best_of(
             run.users["user"].gather(users.start - 1 + of_user),
             pl.Series("rank", (rank + 1).astype(np.int32)),
             *(column.gather(columns[chosen]) for column in items.iter_columns()),
-            pl.Series("prediction", ratings.clamp(*run.rating_range).numpy()),
+            pl.Series(run.shown_as, run.shown(ratings).numpy()),
         ]
     )

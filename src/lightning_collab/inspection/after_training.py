@@ -79,9 +79,9 @@ def _to_tensorboard(
     logdir = trained.directory.tensorboard
     step = steps_of_checkpoint(read_checkpoint(trained.checkpoint))
     with SummaryWriter(str(logdir)) as writer:
-        for name in ("test/rmse", "test/mae"):
-            if name in metrics:
-                writer.add_scalar(name, metrics[name], step)
+        for name, value in metrics.items():
+            if name in ("test/rmse", "test/mae") or (name.startswith("test/") and "@" in name):
+                writer.add_scalar(name, value, step)
         if predictions is not None:
             one = {config.model.name: predictions}
             drawn = {

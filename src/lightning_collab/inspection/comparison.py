@@ -23,6 +23,13 @@ NUMBERS = {
     "test/rmse": "test RMSE",
     "test/mae": "test MAE",
     "baseline/bias_rmse": "biases RMSE",
+    "val/ndcg@10": "val NDCG@10",
+    "val/recall@10": "val recall@10",
+    "test/ndcg@10": "test NDCG@10",
+    "test/recall@10": "test recall@10",
+    "test/coverage@10": "test coverage@10",
+    "baseline/most_popular/ndcg@10": "most popular NDCG@10",
+    "baseline/ease/ndcg@10": "EASE NDCG@10",
     "embeddings/genre_overlap": "genre overlap",
     "epochs": "epochs",
     "fit_seconds": "fit seconds",
@@ -32,6 +39,7 @@ NUMBERS = {
 }
 CURVES = {
     "val/rmse": "validation RMSE",
+    "val/ndcg@10": "validation NDCG@10",
     "train/loss": "training loss",
     "embeddings/genre_overlap": "genre overlap",
 }
@@ -73,7 +81,11 @@ def compare(runs: Sequence[TrainedModel]) -> str:
         differences=_differences_table(names, [run.config for run in runs]),
         curves=list(_curve_pictures(compared)),
         errors=list(_error_pictures(compared)),
-        missing=[each.name for each in compared if each.predictions is None],
+        missing=[
+            each.name
+            for each, run in zip(compared, runs, strict=True)
+            if each.predictions is None and not run.ranks
+        ],
     )
 
 
@@ -113,7 +125,15 @@ def _numbers_table(names: Sequence[str], numbers: Sequence[Mapping[str, Any]]) -
 
 
 def _best(numbers: Sequence[Mapping[str, Any]]) -> int | None:
-    """The row with the lowest validation RMSE, or test RMSE where no run validates."""
+    """The row with the lowest validation RMSE, or test RMSE where no run validates.
+
+    Where all runs learned to rank, that with the highest NDCG; of both kinds there is no best one.
+    """
+    for key in ("val/ndcg@10", "test/ndcg@10"):
+        scores = {number: each[key] for number, each in enumerate(numbers) if key in each}
+        if scores:
+            alike = len(scores) == len(numbers)
+            return max(scores, key=lambda number: float(scores[number])) if alike else None
     for key in ("val/rmse", "test/rmse"):
         scores = {number: each[key] for number, each in enumerate(numbers) if key in each}
         if scores:

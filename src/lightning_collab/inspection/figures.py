@@ -196,6 +196,21 @@ def by_count_figure(predictions: Mapping[str, Predictions], side: str) -> Figure
     return figure
 
 
+def class_figure(table: pl.DataFrame, xlabel: str, ylabel: str) -> Figure:
+    """A bar for each class of counts, with the number of rows above it.
+
+    Args:
+        table: `training ratings` (the range), `rows` and `value`.
+        xlabel: of the figure.
+        ylabel: of the figure.
+    """
+    figure, axes = _axes(xlabel, ylabel)
+    bars = axes.bar(range(len(table)), table["value"], 0.8)
+    axes.bar_label(bars, [f"{rows:,}" for rows in table["rows"]], fontsize=7)
+    axes.set_xticks(range(len(table)), table["training ratings"], fontsize=7, rotation=20)
+    return figure
+
+
 def residuals_figure(predictions: Predictions) -> Figure:
     """What was predicted for each rating: a box from quarter to quarter, whiskers to 5 and 95%.
 

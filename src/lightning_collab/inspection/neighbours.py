@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.embeddings import side_embeddings
+from lightning_collab.models.ease import EaseScores
 from lightning_collab.training.trained_model import TrainedModel
 
 Measure = Literal["cosine", "dot"]
@@ -79,7 +80,7 @@ def similar(
     measure: Measure = "cosine",
     min_ratings: int = 20,
 ) -> pl.DataFrame:
-    """The users or items whose embeddings are nearest to one of them.
+    """The users or items whose embeddings are nearest to one of them; of EASE by its weights.
 
     Args:
         run: a trained run.
@@ -96,6 +97,15 @@ def similar(
         InspectionError: the model has no embeddings of that side, or nobody has enough ratings.
     """
     known = run.users if side == "users" else run.items
+    if side == "items" and isinstance(run.item_scores, EaseScores):
+        everything = torch.arange(1, len(known) + 1)
+        # What it speaks for most, and not itself.
+        weights = run.item_scores.alike(everything, torch.tensor([row]))[:, 0]
+        weights[row - 1] = -torch.inf
+        weights[torch.from_numpy((known["ratings"] < min_ratings).to_numpy().copy())] = -torch.inf
+        best = weights.topk(min(top_k, int(weights.isfinite().sum())))
+        similarity = pl.Series("similarity", best.values.numpy())
+        return known[best.indices.numpy()].with_columns(similarity)
     near = nearest(
         side_embeddings(run.model, side).vectors,
         torch.tensor([row - 1]),

@@ -61,7 +61,7 @@ class Predictions:
         grouped = frame.group_by("class").agg(
             rows=pl.len(), rmse=error.pow(2).mean().sqrt(), mae=error.abs().mean()
         )
-        names = pl.Series("training ratings", [_class_name(c) for c in range(len(COUNT_EDGES) + 1)])
+        names = pl.Series("training ratings", [class_name(c) for c in range(len(COUNT_EDGES) + 1)])
         ordered = grouped.sort("class")
         return ordered.select(names[ordered["class"]], "rows", "rmse", "mae")
 
@@ -129,16 +129,14 @@ def predict_part(run: TrainedModel, data: RatingDataModule) -> Predictions | Non
         data: the ratings that it was trained on, split in the same way.
 
     Returns:
-        None where the run has neither part.
+        None where the run has neither part, or learned to rank and predicts no ratings.
 
     Raises:
         InspectionError: the ratings are not those of the run.
     """
-    if data.user_vocabulary != run.user_vocabulary or data.item_vocabulary != run.item_vocabulary:
-        raise InspectionError(
-            f"{run.directory.path}: the ratings found now are not those that the run was trained "
-            "on (other users or items in the training part)"
-        )
+    same_data(run, data)
+    if run.ranks:
+        return None
     part = "val" if len(data.rows.val) else "test"
     batches = data.whole_batches(data.rows.val if part == "val" else data.rows.test)
     if not batches.rows:
@@ -155,6 +153,23 @@ def predict_part(run: TrainedModel, data: RatingDataModule) -> Predictions | Non
         item_ratings=_counts(run.items)[batches.items.numpy()],
         deviations=torch.cat(deviations).numpy() if deviations else None,
     )
+
+
+def same_data(run: TrainedModel, data: RatingDataModule) -> None:
+    """Refuse ratings that are not those of a run.
+
+    Args:
+        run: a trained run.
+        data: ratings.
+
+    Raises:
+        InspectionError: they have other users or items in the training part.
+    """
+    if data.user_vocabulary != run.user_vocabulary or data.item_vocabulary != run.item_vocabulary:
+        raise InspectionError(
+            f"{run.directory.path}: the ratings found now are not those that the run was trained "
+            "on (other users or items in the training part)"
+        )
 
 
 def reload_data(run: RunDirectory) -> RatingDataModule:
@@ -174,7 +189,8 @@ def _counts(known: pl.DataFrame) -> NDArray[np.int64]:
     return np.concatenate([[0], known["ratings"].to_numpy()])
 
 
-def _class_name(number: int) -> str:
+def class_name(number: int) -> str:
+    """The range of a class of counts."""
     if number == 0:
         return "none"
     low = COUNT_EDGES[number - 1]

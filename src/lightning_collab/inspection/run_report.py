@@ -18,6 +18,7 @@ from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import MIN_RATINGS
 from lightning_collab.inspection.pages import PageTable, Picture
 from lightning_collab.inspection.predictions import Predictions, predict_part
+from lightning_collab.inspection.rankings import RankedUsers, rank_users_of
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,13 @@ MAP_POINTS = 1500
 MAP_ITERATIONS = 300
 CURVES = {"train/loss": "training loss", "val/loss": "validation loss"}
 ERRORS = {"val/rmse": "validation RMSE", "val/mae": "validation MAE"}
+RANKINGS = {
+    "val/ndcg@10": "validation NDCG@10",
+    "val/recall@10": "validation recall@10",
+    "val/coverage@10": "coverage@10",
+}
+# Baselines of rankings: key of metrics.json -> head.
+RANKED_BY = {"most_popular": "most popular", "item_knn": "item-kNN", "ease": "EASE"}
 OVERLAP = {
     "embeddings/genre_overlap": "10 nearest films",
     "embeddings/genre_overlap_chance": "chance",
@@ -57,12 +65,16 @@ def write_run_report(
     Raises:
         InspectionError: the ratings are not those of the run, or the file cannot be written.
     """
-    page = run_report(run, predict_part(run, data), map_method)
+    ranked = rank_users_of(run, data) if run.ranks else None
+    page = run_report(run, predict_part(run, data), map_method, ranked)
     return pages.write_report(page, output or run.directory.report_file)
 
 
 def run_report(
-    run: TrainedModel, predictions: Predictions | None, map_method: MapChoice | None
+    run: TrainedModel,
+    predictions: Predictions | None,
+    map_method: MapChoice | None,
+    ranked: RankedUsers | None = None,
 ) -> str:
     """The report of a run as a page.
 
@@ -70,6 +82,7 @@ def run_report(
         run: a trained run.
         predictions: of its validation or test part; None: nothing was held out.
         map_method: layout of the map of items; None: no map.
+        ranked: of a run that learned to rank, its users; None: of any other.
     """
     metrics = run.metrics
     drawn = _map(run, map_method)
@@ -87,7 +100,11 @@ def run_report(
         title=f"{run.model_name} on {run.config['data']['name']}",
         name=str(run.directory.path.resolve().name),
         checkpoint=run.checkpoint.name,
-        metrics=metrics_rows(metrics, run.model_name),
+        ranks=run.ranks,
+        metrics=ranking_rows(metrics) if run.ranks else metrics_rows(metrics, run.model_name),
+        ranked=None if ranked is None else _ranking_pictures(ranked),
+        ranked_part=None if ranked is None else PART_NAMES[ranked.part],
+        examples=None if ranked is None else PageTable.of(ranked.examples),
         statistics=PageTable(["", ""], facts),
         curves=curve_pictures(figures.read_curves_of(run.directory)),
         part=None if predictions is None else PART_NAMES[predictions.part],
@@ -119,19 +136,58 @@ def metrics_rows(metrics: Mapping[str, Any], model: str) -> PageTable:
     return PageTable(["", *(HEADS[key] for key in columns)], rows)
 
 
+def ranking_rows(metrics: Mapping[str, Any]) -> PageTable:
+    """Metrics of rankings, a row each, beside those of the baselines.
+
+    Args:
+        metrics: the content of metrics.json.
+    """
+    parts = {part: part for part in ("val", "test")}
+    columns = {**parts, **{head: f"baseline/{key}" for key, head in RANKED_BY.items()}}
+    names = [
+        key.partition("/")[2] for key in metrics if key.startswith(("val/", "test/")) and "@" in key
+    ]
+    names = sorted(dict.fromkeys(names), key=lambda name: int(name.partition("@")[2]))
+    shown = {
+        head: prefix
+        for head, prefix in columns.items()
+        if any(f"{prefix}/{name}" in metrics for name in names)
+    }
+    rows = [(name, *(metrics.get(f"{p}/{name}") for p in shown.values())) for name in names]
+    return PageTable(["", *shown], rows)
+
+
+def _ranking_pictures(ranked: RankedUsers) -> list[Picture]:
+    k = ranked.k
+    activity = figures.class_figure(
+        ranked.by_activity(), "training ratings of the user", f"NDCG@{k}"
+    )
+    popularity = figures.class_figure(
+        ranked.by_popularity(), "training ratings of the item", f"recall@{k}"
+    )
+    return [
+        picture(activity, f"NDCG@{k} by activity of the user (above the bars: users)"),
+        picture(
+            popularity,
+            f"Recall@{k} by popularity of the item (above the bars: held-out items to be found)",
+        ),
+    ]
+
+
 def curve_pictures(curves: Mapping[str, Curve]) -> list[Picture]:
     """Losses, errors and learning rates of a run.
 
     Args:
         curves: from `read_curves`.
     """
-    losses, errors, overlap = (
+    losses, errors, rankings, overlap = (
         {label: curves[tag] for tag, label in names.items() if tag in curves}
-        for names in (CURVES, ERRORS, OVERLAP)
+        for names in (CURVES, ERRORS, RANKINGS, OVERLAP)
     )
     by_group = figures.rates(curves)
     drawn = (
-        (losses, "mean squared error", _after_each_epoch(losses)),
+        (losses, "loss" if rankings else "mean squared error", _after_each_epoch(losses)),
+        (rankings, "share", _after_each_epoch(rankings)),
         (errors, "error in rating units", _after_each_epoch(errors)),
         (by_group, "learning rate", "Learning rate of each parameter group"),
         (overlap, "mean Jaccard overlap", "Genres that a film shares with its neighbours"),

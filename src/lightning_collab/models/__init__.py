@@ -12,9 +12,11 @@ from lightning_collab.config.registry import MODELS
 if TYPE_CHECKING:
     from lightning_collab.config.model import ModelConfig
     from lightning_collab.models.bayesian_factors import BayesianFactors
+    from lightning_collab.models.ease import Ease
     from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
     from lightning_collab.models.embedding_net import EmbeddingNet
     from lightning_collab.models.embedding_table import EmbeddingTable
+    from lightning_collab.models.implicit_factors import ImplicitFactors
     from lightning_collab.models.least_squares_factors import LeastSquaresFactors
     from lightning_collab.models.matrix_product import MatrixProduct
     from lightning_collab.models.rating_model import RatingModel
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "BayesianFactors": "bayesian_factors",
+    "Ease": "ease",
     "EmbeddingTable": "embedding_table",
     "EmbeddingDotBias": "embedding_dot_bias",
     "EmbeddingNet": "embedding_net",
+    "ImplicitFactors": "implicit_factors",
     "LeastSquaresFactors": "least_squares_factors",
     "MatrixProduct": "matrix_product",
     "DatasetStatistics": "rating_output",
@@ -64,9 +68,11 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "BayesianFactors",
     "DatasetStatistics",
+    "Ease",
     "EmbeddingDotBias",
     "EmbeddingNet",
     "EmbeddingTable",
+    "ImplicitFactors",
     "LeastSquaresFactors",
     "MatrixProduct",
     "RatingModel",

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from lightning_collab.config.loss import Positives
 from lightning_collab.config.model import ModelConfig
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -84,6 +85,50 @@ class LeastSquaresFactorsConfig(ModelConfig):
     weighting: Annotated[float, Field(ge=0, le=1)] = 0.5
     # Factors start uniform in (-init_range, init_range).
     init_range: Annotated[float, Field(gt=0)] = 0.1
+
+
+class ImplicitLeastSquaresConfig(ModelConfig):
+    """Factors of what was chosen, by least squares over all pairs (iALS)."""
+
+    model_class: ClassVar[str] = "lightning_collab.models.implicit_factors:ImplicitFactors"
+    by_gradient: ClassVar[bool] = False
+    ranks: ClassVar[bool] = True
+    group_names: ClassVar[tuple[str, ...]] = ("embeddings",)
+
+    name: Literal["implicit_least_squares"] = "implicit_least_squares"
+    # Length of the embedding of a user and of an item.
+    factors: Annotated[int, Field(ge=1)] = 64
+    # Of a pair that was not seen, where a chosen one has 1.
+    unobserved_weight: Annotated[float, Field(gt=0)] = 0.2
+    # Of squared factors; grows with a row's pairs.
+    regularization: Annotated[float, Field(gt=0)] = 0.3
+    # Power to which it grows with them; 0: the same for all rows.
+    frequency_scaling: Annotated[float, Field(ge=0, le=2)] = 0.5
+    # The lowest rating of an item that somebody chose; `all`: whatever was rated was chosen.
+    positives: Positives = "all"
+    # Factors start uniform in (-init_range, init_range).
+    init_range: Annotated[float, Field(gt=0)] = 0.1
+
+
+class EaseConfig(ModelConfig):
+    """A linear autoencoder of items in closed form."""
+
+    model_class: ClassVar[str] = "lightning_collab.models.ease:Ease"
+    by_gradient: ClassVar[bool] = False
+    ranks: ClassVar[bool] = True
+    group_names: ClassVar[tuple[str, ...]] = ()
+
+    name: Literal["ease"] = "ease"
+    # It has none, whatever is said here.
+    factors: Annotated[int, Field(ge=0)] = 0
+    # Of squared weights (lambda).
+    regularization: Annotated[float, Field(gt=0)] = 400.0
+    # The lowest rating of an item that somebody chose; `all`: whatever was rated was chosen.
+    positives: Positives = "all"
+
+    def bytes_needed(self, items: int) -> int:
+        """Weights, and the matrix that they are solved in, in float32."""
+        return 3 * 4 * items**2
 
 
 class BayesianFactorsConfig(ModelConfig):

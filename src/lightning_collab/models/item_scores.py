@@ -68,6 +68,18 @@ class ItemScores(ABC):
             out: where to put them.
         """
 
+    def alike(self, items: Tensor, others: Tensor) -> Tensor:
+        """How near some items are to others, float32 [n, m]: the cosine of their embeddings.
+
+        Args:
+            items: int64 [n], rows of the model.
+            others: int64 [m], rows of the model.
+        """
+        vectors = self.tables["embeddings"]["items"].float()
+        both = (torch.nn.functional.normalize(vectors[each], dim=1) for each in (items, others))
+        one, other = both
+        return one @ other.T
+
     @abstractmethod
     def ratings(self, scores: Tensor) -> Tensor:
         """Ratings of scores, not clamped, in the same shape."""

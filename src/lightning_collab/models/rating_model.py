@@ -13,7 +13,13 @@ from lightning_collab.data.features import FeatureBlock
 from lightning_collab.data.vocabulary import Side
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import FeatureRows, SelectedRows
-from lightning_collab.models.item_scores import ItemScores, PairwiseScores, Rows, Tables
+from lightning_collab.models.item_scores import (
+    DotProductScores,
+    ItemScores,
+    PairwiseScores,
+    Rows,
+    Tables,
+)
 from lightning_collab.models.rating_output import DatasetStatistics, Output
 from lightning_collab.models.time_effects import TimeEffects
 
@@ -39,6 +45,7 @@ class EmbeddedBatch(NamedTuple):
     effects: Tensor | None
 
 
+TrainedBy = Literal["gradient", "least_squares", "implicit", "gibbs"]
 SIDES: tuple[Side, Side] = ("users", "items")
 
 
@@ -105,7 +112,7 @@ class RatingModel(nn.Module, ABC):
     config_class: ClassVar[type[ModelConfig]]
     # What an exported model's card says of it.
     description: ClassVar[str] = ""
-    trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"
+    trained_by: ClassVar[TrainedBy] = "gradient"
     # Layers and constants that `numpy_formula` needs beside the tables.
     formula_parts: ClassVar[tuple[str, ...]] = ()
     has_biases: ClassVar[bool] = True
@@ -409,6 +416,22 @@ class RatingModel(nn.Module, ABC):
     def item_scores(self) -> ItemScores:
         """The fastest scores of items that are exact for the model, in evaluation mode."""
         return PairwiseScores(self.effective_tables(), self.rate_rows)
+
+    def ranking_scores(self) -> ItemScores:
+        """The same in raw numbers, for a model that was trained to rank."""
+        scores = self.item_scores()
+        if type(scores) in (DotProductScores, PairwiseScores):
+            return type(scores)(self.effective_tables(), self.score_rows)
+        return scores
+
+    def score_rows(self, rows: Rows) -> Tensor:
+        """Raw numbers of pairs whose table rows are known, whoever they belong to.
+
+        Args:
+            rows: for each group, float [n, width] of users and of items.
+        """
+        nobody = rows["embeddings"][0].new_zeros(len(rows["embeddings"][0]), dtype=torch.int32)
+        return self.score(rows, RatingBatch(nobody, nobody, nobody.float()))
 
     def rate_rows(self, rows: Rows) -> Tensor:
         """Ratings of pairs whose table rows are known, whoever they belong to.

@@ -7,6 +7,7 @@ import psutil
 import torch
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.model import ModelConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
@@ -15,6 +16,7 @@ from lightning_collab.losses import build_loss
 from lightning_collab.models import DatasetStatistics, build_model, random_numbers
 from lightning_collab.models.embedding_table import tables_drawn_later
 from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.modules.implicit_module import ImplicitModule
 from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
 from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.schedules import Schedule
@@ -60,7 +62,7 @@ def build_module(
         to_shard: the tables hold nothing yet, since a trainer will split them over ranks.
     """
     statistics = DatasetStatistics.of(data)
-    _check_memory(statistics, config.model.factors)
+    _check_memory(statistics, config.model)
     with random_numbers, tables_drawn_later() if to_shard else nullcontext():
         torch.manual_seed(config.seed)
         model = build_model(config.model, statistics)
@@ -79,6 +81,8 @@ def build_module(
             return BayesianModule(cast(Any, model), features=data.features, **of_run)
         case "least_squares":
             return LeastSquaresModule(model, **of_run)
+        case "implicit":
+            return ImplicitModule(cast(Any, model), **of_run)
         case "gradient":
             # Where entries are clipped, or gradients are not ours, Lightning clips.
             by_norm = config.trainer.gradient_clip_algorithm != "value"
@@ -94,13 +98,21 @@ def build_module(
             )
 
 
-def _check_memory(statistics: DatasetStatistics, factors: int) -> None:
-    """Refuse tables of features that cannot be trained here."""
+def _check_memory(statistics: DatasetStatistics, config: ModelConfig) -> None:
+    """Refuse tables of features, and squares of catalogues, that cannot be trained here."""
+    factors = config.factors
     width = sum(
         block.matrix.shape[1] for block in (*statistics.user_features, *statistics.item_features)
     )
     needed = width * (factors + 1) * BYTES_AN_ENTRY
     free = psutil.virtual_memory().available
+    square = config.bytes_needed(statistics.item_rows - 1)
+    if square > free:
+        raise DataError(
+            f"model={config.name}: a weight for each pair of {statistics.item_rows - 1:,} items "
+            f"needs {square / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free; set "
+            "model=implicit_least_squares or loss=softmax, or data.k_core to leave rare items out"
+        )
     if needed > free:
         raise DataError(
             f"features: more than memory allows: tables of {width:,} features by {factors} factors "

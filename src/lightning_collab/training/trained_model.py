@@ -12,6 +12,7 @@ import torch
 
 from lightning_collab.config.model import Model, ModelConfig
 from lightning_collab.config.plugins import check_installed, made_with
+from lightning_collab.config.registry import LOSSES
 from lightning_collab.config.section import Section, checked
 from lightning_collab.data.history import History
 from lightning_collab.data.vocabulary import ID_COLUMN, Side, Vocabulary
@@ -73,9 +74,37 @@ class TrainedModel:
         return _metrics_of(self.directory)
 
     @cached_property
+    def ranks(self) -> bool:
+        """Whether the run learned to rank: what the model gives is a score, and no rating."""
+        if self.model.config.ranks:
+            return True
+        # Of a run of an earlier version there is none; nor of a package that is not installed.
+        name = (self.config.get("loss") or {}).get("name", "squared_error")
+        return name in LOSSES and LOSSES[name].metrics == "rankings"
+
+    @property
+    def implicit(self) -> bool:
+        """Whether it was trained on choices without ratings."""
+        columns = (self.config.get("data") or {}).get("columns") or {}
+        return "rating" in columns and columns["rating"] is None
+
+    @cached_property
     def item_scores(self) -> ItemScores:
-        """Scores of all items, for some users at a time."""
-        return self.model.item_scores()
+        """Scores of all items, for some users at a time; raw where the run learned to rank."""
+        return self.model.ranking_scores() if self.ranks else self.model.item_scores()
+
+    def shown(self, predictions: torch.Tensor) -> torch.Tensor:
+        """What is shown of predictions, clamped to the scale where they are ratings.
+
+        Args:
+            predictions: float32 [n].
+        """
+        return predictions if self.ranks else predictions.clamp(*self.rating_range)
+
+    @property
+    def shown_as(self) -> str:
+        """The name of their column: `prediction`, or `score` where the run learned to rank."""
+        return "score" if self.ranks else "prediction"
 
     @cached_property
     def history(self) -> History:

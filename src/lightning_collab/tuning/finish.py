@@ -162,9 +162,9 @@ def _summarise(
     console.print(table)
     if metrics is not None:
         numbers = ", ".join(
-            f"{part} RMSE {metrics[f'{part}/rmse']:.4f}"
-            for part in ("val", "test")
-            if f"{part}/rmse" in metrics
+            f"{part} {shown} {metrics[name]:.4f}"
+            for name, part, shown in _of_winner(objectives[0])
+            if name in metrics
         )
         console.print(f"the best, trained again: {numbers}", highlight=False)
         _say_where_not_reproduced(objectives[0], study.best_value, metrics)
@@ -176,6 +176,16 @@ def _summarise(
     ):
         if label != "again" or len(objectives) == 1:
             console.print(f"{label:<8}{text}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _of_winner(objective: str) -> list[tuple[str, str, str]]:
+    """Names, parts and labels of what is said of the winner: RMSE, and what it was chosen by."""
+    names = dict.fromkeys(("rmse", objective.removeprefix("val/")))
+    return [
+        (f"{part}/{name}", part, "RMSE" if name == "rmse" else name)
+        for name in names
+        for part in ("val", "test")
+    ]
 
 
 def _say_where_not_reproduced(objective: str, value: float, metrics: dict[str, Any]) -> None:

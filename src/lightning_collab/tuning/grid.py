@@ -49,6 +49,8 @@ def run_grid(sweep: Sweep, arguments: Sequence[str]) -> list[Any]:
     combinations = _combinations(settings, arguments, sweep.hydra_context.config_loader)
     composer = Composer(sweep.hydra_context.config_loader, sweep.config, ())
     prints = [_checked(sweep, composer, each) for each in combinations]
+    first = replace(composer, fixed=combinations[0]).run_config({}) if sweep.trains else None
+    settings = settings.beside(first)
     sweep.pin_directory()
     directory = sweep.directory
     (directory / grid_job.STOP_FILE).unlink(missing_ok=True)
@@ -58,7 +60,7 @@ def run_grid(sweep: Sweep, arguments: Sequence[str]) -> list[Any]:
     say(f"{len(jobs)} jobs in {os.path.relpath(directory)}{done}")
     results = _launch(sweep, settings, to_do) if to_do else []
     summary = grid_job.summarise(directory, jobs, settings)
-    _show(summary, settings.objective, directory)
+    _show(summary, str(settings.objective), directory)
     failed = [row for row in summary.rows if row["status"] == "failed"]
     if failed:
         sys.exit(

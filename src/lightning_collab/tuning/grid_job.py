@@ -154,7 +154,7 @@ def _run_apart(command: Sequence[str], job: GridJob) -> None:
 CSV_FILE = "sweep.csv"
 JSON_FILE = "sweep.json"
 # Not those of the test part: who chooses from a table by them tunes on the test part.
-SHOWN_METRICS = ("val/rmse", "val/mae", "fit_seconds")
+SHOWN_METRICS = ("val/rmse", "val/mae", "val/ndcg@10", "fit_seconds")
 
 
 class Summary(NamedTuple):
@@ -177,7 +177,7 @@ def summarise(sweep_dir: Path, jobs: Sequence[GridJob], settings: GridSettings) 
     Args:
         sweep_dir: of the sweep.
         jobs: all of the grid.
-        settings: the objective and its direction.
+        settings: the objective and its direction, neither left open.
     """
     typed = [dict(each.lstrip("+").partition("=")[::2] for each in job.overrides) for job in jobs]
     keys = dict.fromkeys(chain(*typed))
@@ -194,7 +194,9 @@ def summarise(sweep_dir: Path, jobs: Sequence[GridJob], settings: GridSettings) 
     write_atomically(sweep_dir / CSV_FILE, as_csv(rows))
     about = {"objective": settings.objective, "direction": settings.direction}
     _write_json(sweep_dir / JSON_FILE, about | {"jobs": rows})
-    shown = [key for key in dict.fromkeys((settings.objective, *SHOWN_METRICS)) if key in metrics]
+    shown = [
+        key for key in dict.fromkeys((str(settings.objective), *SHOWN_METRICS)) if key in metrics
+    ]
     return Summary(swept, shown, rows)
 
 
@@ -212,7 +214,7 @@ def _row(job: GridJob, swept: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rank(row: dict[str, Any], settings: GridSettings) -> tuple[int, float]:
-    value = row.get(settings.objective)
+    value = row.get(str(settings.objective))
     if row["status"] != "done" or not isinstance(value, int | float):
         return (1, 0.0)
     return (0, -value if settings.direction == "maximize" else value)

@@ -198,12 +198,19 @@ def write_study_report(sweep_dir: Path) -> Path:
         objectives=objectives,
         best=sorted(best, key=lambda trial: trial.number),
         winner=study.user_attrs.get(WINNER),
+        winner_keys=_shown_of_winner(objectives[0]),
         header=list(rows[0]) if rows else [],
         rows=[[_cell(value) for value in row.values()] for row in rows],
         figures=figures,
     )
     write_atomically(sweep_dir / PAGE, page)
     return sweep_dir / PAGE
+
+
+def _shown_of_winner(objective: str) -> list[str]:
+    """Errors of ratings, and what the winner was chosen by; of each part, as far as measured."""
+    names = dict.fromkeys(("rmse", "mae", objective.removeprefix("val/")))
+    return [f"{part}/{name}" for part in ("val", "test") for name in names]
 
 
 def _study_in(sweep_dir: Path, about: dict[str, Any]) -> optuna.Study:

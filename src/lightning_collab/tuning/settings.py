@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field, model_validator
 
+from lightning_collab.config import RunConfig
 from lightning_collab.config.section import Section, checked
 from lightning_collab.errors import ConfigError
 from lightning_collab.tuning.search_space import SearchSpace
@@ -23,18 +24,55 @@ from lightning_collab.tuning.search_space import SearchSpace
 Direction = Literal["minimize", "maximize"]
 Settings = TypeVar("Settings", bound=Section)
 
+# Of runs whose monitored metric cannot be asked for.
+USUAL_OBJECTIVE = "val/rmse"
+
+
+def usual_objective(config: RunConfig) -> str:
+    """The metric of the validation part that picks a run's best checkpoint.
+
+    Args:
+        config: of the run.
+    """
+    return config.monitor or USUAL_OBJECTIVE
+
+
+def best_end(config: RunConfig, objective: str) -> Direction:
+    """Whether more or less of a metric is better.
+
+    Args:
+        config: of a run that measures it.
+        objective: the metric.
+    """
+    usual = objective == config.monitor
+    mode = config.monitor_mode if usual else config.metrics.mode(objective)
+    return "maximize" if mode == "max" else "minimize"
+
 
 class GridSettings(Section):
     """`hydra/sweeper=grid`: every combination, one run each."""
 
     # Overrides that are swept beside those of the command line.
     params: dict[str, Any]
-    # The metric that sorts the summary.
-    objective: str
-    # Which end of the objective is best.
-    direction: Direction
+    # The metric that sorts the summary; null: the one that picks the best checkpoint.
+    objective: str | None
+    # Which end of the objective is best; null: the one that is best of the metric.
+    direction: Direction | None
     # Whether the first job that fails ends the sweep.
     fail_fast: bool
+
+    def beside(self, config: RunConfig | None) -> Self:
+        """The same with what is left open taken from a run.
+
+        Args:
+            config: of one of the jobs; None: the jobs are no runs of train.
+        """
+        if config is None:
+            objective, direction = self.objective or USUAL_OBJECTIVE, self.direction or "minimize"
+        else:
+            objective = self.objective or usual_objective(config)
+            direction = self.direction or best_end(config, objective)
+        return self.model_copy(update={"objective": objective, "direction": direction})
 
 
 class StudySettings(Section):
@@ -49,10 +87,11 @@ class StudySettings(Section):
     n_trials: Annotated[int, Field(ge=1)]
     # Trials at a time; more than one needs a launcher that runs jobs at once.
     n_jobs: Annotated[int, Field(ge=1)]
-    # Metric or metrics of a trial; never one of the test part.
-    objective: str | list[str]
-    # Which end is best; one for each objective.
-    direction: Direction | list[Direction]
+    # Metric or metrics of a trial, never one of the test part; null: the one that picks the best
+    # checkpoint of a run.
+    objective: str | list[str] | None
+    # Which end is best, one for each objective; null: the one that is best of each metric.
+    direction: Direction | list[Direction] | None
     # Search space: config key -> sweep in Hydra's grammar.
     params: dict[str, Any]
     # A Python function that adds to the space and derives keys; see docs/tuning.md.
@@ -74,15 +113,30 @@ class StudySettings(Section):
 
     @property
     def objectives(self) -> list[str]:
-        """The metrics, one or several."""
+        """The metrics, one or several; none where that is left open."""
+        if self.objective is None:
+            return []
         return [self.objective] if isinstance(self.objective, str) else self.objective
 
     @property
     def directions(self) -> list[Direction]:
-        """One for each objective."""
+        """One for each objective; none where that is left open."""
+        if self.direction is None:
+            return []
         if isinstance(self.direction, list):
             return self.direction
         return [self.direction] * len(self.objectives)
+
+    def beside(self, config: RunConfig) -> Self:
+        """The same with what is left open taken from a run.
+
+        Args:
+            config: of the study, without any parameter set.
+        """
+        objectives = self.objectives or [usual_objective(config)]
+        open_ends = [best_end(config, each) for each in objectives]
+        update = {"objective": objectives, "direction": self.direction or open_ends}
+        return self.model_copy(update=update)
 
     @property
     def prunes(self) -> bool:
@@ -91,9 +145,17 @@ class StudySettings(Section):
 
     @model_validator(mode="after")
     def _objectives_make_sense(self) -> Self:
-        if not self.objectives or len(self.directions) != len(self.objectives):
+        # A single end is that of the usual metric, where none is named.
+        known = self.objective is not None and self.direction is not None
+        several = isinstance(self.direction, list) and self.objective is None
+        if (
+            self.objective == []
+            or several
+            or (known and len(self.directions) != len(self.objectives))
+        ):
             raise ValueError(
-                f"objective names {len(self.objectives)} metrics, direction {len(self.directions)}"
+                f"objective names {len(self.objectives) or 1} metrics, direction "
+                f"{len(self.directions)}"
             )
         for objective in self.objectives:
             if objective.startswith("test/"):
@@ -105,7 +167,7 @@ class StudySettings(Section):
             raise ValueError(
                 "pruning needs a single objective; set hydra/sweeper/pruner=none for several"
             )
-        if self.prunes and not self.objectives[0].startswith("val/"):
+        if self.prunes and self.objectives and not self.objectives[0].startswith("val/"):
             raise ValueError(
                 f"objective={self.objectives[0]} is not known before a trial has ended, so "
                 "nothing can be pruned by it; set hydra/sweeper/pruner=none"

@@ -58,6 +58,7 @@ def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
     space = search_space(settings.params, arguments, loader)
     composer = Composer(loader, sweep.config, space.fixed)
     base = check_space(composer, space, settings)
+    settings = settings.beside(base)
     address = StorageURL.parse(settings.storage, sweep.directory)
     storage = address.open()
     sweep.pin_directory()

@@ -33,6 +33,11 @@ def export_run(run: TrainedModel, kind: Format, folder: Path, *, overwrite: bool
         ExportError: see `onnx_bytes`; a package is missing.
         StorageError: they cannot be written.
     """
+    if not run.model.export_tables():
+        raise ExportError(
+            f"model={run.model_name} has no tables of users and items to export; write its "
+            "recommendations instead: recommend user=all output=<file>.parquet"
+        )
     paths = [folder / name for name in (f"model.{kind}", VOCABULARIES, CARD)]
     there = [path for path in paths if path.exists()]
     if there and not overwrite:

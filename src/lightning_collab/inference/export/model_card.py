@@ -106,6 +106,8 @@ def model_card(run: TrainedModel, kind: str) -> str:
         split=_split(config, metrics),
         parts=[part for part in ("val", "test") if f"{part}/rmse" in metrics],
         metrics=metrics,
+        ranks=run.ranks,
+        rankings=_rankings(metrics),
         baselines={name: metrics[key] for key, name in BASELINES.items() if key in metrics},
         baselines_of="test" if "test/rmse" in metrics else "val",
         seed=config.get("seed"),
@@ -116,11 +118,40 @@ def model_card(run: TrainedModel, kind: str) -> str:
             {key: config[key] for key in trained_by if key in config}, sort_keys=False
         ),
         example=example,
-        formula=run.model.numpy_formula(),
+        formula=_formula(run),
         distribution=plugins.get("model", "lightning-collab"),
         time=list((config.get("features") or {}).get("time") or {}),
         versions={package: version(package) for package in PACKAGES[kind]},
     )
+
+
+def _formula(run: TrainedModel) -> tuple[str, ...]:
+    """Up to the raw number where that is what is used."""
+    lines = run.model.numpy_formula()
+    return tuple(line for line in lines if not (run.ranks and line.startswith("rating")))
+
+
+# Key of metrics.json -> head of a column.
+RANKED = {
+    "val": "val",
+    "test": "test",
+    "baseline/most_popular": "most popular",
+    "baseline/item_knn": "item-kNN",
+    "baseline/ease": "EASE",
+}
+
+
+def _rankings(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Rankings as the card shows them, a row a metric; without rows where there are none."""
+    names = [key.partition("/")[2] for key in metrics if key.startswith(("val/", "test/"))]
+    names = [name for name in dict.fromkeys(names) if "@" in name]
+    shown = {
+        prefix: head
+        for prefix, head in RANKED.items()
+        if any(f"{prefix}/{name}" in metrics for name in names)
+    }
+    rows = [(name, *(metrics.get(f"{p}/{name}") for p in shown)) for name in names]
+    return {"header": ["", *shown.values()], "rows": rows}
 
 
 # That the code on the card needs.

@@ -17,7 +17,7 @@ from lightning_collab.inference.prediction import predict
 from lightning_collab.training.trained_model import TrainedModel
 
 INPUTS = ("user_row", "item_row")
-OUTPUT = "rating"
+OUTPUT, SCORE = "rating", "score"
 # Pairs on which the graph is compared with the model.
 COMPARED = 10_000
 # In rating units.
@@ -34,7 +34,8 @@ def onnx_bytes(run: TrainedModel) -> bytes:
     """The model as an ONNX graph.
 
     Inputs `user_row` and `item_row`, int64 [pairs], rows of the vocabularies, 0 for unknown ids;
-    output `rating`, float32 [pairs], clamped to the scale. The number of pairs is free.
+    output `rating`, float32 [pairs], clamped to the scale, or `score`, raw, of a run that learned
+    to rank. The number of pairs is free.
 
     Args:
         run: the trained run.
@@ -75,7 +76,7 @@ def _exported(model: ExportedModel) -> bytes:
             model,
             (users, items),
             input_names=list(INPUTS),
-            output_names=[OUTPUT],
+            output_names=[SCORE if model.ranks else OUTPUT],
             dynamic_shapes={name: {0: pairs} for name in INPUTS},
             dynamo=True,
             verbose=False,
@@ -96,7 +97,7 @@ def _check(run: TrainedModel, content: bytes) -> None:
     items = random.integers(0, len(run.item_vocabulary), COMPARED)
     users[0] = items[1] = 0
     ids = run.user_vocabulary.decode(users), run.item_vocabulary.decode(items)
-    expected = predict(run, *ids)["prediction"].to_numpy()
+    expected = predict(run, *ids)[run.shown_as].to_numpy()
     found = session.run(None, dict(zip(INPUTS, (users, items), strict=True)))[0]
     single = session.run(None, dict(zip(INPUTS, (users[:1], items[:1]), strict=True)))[0]
     difference = max(float(np.abs(found - expected).max()), float(abs(single[0] - expected[0])))
@@ -144,6 +145,7 @@ class ExportedModel(nn.Module):
             for side, table in sides.items():
                 self.register_buffer(f"{side}_{group}", table)
         self.rating_range = run.rating_range
+        self.ranks = run.ranks
         self.model = run.model
 
     def forward(self, user_row: Tensor, item_row: Tensor) -> Tensor:
@@ -161,6 +163,8 @@ class ExportedModel(nn.Module):
             for group in self.tables
         }
         batch = RatingBatch(user_row, item_row, user_row.float())
+        if self.ranks:
+            return self.model.score(rows, batch)
         return self.model.rate(rows, batch).clamp(*self.rating_range)
 
     def further_weights(self) -> dict[str, Tensor]:

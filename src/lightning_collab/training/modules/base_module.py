@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import pytorch_lightning as pl
 import torch
@@ -27,12 +27,14 @@ from lightning_collab.metrics.rankings import RankingMetrics
 from lightning_collab.metrics.ratings import LossMetric
 from lightning_collab.models import RatingModel, random_numbers
 from lightning_collab.models.item_scores import ItemScores
+from lightning_collab.models.rating_model import TrainedBy
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.training.trained_model import model_config, rebuilt_model
 
 MODULES = {
     "gradient": "RatingModule",
     "least_squares": "LeastSquaresModule",
+    "implicit": "ImplicitModule",
     "gibbs": "BayesianModule",
 }
 
@@ -51,7 +53,7 @@ class BaseModule(pl.LightningModule):
     """
 
     # Which models it trains.
-    trained_by: ClassVar[Literal["gradient", "least_squares", "gibbs"]] = "gradient"
+    trained_by: ClassVar[TrainedBy] = "gradient"
     # Whether its batch is the whole training part.
     takes_all_at_once: ClassVar[bool] = False
 
@@ -217,7 +219,7 @@ class BaseModule(pl.LightningModule):
             ConfigError: the model is solved on all ratings at once, and the data has batches.
         """
         sizes: dict[str, int] = {side: len(each) for side, each in self.vocabularies.items()}
-        for side, table in self.model.lookup_tables()["embeddings"].items():
+        for side, table in self.model.lookup_tables().get("embeddings", {}).items():
             if sizes and table.num_embeddings != sizes[side]:
                 raise TrainingError(
                     f"the model has {table.num_embeddings} rows of {side}, and the data's training "
@@ -252,7 +254,7 @@ class BaseModule(pl.LightningModule):
     def _rank(self, batch: RankingBatch, part: str) -> None:
         """Score all items for some users, and look for those that they liked."""
         if self._scores is None:
-            self._scores = self.model.item_scores()
+            self._scores = self.model.ranking_scores()
         metrics = self.rankings[part].to(self.device)
         metrics.update(self._scores.of_users(batch.users), batch)
 

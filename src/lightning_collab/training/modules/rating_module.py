@@ -71,8 +71,7 @@ class RatingModule(BaseModule):
 
     Raises:
         ConfigError: a key of optimizer, scheduler or training that is unknown, of a wrong type or
-            out of range; a parameter of the model is in no group or in two; a loss that is not of
-            ratings.
+            out of range; a parameter of the model is in no group or in two.
 
     Example:
         >>> data = lightning_collab.RatingDataModule.from_frame(frame, batch_size=64)

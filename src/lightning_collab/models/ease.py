@@ -1,0 +1,137 @@
+"""A linear autoencoder of items in closed form."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+
+from lightning_collab.data.batches import RatingBatch, rows_of
+from lightning_collab.data.choices import Choices
+from lightning_collab.models.config import EaseConfig
+from lightning_collab.models.embedding_table import EmbeddingTable
+from lightning_collab.models.item_scores import ItemScores, Rows, UserRows
+from lightning_collab.models.item_weights import SumOfWeights, chosen_matrix, ease
+from lightning_collab.models.rating_model import RatingModel
+from lightning_collab.models.rating_output import DatasetStatistics
+
+
+class Ease(RatingModel):
+    """score = sum of the weights of item i with all that user u chose in training.
+
+    Steck (2019), "Embarrassingly shallow autoencoders for sparse data". There is a weight for each
+    pair of items, and no embedding; what users chose is kept as buffers, so that a checkpoint alone
+    rebuilds the model. Confidence of choices is not looked at.
+
+    Example:
+        >>> model = lightning_collab.Ease.for_data(data, regularization=100.0)
+
+    Args:
+        config: the `model` section.
+        statistics: sizes.
+
+    Attributes:
+        weights: float32 [items, items]; column j has what counts for item j; of known items.
+        starts: int64 [user rows + 1], where the items of each user begin.
+        items: int32 [n], columns of the items that users chose.
+    """
+
+    config_class = EaseConfig
+    description = "a linear autoencoder of items in closed form (EASE)"
+    trained_by = "implicit"
+    has_biases = False
+
+    config: EaseConfig
+    starts: Tensor
+    items: Tensor
+
+    def __init__(self, config: EaseConfig, statistics: DatasetStatistics) -> None:
+        super().__init__(config)
+        known = statistics.item_rows - 1
+        self.weights = nn.Parameter(torch.zeros(known, known), requires_grad=False)
+        starts = torch.zeros(statistics.user_rows + 1, dtype=torch.int64)
+        self.register_buffer("starts", starts)
+        self.register_buffer("items", torch.zeros(0, dtype=torch.int32))
+
+    def solve(self, chosen: Choices) -> float:
+        """Find the weights of what users chose.
+
+        Args:
+            chosen: of the model's rows.
+
+        Returns:
+            The sum over users and what they chose of the score that comes of it: <X'X, B>.
+        """
+        matrix = chosen_matrix(chosen)
+        found = ease(matrix, self.config.regularization)
+        self.weights.data.copy_(torch.from_numpy(found.weights))
+        self.starts = torch.from_numpy(chosen.starts.copy())
+        self.items = torch.from_numpy(chosen.items - np.int32(1))
+        return found.sum_over_chosen()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # How much users chose is known from the checkpoint alone.
+        saved = state_dict.get(f"{prefix}items")
+        if saved is not None:
+            self.items = self.items.new_zeros(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
+        """None: there is no embedding."""
+        return {}
+
+    def side_parameters(self, group: str, side: str) -> list[nn.Parameter]:
+        """None: no group is made of tables."""
+        return []
+
+    def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
+        """Scores, float [B]; those of an unknown user or item are 0."""
+        users, place = torch.unique(batch.users, return_inverse=True)
+        scores = self.item_scores().of_users(users)
+        known = torch.nn.functional.pad(scores, (1, 0))
+        return known[place, batch.items.long()]
+
+    def item_scores(self) -> "EaseScores":
+        """Sums of weights."""
+        return EaseScores(self)
+
+
+class EaseScores(ItemScores):
+    """Sums of the weights of what a user chose.
+
+    Args:
+        model: with its weights, on the CPU.
+    """
+
+    def __init__(self, model: Ease) -> None:
+        super().__init__({}, model.rate_rows)
+        self._weights = model.weights.detach().cpu()
+        items, starts = model.items.cpu().numpy(), model.starts.cpu().numpy()
+        ones = np.ones(len(items), dtype=np.float32)
+        shape = len(starts) - 1, len(self._weights)
+        chosen = csr_matrix((ones, items, starts), shape=shape)
+        self._sums = SumOfWeights(chosen, self._weights.numpy())
+
+    @property
+    def items(self) -> int:
+        """How many items are scored."""
+        return len(self._weights)
+
+    def of_users(self, users: slice | Tensor, out: Tensor | None = None) -> Tensor:
+        """Scores of b users for every known item, float32 [b, items]."""
+        if isinstance(users, slice):
+            users = rows_of(torch.arange(self._sums.users), users)
+        return self._sums.of_users(users, out)
+
+    def of_rows(self, rows: UserRows, out: Tensor | None = None) -> Tensor:
+        """Scores of users of whom `chosen` has a 1 for each item that they chose."""
+        return torch.mm(rows["chosen"], self._weights, out=out)
+
+    def ratings(self, scores: Tensor) -> Tensor:
+        """The same."""
+        return scores
+
+    def alike(self, items: Tensor, others: Tensor) -> Tensor:
+        """The weights of some items for others, float32 [n, m]: how much they speak for them."""
+        return self._weights[others - 1][:, items - 1].T
