@@ -10,7 +10,6 @@ import lightning_collab
 from lightning_collab.errors import ConfigError, DataError, NotFoundError
 from lightning_collab.inference.export.export_run import export_run
 from lightning_collab.inspection.run_report import write_run_report
-from lightning_collab.losses import BPR
 from lightning_collab.metrics.rankings import rank_part
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
@@ -133,13 +132,25 @@ def test_other_losses_and_models_fold_in_by_autograd(loss, run_config, tmp_path)
     start = {group: torch.zeros_like(row) for group, row in rows.items()}
     own = torch.from_numpy(chosen).long() - 1
 
-    def loss_of(rows):
+    users = loaded.ranking_users
+    shrink = 3**users.power * users.mean_count ** (1 - users.power) / 2
+
+    def objective(rows):
+        """The loss over all other items in the mean, and the decay of a user of three choices."""
         each = scores.of_rows(rows)[0]
         others = torch.ones(len(each), dtype=torch.bool)
         others[own] = False
-        return float(BPR()(each[own], each[others].expand(3, -1)))
+        drawn = each[others].expand(3, -1)
+        if loss == "bpr":
+            pairs = torch.nn.functional.softplus(drawn - each[own][:, None]).mean(1)
+            total = pairs.sum() * users.loss.negatives
+        else:
+            alone = torch.nn.functional.softplus(-each[own]).sum()
+            total = alone + torch.nn.functional.softplus(drawn).mean(1).sum() * 4
+        decays = [users.decays[group] * row.square().sum() for group, row in rows.items()]
+        return float(total + shrink * sum(decays))
 
-    assert loss_of(rows) < loss_of(start)
+    assert objective(rows) < objective(start)
 
 
 def test_a_trained_user_is_found_again(ml_100k, run_config, tmp_path):
