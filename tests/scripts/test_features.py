@@ -38,5 +38,7 @@ def test_train_with_features_measure_more_and_use_the_run(run_script, tmp_path):
 def test_what_cannot_be_measured_says_why(run_script):
     wrong = run_script("evaluate.py", "ranking=true", "top_k=0")
     assert wrong.returncode == 1
-    assert "run=<run directory>" in wrong.stderr
     assert "top_k" in wrong.stderr
+    nothing = run_script("evaluate.py", "ranking=true")
+    assert nothing.returncode == 1
+    assert "run=<run directory>" in nothing.stderr
