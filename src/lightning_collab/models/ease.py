@@ -53,6 +53,8 @@ class Ease(RatingModel):
         starts = torch.zeros(statistics.user_rows + 1, dtype=torch.int64)
         self.register_buffer("starts", starts)
         self.register_buffer("items", torch.zeros(0, dtype=torch.int32))
+        # How much users chose is known from the checkpoint alone.
+        self.register_load_state_dict_pre_hook(_as_many_as_saved)
 
     def solve(self, chosen: Choices) -> float:
         """Find the weights of what users chose.
@@ -69,13 +71,6 @@ class Ease(RatingModel):
         self.starts = torch.from_numpy(chosen.starts.copy())
         self.items = torch.from_numpy(chosen.items - np.int32(1))
         return found.sum_over_chosen()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # How much users chose is known from the checkpoint alone.
-        saved = state_dict.get(f"{prefix}items")
-        if saved is not None:
-            self.items = self.items.new_zeros(saved.shape)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
         """None: there is no embedding."""
@@ -95,6 +90,12 @@ class Ease(RatingModel):
     def item_scores(self) -> "EaseScores":
         """Sums of weights."""
         return EaseScores(self)
+
+
+def _as_many_as_saved(model: Any, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    saved = state.get(f"{prefix}items")
+    if saved is not None:
+        model.items = model.items.new_zeros(saved.shape)
 
 
 class EaseScores(ItemScores):
