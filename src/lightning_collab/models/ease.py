@@ -54,7 +54,7 @@ class Ease(RatingModel):
         self.register_buffer("starts", starts)
         self.register_buffer("items", torch.zeros(0, dtype=torch.int32))
         # How much users chose is known from the checkpoint alone.
-        self.register_load_state_dict_pre_hook(_as_many_as_saved)
+        self.register_load_state_dict_pre_hook(_as_many_as_saved)  # type: ignore[no-untyped-call]
 
     def solve(self, chosen: Choices) -> float:
         """Find the weights of what users chose.
