@@ -62,9 +62,9 @@ def test_other_programs_see_nothing_of_it(site):
 
 def test_help_lists_what_packages_offer_and_imports_none(site):
     said = help_text("train", ["--help"])
-    assert "experiment: lecture_bayesian_factors" in said
+    assert "experiment: clicks_example" in said
     assert ", parts\n" in said
-    assert "model: bayesian_factors, embedding_dot_bias, embedding_net, " in said
+    assert "model: bayesian_factors, ease, embedding_dot_bias, embedding_net, " in said
     assert ", waves\n" in said.split("\nmodel: ")[1][:200]
     assert ", waves\n" in said.split("\nsplit: ")[1][:200]
     assert "some_parts" not in sys.modules
