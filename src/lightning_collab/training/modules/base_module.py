@@ -161,14 +161,20 @@ class BaseModule(pl.LightningModule):
         return chosen
 
     @property
+    def given_data(self) -> RatingDataModule | None:
+        """The data module of the trainer; None: it was given loaders, or one of another kind."""
+        found = getattr(self.trainer, "datamodule", None)
+        return found if isinstance(found, RatingDataModule) else None
+
+    @property
     def data(self) -> RatingDataModule:
         """The ratings that the trainer works on.
 
         Raises:
             TrainingError: it was given loaders, or a data module of another kind.
         """
-        found = getattr(self.trainer, "datamodule", None)
-        if not isinstance(found, RatingDataModule):
+        found = self.given_data
+        if found is None:
             raise TrainingError(
                 "the trainer has no RatingDataModule to take the scale and the ids from; call "
                 "trainer.fit(module, datamodule=data) with one, or give the module rating_range "
@@ -226,8 +232,8 @@ class BaseModule(pl.LightningModule):
                     f"part has {sizes[side]} (the unknown row among them); make the model of "
                     "this data: type(model).for_data(data, ...)"
                 )
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, RatingDataModule):
+        data = self.given_data
+        if data is not None:
             self._check_data(data, stage)
         if self.ranks:
             self._measure_rankings(self.data)
@@ -247,9 +253,8 @@ class BaseModule(pl.LightningModule):
 
     def teardown(self, stage: str) -> None:
         """Leave the data as it was."""
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, RatingDataModule):
-            data.ranked = None
+        if self.given_data is not None:
+            self.given_data.ranked = None
 
     def _rank(self, batch: RankingBatch, part: str) -> None:
         """Score all items for some users, and look for those that they liked."""

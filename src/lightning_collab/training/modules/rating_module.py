@@ -178,8 +178,8 @@ class RatingModule(BaseModule):
             if not self.global_step:
                 # A trainer of its own: a checkpoint that it goes on from is read later.
                 self._steps_done = 0
-            data = getattr(self.trainer, "datamodule", None)
-            if isinstance(data, RatingDataModule):
+            data = self.given_data
+            if data is not None:
                 data.feed = feed_of(self.loss)
                 self._count_rows(data)
             with_features = bool(self.model.features() or len(self.model.time_effects))
@@ -193,7 +193,7 @@ class RatingModule(BaseModule):
                 # Sizes are left open, so that the last batch of an epoch, which is smaller,
                 # compiles nothing.
                 self._compiled = (torch.compile(self.objective, dynamic=True),)
-            if isinstance(data, RatingDataModule):
+            if data is not None:
                 self._plan(data)
         return []
 
@@ -313,19 +313,19 @@ class RatingModule(BaseModule):
     def teardown(self, stage: str) -> None:
         """Leave the data as it was."""
         super().teardown(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and isinstance(data, RatingDataModule):
+        data = self.given_data
+        if stage == "fit" and data is not None:
             data.block_ends = data.position = None
             data.feed = Feed()
 
     def on_fit_start(self) -> None:
         """Start item biases at the log of how often items were chosen, where the loss wants it."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = self.given_data
         wanted = isinstance(self.loss, UserLoss) and self.loss.starts_at_popularity
         biases = self.model.lookup_tables().get("biases", {})
         if self._steps_done or not wanted or self.keeps_start or "items" not in biases:
             return
-        if isinstance(data, RatingDataModule):
+        if data is not None:
             weight = biases["items"].weight.data
             logs = torch.from_numpy(data.learned.item_counts[1:]).clamp(min=0.5).log()
             weight[1:] = (logs - logs.mean())[:, None].to(weight)
@@ -493,8 +493,8 @@ class RatingModule(BaseModule):
         """Go on at the checkpoint's step, whatever its batches of Lightning were."""
         super().on_load_checkpoint(checkpoint)
         self._steps_done = steps_of_checkpoint(checkpoint)
-        data = getattr(self.trainer, "datamodule", None)
-        if self.trainer.state.fn == TrainerFn.FITTING and isinstance(data, RatingDataModule):
+        data = self.given_data
+        if self.trainer.state.fn == TrainerFn.FITTING and data is not None:
             self._go_on_at(loader_position(checkpoint), data)
 
     def _go_on_at(self, position: Mapping[str, int] | None, data: RatingDataModule) -> None:
