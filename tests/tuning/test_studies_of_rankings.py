@@ -28,6 +28,7 @@ FIRST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", FIRST)
 def test_the_shipped_spaces_end_with_a_winner_that_is_trained_again(sweep, run_script, tmp_path):
     done = run_script(
