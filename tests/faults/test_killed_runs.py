@@ -41,7 +41,6 @@ RUNS = {
     ),
     "net with dropout": ("model=embedding_net", "training.engine=eager", "model.factors=8"),
     "dot product, compiled": ("training.engine=compiled", "model.factors=8"),
-    "softmax": ("loss=softmax", "data.batch_size=16", "model.factors=8"),
     "BPR with drawn items": ("loss=bpr", "model.factors=8"),
     "Gibbs sampling": ("model=bayesian_factors", "model.factors=4", "model.burn_in=2"),
     "least squares": ("model=least_squares_factors", "model.factors=8"),
