@@ -49,7 +49,7 @@ NET = ("model=embedding_net",)
 NO_DROPOUT = (*NET, "model.embedding_dropout=0", "model.hidden_dropout=0")
 BAYESIAN = ("model=bayesian_factors", "model.burn_in=2", "model.samples=4", "trainer.max_epochs=6")
 SGD = ("optimizer=sgd", "optimizer.lr=1")
-SPARSE = ("optimizer.sparse=true", "optimizer.momentum=0", "optimizer.decay=touched_rows")
+SPARSE = ("optimizer.sparse=true", "optimizer.momentum=0", "optimizer.decay=per_row")
 BY_GRADIENT = {
     "dot_bias": (),
     "net": NO_DROPOUT,
@@ -69,6 +69,21 @@ SOLVED = {
     "least_squares": ("model=least_squares_factors",),
     "bayesian": BAYESIAN,
     "bayesian_features": (*BAYESIAN, "features=everything"),
+}
+# What is drawn is the same on every device, and so are the numbers.
+NO_HISTORY = ("~features.time", "~features.users.history", "~features.items.history")
+BATCHES_OF_USERS = ("loss=softmax", "data.batch_size=64", "loss.positives=4")
+BY_RANKING = {
+    "softmax": BATCHES_OF_USERS,
+    "softmax_of_drawn_items": (*BATCHES_OF_USERS, "loss.catalogue_limit=0", "loss.samples=64"),
+    "softmax_features": (*BATCHES_OF_USERS, "features=everything", *NO_HISTORY),
+    "bce": ("loss=bce", "loss.positives=4", "loss.dislikes=negative"),
+    "bpr": ("loss=bpr",),
+    "bpr_by_user": ("loss=bpr", "data.order=by_user"),
+    # At a high rate rounding grows from step to step.
+    "net_bce": ("loss=bce", *NO_DROPOUT, "optimizer.lr=0.002"),
+    "implicit_least_squares": ("model=implicit_least_squares",),
+    "ease": ("model=ease",),
 }
 HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
 
@@ -136,6 +151,67 @@ def test_solved_models_give_the_numbers_of_the_cpu(train, same, case):
     here, there = train("cpu", *CPU, *SOLVED[case]), train("gpu", *GPU, *SOLVED[case])
     assert there["device"] == "cuda:0"
     same(here, there)
+
+
+@pytest.fixture
+def same_rankings(record_property):
+    """Two runs rank alike, up to items that rounding puts in another order."""
+
+    def check(one, two, error=2e-3):
+        measured = [key for key in one if key.startswith(("val/", "test/")) and "@" in key]
+        assert {"val/ndcg@10", "test/ndcg@10", "test/recall@10"} <= set(measured)
+        record_property("test_ndcg", [one["test/ndcg@10"], two["test/ndcg@10"]])
+        record_property("fit_seconds", [one["fit_seconds"], two["fit_seconds"]])
+        for key in measured:
+            assert two[key] == pytest.approx(one[key], rel=1e-2, abs=error), key
+
+    return check
+
+
+@pytest.mark.parametrize("case", BY_RANKING)
+def test_what_ranks_gives_the_numbers_of_the_cpu(train, same_rankings, case):
+    here = train("cpu", *CPU, *BY_RANKING[case])
+    there = train("gpu", *GPU, *BY_RANKING[case])
+    assert (here["device"], there["device"]) == ("cpu", "cuda:0")
+    same_rankings(here, there)
+
+
+@pytest.mark.parametrize("case", ["softmax", "softmax_of_drawn_items", "bce", "bpr"])
+def test_a_resumed_run_that_ranks_ends_like_a_whole_one(
+    train, script, same_rankings, metrics, tmp_path, case
+):
+    typed = (*GPU, *BY_RANKING[case], "scheduler=constant")
+    train("cut", *typed, "trainer.max_epochs=2")
+    script("train.py", "resume=cut", "trainer.max_epochs=3")
+    same_rankings(train("whole", *typed), metrics("cut"))
+
+
+@pytest.mark.parametrize("case", ["softmax", "bpr"])
+def test_one_rank_of_nccl_ranks_like_one_process(train, same_rankings, case):
+    ranks = train("ddp", "trainer=ddp", *BY_RANKING[case])
+    assert (ranks["device"], ranks["ranks"]) == ("cuda:0", 1)
+    same_rankings(train("gpu", *GPU, *BY_RANKING[case]), ranks)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "64-true"])
+@pytest.mark.parametrize("case", ["softmax", "bpr"])
+def test_other_precisions_rank_about_the_same(train, same_rankings, precision, case):
+    full = train("full", *CPU, *BY_RANKING[case])
+    typed = (*GPU, f"trainer.precision={precision}", *BY_RANKING[case])
+    same_rankings(full, train("gpu", *typed), error=2e-2)
+
+
+def test_a_run_that_ranks_recommends_the_same_without_a_gpu(train, script):
+    there = train("out", *GPU, *BY_RANKING["softmax"])
+    for words in (("user=1",), ("items=[1,2,3]",)):
+        said = [
+            script("recommend.py", "run=out", *words, environment=environment)
+            for environment in ({}, HIDDEN)
+        ]
+        assert said[0] == said[1]
+    for environment in ({}, HIDDEN):
+        measured = script("evaluate.py", "run=out", environment=environment)
+        assert f"{there['test/ndcg@10']:.3f}" in measured
 
 
 def test_dropout_draws_other_masks_but_learns_as_well(train, same):
@@ -292,6 +368,21 @@ def test_batches_are_on_the_device_and_no_step_copies_to_it(tmp_path, record_pro
     assert set(places) == {"cuda"}
     assert steps == 250
     assert 0 < copies["HtoD"] < steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["softmax", "bce", "bpr"])
+def test_whole_runs_that_rank_are_timed(script, metrics, record_property, loss):
+    """A million ratings: a record, which nothing is held to."""
+    size = ("data.ratings=1000000", f"loss={loss}", "trainer.max_epochs=3", "model.factors=64")
+    batch = () if loss == "softmax" else ("data.batch_size=8192",)
+    for name, where in {"gpu": GPU, "cpu_auto_one_thread": CPU}.items():
+        typed = [each for each in SMALL if not each.startswith(("data.batch", "optimizer"))]
+        began = time.perf_counter()
+        script("train.py", f"hydra.run.dir={name}", *typed, *size, *batch, *where)
+        seconds = time.perf_counter() - began
+        figures = {key: metrics(name)[key] for key in ("fit_seconds", "test/ndcg@10")}
+        record_property(name, {"process_seconds": round(seconds, 1), **figures})
 
 
 @pytest.mark.slow

@@ -64,3 +64,17 @@ def test_a_group_has_its_own_betas_and_its_state_goes_on():
     assert torch.equal(whole, parts)
     moved(row_adam(other, lazy=True), other, given)
     assert not torch.allclose(whole, other)
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_saved_state_follows_the_weights_to_their_device(lazy):
+    """The device `meta` stands for a GPU: it is not the CPU, and is everywhere."""
+    saved = row_adam(torch.nn.Parameter(torch.ones(3, 2)), lazy=lazy)
+    saved.param_groups[0]["params"][0].grad = torch.ones(3, 2)
+    saved.step()
+    there = row_adam(torch.nn.Parameter(torch.ones(3, 2, device="meta")), lazy=lazy)
+    there.load_state_dict(saved.state_dict())
+    (state,) = there.state.values()
+    assert {name: value.device.type for name, value in state.items()} == dict.fromkeys(
+        ("step", "exp_avg", "exp_avg_sq"), "meta"
+    )

@@ -68,8 +68,9 @@ class Ease(RatingModel):
         matrix = chosen_matrix(chosen)
         found = ease(matrix, self.config.regularization)
         self.weights.data.copy_(torch.from_numpy(found.weights))
-        self.starts = torch.from_numpy(chosen.starts.copy())
-        self.items = torch.from_numpy(chosen.items - np.int32(1))
+        device = self.weights.device
+        self.starts = torch.from_numpy(chosen.starts.copy()).to(device)
+        self.items = torch.from_numpy(chosen.items - np.int32(1)).to(device)
         return found.sum_over_chosen()
 
     def lookup_tables(self) -> dict[str, dict[str, EmbeddingTable]]:
@@ -99,10 +100,10 @@ def _as_many_as_saved(model: Any, state: dict[str, Any], prefix: str, *rest: Any
 
 
 class EaseScores(ItemScores):
-    """Sums of the weights of what a user chose.
+    """Sums of the weights of what a user chose, taken on the CPU.
 
     Args:
-        model: with its weights, on the CPU.
+        model: with its weights.
     """
 
     def __init__(self, model: Ease) -> None:
@@ -123,7 +124,7 @@ class EaseScores(ItemScores):
         """Scores of b users for every known item, float32 [b, items]."""
         if isinstance(users, slice):
             users = rows_of(torch.arange(self._sums.users), users)
-        return self._sums.of_users(users, out)
+        return self._sums.of_users(users.cpu()).to(users.device)
 
     def of_rows(self, rows: UserRows, out: Tensor | None = None) -> Tensor:
         """Scores of users of whom `chosen` has a 1 for each item that they chose."""

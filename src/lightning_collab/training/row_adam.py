@@ -26,6 +26,13 @@ class RowAdam(torch.optim.Optimizer):
     ) -> None:
         super().__init__(groups, {"betas": betas, "eps": eps, "lazy": False})
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the state of another one; the counts of steps follow their weights."""
+        super().load_state_dict(state_dict)
+        # torch leaves them on the CPU, where its own Adam has them.
+        for weight, state in self.state.items():
+            state["step"] = state["step"].to(weight.device)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step on all parameters that have a gradient."""

@@ -13,7 +13,7 @@ class ClosedForm(torch.optim.Optimizer):
     """Finds the weights of a model at each step, which are the same ones.
 
     Args:
-        model: EASE, on the CPU.
+        model: EASE; its weights are found on the CPU, wherever it is.
         chosen: what users chose, of the model's rows.
     """
 

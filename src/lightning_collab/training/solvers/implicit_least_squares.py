@@ -37,7 +37,7 @@ class ImplicitLeastSquares(torch.optim.Optimizer):
     its last value come near enough to; none of them makes the objective larger.
 
     Args:
-        model: whose tables are solved for; on the CPU.
+        model: whose tables are solved for, on the CPU wherever they are.
         chosen: the pairs S, of the model's rows.
         cg_steps: of conjugate gradients for each row.
     """
@@ -62,13 +62,16 @@ class ImplicitLeastSquares(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """One sweep; `loss` then says where it ended."""
-        users, items = (
-            self._model.lookup_tables()["embeddings"][side].weight.detach().numpy()
-            for side in ("users", "items")
-        )
+        tables = self._model.lookup_tables()["embeddings"]
+        weights = [tables[side].weight.detach() for side in ("users", "items")]
+        # Solved on the CPU; there these are the tables themselves, not copies.
+        users, items = (weight.cpu().numpy() for weight in weights)
         config = self._model.config
         solve(self._sides[0], users, items, config, self._cg_steps)
         solve(self._sides[1], items, users, config, self._cg_steps)
+        for weight, solved in zip(weights, (users, items), strict=True):
+            if weight.device.type != "cpu":
+                weight.copy_(torch.from_numpy(solved))
         self.loss = objective(self._sides, users, items, config) / max(self._pairs, 1)
 
 
