@@ -41,6 +41,13 @@ RUNS = {
     ),
     "net with dropout": ("model=embedding_net", "training.engine=eager", "model.factors=8"),
     "dot product, compiled": ("training.engine=compiled", "model.factors=8"),
+    "softmax": (
+        "loss=softmax",
+        "loss.positives=4",
+        "data.batch_size=16",
+        "model.factors=8",
+        "optimizer.lr=0.02",
+    ),
     "BPR with drawn items": ("loss=bpr", "model.factors=8"),
     "Gibbs sampling": ("model=bayesian_factors", "model.factors=4", "model.burn_in=2"),
     "least squares": ("model=least_squares_factors", "model.factors=8"),

@@ -41,6 +41,8 @@ class RunCheckpoint(ModelCheckpoint):
         scores = state_dict["best_k_models"].items()
         best = {path.replace(before, now, 1): score for path, score in scores}
         super().load_state_dict({**state_dict, **moved, "best_k_models": best})
+        # Lightning saves it and does not take it back.
+        self.current_score = state_dict["current_score"]
 
 
 class SpacedCheckpoint(RunCheckpoint):
