@@ -34,6 +34,8 @@ PEERS = {"cornac": "cornac==3.0.1", "implicit": "implicit==0.7.3"}
 # As the other packages train: plain steps on single triples.
 PLAIN = (
     *("loss=bpr", "data.order=by_user", "data.batch_size=1", "optimizer=sgd"),
+    # Cornac draws all items alike, implicit those of a chosen pair.
+    "loss.popularity_power=0",
     *("optimizer.momentum=0", "optimizer.decay=per_row", "optimizer.lr=0.05"),
     "optimizer.weight_decay=0.01",
 )

@@ -8,7 +8,7 @@ import torch
 
 from lightning_collab.data.choice_batches import PairBatches, UserBatches
 from lightning_collab.data.choices import Choices
-from lightning_collab.data.draws import popularity_steps
+from lightning_collab.data.draws import popularity
 
 USERS, ITEMS = 12, 15
 
@@ -139,8 +139,8 @@ def test_pairs_that_are_no_negatives_come_with_their_users(chosen):
 
 
 def test_items_that_stand_for_the_catalogue_are_drawn_by_popularity(chosen):
-    steps = popularity_steps(chosen.item_counts, 0.5)
-    batches = user_batches(chosen, samples=5000, steps=steps)
+    by = popularity(chosen.item_counts, 0.5)
+    batches = user_batches(chosen, samples=5000, by=by)
     batch, other = list(batches)[:2]
     chances = chosen.item_counts[1:] ** 0.5 / (chosen.item_counts[1:] ** 0.5).sum()
     counts = np.bincount(batch.drawn, minlength=ITEMS)[1:] / 5000
@@ -148,6 +148,4 @@ def test_items_that_stand_for_the_catalogue_are_drawn_by_popularity(chosen):
     expected = np.log(5000 * chances[batch.drawn.numpy() - 1])
     np.testing.assert_allclose(batch.log_expected, expected, rtol=1e-5)
     assert not torch.equal(batch.drawn, other.drawn)
-    assert torch.equal(
-        batch.drawn, next(iter(user_batches(chosen, samples=5000, steps=steps))).drawn
-    )
+    assert torch.equal(batch.drawn, next(iter(user_batches(chosen, samples=5000, by=by))).drawn)

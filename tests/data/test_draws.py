@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_collab.data.choices import Choices
-from lightning_collab.data.draws import draw_others, popularity_steps
+from lightning_collab.data.draws import draw_others, popularity
 
 MASK = (1 << 64) - 1
 
@@ -72,7 +72,7 @@ def test_all_items_that_are_left_come_alike():
 
 def test_by_popularity_the_chances_are_those_of_the_counts():
     choices = choices_of([[2]], 5)
-    steps = popularity_steps(np.array([0, 1, 50, 4, 9]), 0.5)
+    steps = popularity(np.array([0, 1, 50, 4, 9]), 0.5)
     drawn = draw_others(choices, np.ones(40_000, np.int32), 3, 0, 1, steps)
     counts = np.bincount(drawn.ravel(), minlength=5) / 40_000
     np.testing.assert_allclose(counts, [0, 1 / 6, 0, 2 / 6, 3 / 6], atol=0.01)
@@ -80,7 +80,7 @@ def test_by_popularity_the_chances_are_those_of_the_counts():
 
 def test_where_hardly_any_item_is_left_it_is_found():
     choices = choices_of([list(range(1, 1000))], 1001)
-    steps = popularity_steps(np.r_[0, np.full(999, 10**6), 1], 1.0)
+    steps = popularity(np.r_[0, np.full(999, 10**6), 1], 1.0)
     for by in (None, steps):
         assert (draw_others(choices, np.ones(50, np.int32), 1, 0, 1, by) == 1000).all()
 

@@ -1,6 +1,6 @@
 """Batches for losses that compare items: pairs with drawn items, and users with all they chose."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -8,6 +8,10 @@ from torch import Tensor
 
 from lightning_collab.data.batches import EpochBatches, Share, rows_of
 from lightning_collab.data.choices import Choices
+
+if TYPE_CHECKING:
+    # With numba, which other runs start without.
+    from lightning_collab.data.draws import Popularity
 
 # Streams of random numbers beside those of the order and of what models draw.
 NEGATIVES = 2
@@ -91,7 +95,7 @@ class PairBatches(EpochBatches[PairBatch]):
         chosen: pairs to learn from.
         barred: pairs that are never drawn; no user of `chosen` may have every item there.
         negatives: items drawn for each pair.
-        steps: of `popularity_steps`; None: all items alike.
+        by: chances of items in these draws; None: all alike.
         by_user: whether the pairs of a user come one after the other.
         device: where the tensors are kept.
         options: of `EpochBatches`.
@@ -103,14 +107,14 @@ class PairBatches(EpochBatches[PairBatch]):
         barred: Choices,
         *,
         negatives: int,
-        steps: Any = None,
+        by: "Popularity | None" = None,
         by_user: bool = False,
         device: torch.device | str = "cpu",
         **options: Any,
     ) -> None:
         groups = chosen.users if by_user else None
         super().__init__(len(chosen), device=device, groups=groups, **options)
-        self.barred, self.negatives, self.steps = barred, negatives, steps
+        self.barred, self.negatives, self.by = barred, negatives, by
         self.users = torch.from_numpy(chosen.users).to(device)
         self.items = torch.from_numpy(chosen.items).to(device)
         weights = chosen.weights
@@ -127,7 +131,7 @@ class PairBatches(EpochBatches[PairBatch]):
             self.epoch_seed(NEGATIVES),
             share.first + share.start,
             self.negatives,
-            self.steps,
+            self.by,
         )
         return PairBatch(
             users,
@@ -147,7 +151,7 @@ class UserBatches(EpochBatches[UserBatch]):
         chosen: pairs to learn from.
         barred: pairs that are neither chosen nor negatives; None: there are none.
         samples: items drawn for each batch in place of the whole catalogue; 0: none.
-        steps: of `popularity_steps`, for these draws.
+        by: chances of items in these draws.
         device: where the tensors are kept.
         options: of `EpochBatches`.
     """
@@ -158,7 +162,7 @@ class UserBatches(EpochBatches[UserBatch]):
         barred: Choices | None = None,
         *,
         samples: int = 0,
-        steps: Any = None,
+        by: "Popularity | None" = None,
         device: torch.device | str = "cpu",
         **options: Any,
     ) -> None:
@@ -167,7 +171,7 @@ class UserBatches(EpochBatches[UserBatch]):
         self.users = torch.from_numpy(users).to(device)
         self._chosen = _Rows(chosen, self.device)
         self._barred = None if barred is None or not len(barred) else _Rows(barred, self.device)
-        self._samples, self._steps = samples, steps
+        self._samples, self._by = samples, by
 
     def batch(self, share: Share) -> UserBatch:
         """These users."""
@@ -194,15 +198,14 @@ class UserBatches(EpochBatches[UserBatch]):
 
     def _draws(self, number: int) -> tuple[Tensor | None, Tensor | None]:
         """The items that stand for the catalogue in one batch of the epoch."""
-        if not self._samples:
+        if self._by is None or not self._samples:
             return None, None
         from lightning_collab.data.draws import draw_by_popularity
 
         drawn = draw_by_popularity(
-            self._steps, self.epoch_seed(NEGATIVES), number * self._samples, self._samples
+            self._by, self.epoch_seed(NEGATIVES), number * self._samples, self._samples
         )
-        chances = np.diff(self._steps, prepend=0.0)[drawn - 1]
-        log_expected = np.log(self._samples * chances).astype(np.float32)
+        log_expected = np.log(self._samples * self._by.chances[drawn - 1]).astype(np.float32)
         return (
             torch.from_numpy(drawn).to(self.device),
             torch.from_numpy(log_expected).to(self.device),

@@ -147,21 +147,21 @@ def training_batches(
         groups = columns.users if by_user else None
         return RatingBatches(*columns.tensors(), device=device, groups=groups, **options)
     # numba, which other runs start without.
-    from lightning_collab.data.draws import popularity_steps
+    from lightning_collab.data.draws import popularity
 
     chosen = data.learned
-    steps = popularity_steps(chosen.item_counts, feed.popularity_power)
+    by = popularity(chosen.item_counts, feed.popularity_power)
     if feed.of == "pairs":
         return PairBatches(
             chosen,
             feed.never_drawn(data, chosen),
             negatives=feed.negatives,
-            steps=steps if feed.popularity_power else None,
+            by=by if feed.popularity_power else None,
             by_user=by_user,
             device=device,
             **options,
         )
     samples = feed.samples_for(chosen, options["batch_size"])
     return UserBatches(
-        chosen, feed.disliked(data, chosen), samples=samples, steps=steps, device=device, **options
+        chosen, feed.disliked(data, chosen), samples=samples, by=by, device=device, **options
     )

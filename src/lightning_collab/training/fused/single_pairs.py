@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_collab.kernel_cache import KERNEL, cached_njit
+from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
 from lightning_collab.training.fused.batch_rows import add, dot
 from lightning_collab.training.fused.pairs_kernel import BCE, BPR, softplus
 
@@ -22,6 +22,42 @@ class SingleTable(NamedTuple):
     weight: NDArray[np.floating]
     rates: NDArray[np.float64]
     decays: NDArray[np.float64]
+
+
+@cached_njit(**INNER)
+def _train_triples(  # type: ignore[no-untyped-def]
+    users, items, user_bias, item_bias, user_ids, item_ids, drawn, weights, sums
+):
+    """BPR with one drawn item: one pass over three rows for the score, and one for the step."""
+    p_all, q_all, b_all, c_all = users.weight, items.weight, user_bias.weight, item_bias.weight
+    real = p_all.dtype.type
+    for n in range(drawn.shape[0]):
+        user, item, other = user_ids[n], item_ids[n], drawn[n, 0]
+        p, q, z = p_all[user], q_all[item], q_all[other]
+        below = c_all[other, 0] - c_all[item, 0]
+        for f in range(p.shape[0]):
+            below += p[f] * (z[f] - q[f])
+        weight = real(1) if weights.shape[0] == 0 else real(weights[n])
+        value, share = softplus(below, real(1))
+        sums[n] = np.float64(weight * value)
+        if not np.isfinite(sums[n]):
+            return n
+        slope = weight * share
+        user_rate, item_rate = real(users.rates[n]), real(items.rates[n])
+        user_step, item_step = user_rate * slope, item_rate * slope
+        user_kept = real(1) - user_rate * real(users.decays[user])
+        item_kept = real(1) - item_rate * real(items.decays[item])
+        for f in range(p.shape[0]):
+            of_user, of_item, of_other = p[f], q[f], z[f]
+            p[f] = user_kept * of_user + user_step * (of_item - of_other)
+            q[f] = item_kept * of_item + item_step * of_user
+            z[f] = of_other - item_step * of_user
+        bias_rate = real(item_bias.rates[n])
+        c_all[other, 0] -= bias_rate * slope
+        c_all[item, 0] += bias_rate * (slope - real(item_bias.decays[item]) * c_all[item, 0])
+        # The level of a user's scores, which the loss does not see.
+        b_all[user, 0] *= real(1) - real(user_bias.rates[n]) * real(user_bias.decays[user])
+    return drawn.shape[0]
 
 
 @cached_njit(**KERNEL)
@@ -45,6 +81,10 @@ def train_single_pairs(  # type: ignore[no-untyped-def]
     Returns:
         Steps taken: fewer than there are where a loss is no number; that step is not taken.
     """
+    if loss == BPR and drawn.shape[1] == 1:
+        return _train_triples(
+            users, items, user_bias, item_bias, user_ids, item_ids, drawn, weights, sums
+        )
     p_all, q_all, b_all, c_all = users.weight, items.weight, user_bias.weight, item_bias.weight
     real = p_all.dtype.type
     negatives = drawn.shape[1]
