@@ -20,13 +20,16 @@ ENCODED_AT_A_TIME = 1 << 20
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The ids that are known, in ascending order; the first of them has row 1.
+    """The ids that are known; the first of them has row 1.
 
     Attributes:
-        ids: unique raw ids, ascending, Int64 or String; row `k` of a table is `ids[k - 1]`.
+        ids: unique raw ids, Int64 or String; row `k` of a table is `ids[k - 1]`. First those with
+            training ratings, ascending, then those of which only features are known, ascending.
+        cold: how many of the latter.
     """
 
     ids: pl.Series
+    cold: int = 0
 
     @classmethod
     def of(cls, raw_ids: pl.Series) -> Self:
@@ -37,9 +40,27 @@ class Vocabulary:
         """Rows of an embedding table for it: the known ids and the unknown row."""
         return len(self.ids) + 1
 
+    @property
+    def warm(self) -> int:
+        """How many ids have training ratings: rows 1 to that number."""
+        return len(self.ids) - self.cold
+
+    def with_cold(self, raw_ids: pl.Series) -> "Vocabulary":
+        """With further ids, of which only features are known.
+
+        Args:
+            raw_ids: unique; they are compared as this vocabulary's type.
+        """
+        ids = pl.concat([self.ids[self.warm :], raw_ids.cast(self.ids.dtype).alias(self.ids.name)])
+        return Vocabulary(pl.concat([self.ids[: self.warm], ids.sort()]), len(ids))
+
     def __eq__(self, other: object) -> bool:
-        """Same ids of the same type."""
-        return isinstance(other, Vocabulary) and self.ids.equals(other.ids, check_dtypes=True)
+        """Same ids of the same type, in the same rows."""
+        return (
+            isinstance(other, Vocabulary)
+            and self.cold == other.cold
+            and self.ids.equals(other.ids, check_dtypes=True)
+        )
 
     def __hash__(self) -> int:
         """Consistent with equality."""
@@ -57,13 +78,15 @@ class Vocabulary:
         values = raw_ids if isinstance(raw_ids, pl.Series) else pl.Series(list(raw_ids))
         values = values.cast(self.ids.dtype, strict=False)
         rows = np.zeros(len(values), dtype=np.int32)
-        if len(self.ids):
+        for before, ids in ((0, self.ids[: self.warm]), (self.warm, self.ids[self.warm :])):
+            if not len(ids):
+                continue
             # A part at a time, so that what is needed beside the result stays small.
             for start in range(0, len(values), ENCODED_AT_A_TIME):
                 part = values.slice(start, ENCODED_AT_A_TIME)
-                inside = np.minimum(self.ids.search_sorted(part).to_numpy(), len(self.ids) - 1)
-                known = (self.ids.gather(inside) == part).fill_null(False).to_numpy()
-                rows[start : start + len(part)] = np.where(known, inside + 1, UNKNOWN_ROW)
+                inside = np.minimum(ids.search_sorted(part).to_numpy(), len(ids) - 1)
+                known = (ids.gather(inside) == part).fill_null(False).to_numpy()
+                rows[start : start + len(part)][known] = before + inside[known] + 1
         return rows
 
     def decode(self, rows: NDArray[np.integer[Any]]) -> pl.Series:

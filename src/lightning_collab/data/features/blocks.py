@@ -2,13 +2,14 @@
 
 import logging
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
+from lightning_collab.data.features.encoders import MISSING, Encoder, missing_in, scaled
 from lightning_collab.errors import DataError
 
 
@@ -22,41 +23,16 @@ class FeatureBlock(NamedTuple):
         name: of the block, by which the config names it.
         matrix: float32 [vocabulary rows, width], with int32 or int64 indices, sorted in each row.
         labels: [width], what each column stands for: a value, a bin, or the id that was rated.
+        encoder: makes entries of further ids; None: nothing is known of them.
     """
 
     name: str
     matrix: csr_array
     labels: pl.Series
-
-    @classmethod
-    def of_pairs(
-        cls,
-        name: str,
-        rows: NDArray[np.int32],
-        columns: NDArray[np.int32],
-        labels: pl.Series,
-        row_count: int,
-    ) -> "FeatureBlock":
-        """The block that has an entry at each pair, scaled by 1/sqrt(entries of the row).
-
-        Args:
-            name: of the block.
-            rows: int32 [entries], above 0.
-            columns: int32 [entries]; no pair comes twice.
-            labels: of the columns.
-            row_count: rows of the vocabulary.
-        """
-        counts = np.bincount(rows, minlength=row_count)
-        values = (1.0 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)[rows]
-        matrix = csr_array((values, (rows, columns)), shape=(row_count, len(labels)))
-        matrix.sort_indices()
-        return cls(name, matrix, labels)
+    encoder: Encoder | None = None
 
 
 log = logging.getLogger(__name__)
-
-# The category of those of whom the column says nothing.
-MISSING = "(missing)"
 
 
 def category_block(key: str, name: str, column: pl.Series) -> FeatureBlock:
@@ -73,20 +49,11 @@ def category_block(key: str, name: str, column: pl.Series) -> FeatureBlock:
     Raises:
         DataError: all have the same value.
     """
-    entries = column.to_frame("value").with_row_index("row")
-    if isinstance(column.dtype, pl.List | pl.Array):
-        entries = entries.explode("value")
-    entries = entries.with_columns(pl.col("value").cast(pl.String)).drop_nulls()
-    entries = entries.unique(maintain_order=True)
-    values = entries["value"].unique().sort()
-    without = np.setdiff1d(np.arange(len(column)), entries["row"].to_numpy())
-    labels = pl.concat([values, pl.Series([MISSING])]) if len(without) else values
-    _report_missing(key, len(without), len(column))
-    _check_several(key, labels, len(column))
-    positions = values.search_sorted(entries["value"]).to_numpy() if len(values) else np.empty(0)
-    rows = np.concatenate([entries["row"].to_numpy(), without]).astype(np.int32) + 1
-    columns = np.concatenate([positions, np.full(len(without), len(values))]).astype(np.int32)
-    return FeatureBlock.of_pairs(name, rows, columns, labels.rename("label"), len(column) + 1)
+    entries = column.explode() if isinstance(column.dtype, pl.List | pl.Array) else column
+    values = entries.cast(pl.String).drop_nulls().unique().sort()
+    missing = int(missing_in(column).sum())
+    _report_missing(key, missing, len(column))
+    return _block(key, name, column, "category", values, tuple(values.to_list()), missing)
 
 
 def binned_block(key: str, name: str, column: pl.Series, bins: int) -> FeatureBlock:
@@ -110,7 +77,6 @@ def binned_block(key: str, name: str, column: pl.Series, bins: int) -> FeatureBl
             f"set {key}.kind=category"
         )
     values = column.cast(pl.Float64).fill_nan(None)
-    known = values.is_not_null().to_numpy()
     numbers: NDArray[np.float64] = values.drop_nulls().to_numpy()
     missing = len(values) - len(numbers)
     _report_missing(key, missing, len(column))
@@ -118,13 +84,28 @@ def binned_block(key: str, name: str, column: pl.Series, bins: int) -> FeatureBl
     if len(numbers):
         cuts = np.quantile(numbers, np.arange(1, bins) / bins, method="higher")
         edges = np.unique(cuts[cuts > numbers.min()])
-    labels = pl.Series("label", _bin_names(numbers, edges), dtype=pl.String)
-    labels = pl.concat([labels, pl.Series("label", [MISSING])]) if missing else labels
+    labels = pl.Series(_bin_names(numbers, edges), dtype=pl.String)
+    return _block(key, name, column, "binned", labels, tuple(edges.tolist()), missing)
+
+
+def _block(
+    key: str,
+    name: str,
+    column: pl.Series,
+    kind: Literal["category", "binned"],
+    labels: pl.Series,
+    values: tuple[Any, ...],
+    missing: int,
+) -> FeatureBlock:
+    """The block of a column, by an encoder that is made of it."""
+    if missing:
+        labels = pl.concat([labels, pl.Series([MISSING])])
+    labels = labels.alias("label")
     _check_several(key, labels, len(column))
-    columns = np.full(len(values), len(labels) - 1, dtype=np.int32)
-    columns[known] = np.searchsorted(edges, numbers, side="right")
-    rows = np.arange(1, len(values) + 1, dtype=np.int32)
-    return FeatureBlock.of_pairs(name, rows, columns, labels, len(column) + 1)
+    encoder = Encoder(kind, column.name, values, missing > 0, len(labels))
+    unknown = csr_array((1, len(labels)), dtype=np.float32)
+    matrix = csr_array(vstack([unknown, encoder.encode(column, len(column))], format="csr"))
+    return FeatureBlock(name, matrix, labels, encoder)
 
 
 def _bin_names(numbers: NDArray[np.float64], edges: NDArray[np.float64]) -> list[str]:
@@ -179,4 +160,5 @@ def history_block(
         pairs = distinct
         rows = (pairs // (len(other_ids) + 1)).astype(np.int32)
         others = (pairs % (len(other_ids) + 1)).astype(np.int32)
-    return FeatureBlock.of_pairs(name, rows, others - 1, other_ids, row_count)
+    matrix = scaled(rows, others - 1, (row_count, len(other_ids)))
+    return FeatureBlock(name, matrix, other_ids, Encoder("history", "", (), False, len(other_ids)))
