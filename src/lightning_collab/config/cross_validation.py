@@ -11,7 +11,12 @@ from pydantic import Field
 from lightning_collab.config.compose import composed_run
 from lightning_collab.config.run import RunConfig
 from lightning_collab.config.section import Section, checked
-from lightning_collab.config.split import KFoldSplitConfig, OfficialFoldConfig
+from lightning_collab.config.split import (
+    ColdItemsConfig,
+    ColdUsersConfig,
+    KFoldSplitConfig,
+    OfficialFoldConfig,
+)
 from lightning_collab.errors import ConfigError
 
 # The disjoint ones; ua and ub do not cover all rows.
@@ -100,6 +105,10 @@ def folds_of(run: RunConfig) -> list[Fold]:
     match run.split:
         case KFoldSplitConfig():
             return list(range(1, run.split.folds + 1))
+        case ColdItemsConfig() | ColdUsersConfig() if run.split.folds is not None:
+            return list(range(1, run.split.folds + 1))
+        case ColdItemsConfig() | ColdUsersConfig():
+            raise ConfigError(f"split={run.split.name} has folds with split.folds=5, say")
         case OfficialFoldConfig():
             return list(OFFICIAL_FOLDS)
         case _:

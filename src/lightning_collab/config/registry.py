@@ -312,6 +312,8 @@ SPLITS = Registry(
     "split",
     "lightning_collab.splits",
     {
+        "cold_items": "lightning_collab.config.split:ColdItemsConfig",
+        "cold_users": "lightning_collab.config.split:ColdUsersConfig",
         "k_fold": "lightning_collab.config.split:KFoldSplitConfig",
         "leave_one_out": "lightning_collab.config.split:LeaveOneOutConfig",
         "lecture": "lightning_collab.config.split:LectureSplitConfig",
@@ -351,7 +353,11 @@ METRICS = Registry(
         base="torchmetrics:Metric", methods=("__init__()", "update(predicted, batch)", "compute()")
     ),
     # What is logged in any case.
-    reserved=("rmse", "mae", "loss", "rmse_warm", "rmse_cold", "mae_warm", "mae_cold"),
+    reserved=(
+        "loss",
+        *("rmse", "rmse_warm", "rmse_cold", "rmse_unknown"),
+        *("mae", "mae_warm", "mae_cold", "mae_unknown"),
+    ),
 )
 
 SCHEDULERS = Registry(

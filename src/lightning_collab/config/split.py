@@ -251,6 +251,44 @@ class UserRatioConfig(SplitConfig):
         return self
 
 
+class _ColdConfig(SplitConfig):
+    """All ratings of some items, or of some users, test."""
+
+    split_function: ClassVar[str] = "lightning_collab.data.splits.cold:split_off_whole_sides"
+    side: ClassVar[Literal["users", "items"]]
+
+    # Share of the items (users), drawn at random, rounded; not with `folds`.
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    # Deal all of them into so many disjoint test parts; null: draw `share`.
+    folds: Annotated[int, Field(ge=2)] | None = None
+    # Which of these is the test part, counted from 1.
+    fold: Annotated[int, Field(ge=1)] = 1
+    # Share of the ratings of the others, drawn at random; 0: no validation part.
+    val: Share = 0.1
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_them(self) -> Self:
+        if self.fold > (self.folds or 1):
+            raise ValueError(f"split.fold={self.fold} is above split.folds={self.folds or 'null'}")
+        return self
+
+
+class ColdItemsConfig(_ColdConfig):
+    """All ratings of some items test: none of them has a training rating."""
+
+    side: ClassVar[Literal["users", "items"]] = "items"
+
+    name: Literal["cold_items"] = "cold_items"
+
+
+class ColdUsersConfig(_ColdConfig):
+    """All ratings of some users test: none of them has a training rating."""
+
+    side: ClassVar[Literal["users", "items"]] = "users"
+
+    name: Literal["cold_users"] = "cold_users"
+
+
 class PredefinedSplitConfig(SplitConfig):
     """The parts that the data itself names: by a column, or by a file for each part."""
 

@@ -1,10 +1,12 @@
 """The ratings of a run as Lightning wants them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
+import polars
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ from lightning_collab.data.ranking_batches import RankingBatches
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import Caller, checked_frame, load_ratings
 from lightning_collab.data.splits import Rows, split_rows
-from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.data.vocabulary import UNKNOWN_ROW, Side, Vocabulary
 from lightning_collab.errors import ConfigError, DataError
 
 SECONDS_A_DAY = 86_400
@@ -76,6 +78,11 @@ class DataSettings(Section):
     # Of the order of the training ratings.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     features: FeaturesConfig = FeaturesConfig()
+
+
+def _rows_in(vocabulary: Vocabulary, whole: Vocabulary) -> NDArray[np.int32]:
+    """For each row of a table's own vocabulary, the unknown one first, that of another one."""
+    return np.concatenate([np.zeros(1, np.int32), vocabulary.encode(whole.ids)])
 
 
 def _columns(*named: str | int | None) -> dict[str, str | int | None]:
@@ -531,6 +538,41 @@ class RatingDataModule(pl.LightningDataModule):
             user_rows=len(self.user_vocabulary),
             item_rows=len(self.item_vocabulary),
         )
+
+    def vocabulary(self, side: Side) -> Vocabulary:
+        """The ids of the model's rows, of users or of items."""
+        return self.user_vocabulary if side == "users" else self.item_vocabulary
+
+    def described(self, side: Side) -> polars.DataFrame | None:
+        """What the source says of users or items, a line each; None: nothing."""
+        return self.table.user_features if side == "users" else self.table.item_features
+
+    def training_counts(self) -> dict[Side, NDArray[np.int64]]:
+        """Training ratings of each row of the training vocabularies, the unknown one first."""
+        train = self.columns(self.rows.train)
+        return {
+            "users": np.bincount(train.users, minlength=self.user_vocabulary.warm + 1),
+            "items": np.bincount(train.items, minlength=self.item_vocabulary.warm + 1),
+        }
+
+    @contextmanager
+    def numbered_by(self, vocabularies: Mapping[Side, Vocabulary]) -> Iterator[None]:
+        """Meanwhile rows of users and items are those of other vocabularies.
+
+        Args:
+            vocabularies: with the training ids in the same rows, and further ones behind them.
+        """
+        before = self.user_vocabulary, self.item_vocabulary, self._user_row, self._item_row
+        try:
+            self.user_vocabulary, self.item_vocabulary = (
+                vocabularies["users"],
+                vocabularies["items"],
+            )
+            self._user_row = _rows_in(self.user_vocabulary, self.table.user_vocabulary)
+            self._item_row = _rows_in(self.item_vocabulary, self.table.item_vocabulary)
+            yield
+        finally:
+            self.user_vocabulary, self.item_vocabulary, self._user_row, self._item_row = before
 
     def unknown_counts(self, rows: Rows) -> tuple[int, int]:
         """How many rows have a user, and how many an item, that the training part does not have.

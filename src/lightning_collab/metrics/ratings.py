@@ -8,18 +8,23 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.losses import PointwiseLoss
 
-WARM, COLD = 0, 1
+KINDS = ("warm", "cold", "unknown")
 
 
 class RatingMetrics(Metric):
-    """Root mean squared error and mean absolute error, of all, warm and cold rows.
+    """Root mean squared error and mean absolute error, of all, warm, cold and unknown rows.
 
-    A row is cold where its user or its item has no training rating. What is summed is summed in
-    double precision and over all ranks before anything is divided, so that any number of ranks
-    gives the numbers of one.
+    A row is unknown where nothing is known of its user or its item, else cold where of one of them
+    only features are known and no training rating, else warm. What is summed is summed in double
+    precision and over all ranks before anything is divided, so that any number of ranks gives the
+    numbers of one.
 
     Args:
         prefix: of the names, such as `val/`.
+
+    Attributes:
+        warm: how many users, and how many items, have training ratings: the rows from 1 to that
+            number; None: all that are known.
     """
 
     full_state_update = False
@@ -30,8 +35,9 @@ class RatingMetrics(Metric):
     def __init__(self, prefix: str) -> None:
         super().__init__()
         self.prefix = prefix
+        self.warm: tuple[int, int] | None = None
         for name in ("squared", "absolute", "rows"):
-            self.add_state(name, torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(len(KINDS), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, batch: RatingBatch) -> None:
         """Add a batch.
@@ -41,9 +47,12 @@ class RatingMetrics(Metric):
             batch: what it was predicted for, with the true ratings.
         """
         errors = (predicted - batch.ratings).double()
-        cold = ((batch.users == UNKNOWN_ROW) | (batch.items == UNKNOWN_ROW)).double()
-        # Both sums at once, with no look at the data: on a GPU nothing waits.
-        kinds = torch.stack([1 - cold, cold])
+        unknown = (batch.users == UNKNOWN_ROW) | (batch.items == UNKNOWN_ROW)
+        cold = torch.zeros_like(unknown)
+        if self.warm is not None:
+            cold = ~unknown & ((batch.users > self.warm[0]) | (batch.items > self.warm[1]))
+        # All sums at once, with no look at the data: on a GPU nothing waits.
+        kinds = torch.stack([~(unknown | cold), cold, unknown]).double()
         self.squared += kinds @ errors.square()
         self.absolute += kinds @ errors.abs()
         self.rows += kinds.sum(1)
@@ -52,10 +61,12 @@ class RatingMetrics(Metric):
         """The metrics so far, float32 scalars.
 
         Returns:
-            `rmse` and `mae`; the same with `_warm` and `_cold` behind where there are such rows.
+            `rmse` and `mae`; the same with `_warm`, `_cold` and `_unknown` behind where there are
+            such rows.
         """
         squared, absolute, rows = self.squared, self.absolute, self.rows
-        named = {"": slice(None), "_warm": slice(WARM, COLD), "_cold": slice(COLD, COLD + 1)}
+        named = {"": slice(None)}
+        named |= {f"_{kind}": slice(place, place + 1) for place, kind in enumerate(KINDS)}
         metrics = {}
         for suffix, which in named.items():
             count = rows[which].sum()

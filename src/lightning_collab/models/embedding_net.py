@@ -66,6 +66,7 @@ class EmbeddingNet(RatingModel):
     description = "both embeddings through a hidden layer"
     formula_parts = ("hidden", "last", "output")
     has_biases = False
+    adds_mapped = False
 
     def __init__(self, config: EmbeddingNetConfig, statistics: DatasetStatistics) -> None:
         super().__init__(config, statistics)

@@ -63,6 +63,22 @@ class FeatureRows(nn.Module):
             self._view = (key, csr_array(parts, shape=shape, copy=False))
         return self._view[1]
 
+    def append(self, entries: csr_array) -> None:
+        """Add rows behind those that are there.
+
+        Args:
+            entries: [n, width].
+        """
+        end = self.indptr[-1:].cpu()
+        after = torch.from_numpy(entries.indptr[1:]).to(end) + end
+        for name, further in (
+            ("indptr", after),
+            ("indices", torch.from_numpy(entries.indices)),
+            ("values", torch.from_numpy(entries.data)),
+        ):
+            mine: Tensor = getattr(self, name)
+            setattr(self, name, torch.cat([mine, further.to(mine)]))
+
     def select(self, rows: Tensor) -> "SelectedRows":
         """The features of a batch's users or items.
 

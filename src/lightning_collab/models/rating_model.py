@@ -116,6 +116,8 @@ class RatingModel(nn.Module, ABC):
     # Layers and constants that `numpy_formula` needs beside the tables.
     formula_parts: ClassVar[tuple[str, ...]] = ()
     has_biases: ClassVar[bool] = True
+    # Whether what features are mapped to is added to a row; else it stands beside it.
+    adds_mapped: ClassVar[bool] = True
 
     config: ModelConfig
     user_factors: EmbeddingTable
@@ -125,6 +127,8 @@ class RatingModel(nn.Module, ABC):
 
     def __init__(self, config: ModelConfig, statistics: DatasetStatistics | None = None) -> None:
         super().__init__()
+        # Of a model whose unknown rows have been made with more care than a mean.
+        self.keeps_unknown_rows = False
         self.config = config
         self.user_features = _feature_rows(statistics.user_features if statistics else ())
         self.item_features = _feature_rows(statistics.item_features if statistics else ())
@@ -459,6 +463,8 @@ class RatingModel(nn.Module, ABC):
         typical one, so that the prediction follows from what is known of the other side. What
         features add to it is the mean too, since its features are the mean of the known ones.
         """
+        if self.keeps_unknown_rows:
+            return
         for tables in self.lookup_tables().values():
             for table in tables.values():
                 table.fill_unknown_row()

@@ -211,8 +211,13 @@ def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
         table.add_column(f"{part} MAE", justify="right")
     names = ("rmse", "mae")
     table.add_row(model, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts for name in names))
-    if any(f"{part}/rmse_cold" in metrics for part in parts):
-        for kind, what in (("warm", "known users and items"), ("cold", "an unknown one")):
+    kinds = {
+        kind: what
+        for kind, what in {"cold": "one without ratings", "unknown": "an unknown one"}.items()
+        if any(f"{part}/rmse_{kind}" in metrics for part in parts)
+    }
+    if kinds:
+        for kind, what in {"warm": "known users and items", **kinds}.items():
             keys = [f"{part}/{name}_{kind}" for part in parts for name in names]
             cells = (f"{metrics[key]:.4f}" if key in metrics else "" for key in keys)
             table.add_row(f"  {kind}: {what}", *cells)

@@ -17,6 +17,7 @@ from lightning_collab.metrics.baselines import rmse
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
+from lightning_collab.training.cold_rows import with_cold_rows
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.process import random_numbers_put_back, signals_put_back
 from lightning_collab.training.sharding.sharded_table import is_sharded
@@ -93,10 +94,11 @@ def evaluate_checkpoint(
     module.load_trained(content, checkpoint)
     metrics: dict[str, float] = {}
     loggers, trainer.loggers = trainer.loggers, []
-    if len(data.rows.val):
-        metrics |= dict(trainer.validate(module, datamodule=data, verbose=False)[0])
-    if test and len(data.rows.test):
-        metrics |= dict(trainer.test(module, datamodule=data, verbose=False)[0])
+    with with_cold_rows(module, data):
+        if len(data.rows.val):
+            metrics |= dict(trainer.validate(module, datamodule=data, verbose=False)[0])
+        if test and len(data.rows.test):
+            metrics |= dict(trainer.test(module, datamodule=data, verbose=False)[0])
     trainer.loggers = loggers
     return metrics
 

@@ -35,13 +35,14 @@ class FeatureBlock(NamedTuple):
 log = logging.getLogger(__name__)
 
 
-def category_block(key: str, name: str, column: pl.Series) -> FeatureBlock:
+def category_block(key: str, name: str, column: pl.Series, *, quiet: bool = False) -> FeatureBlock:
     """One column for each value; `(missing)` is a value of its own.
 
     Args:
         key: of the block in the config, for messages.
         name: of the block.
         column: [known ids], one value or a list of values each; null and the empty list: missing.
+        quiet: nothing is said of missing values.
 
     Returns:
         Columns by ascending value, `(missing)` last where there is any.
@@ -52,11 +53,14 @@ def category_block(key: str, name: str, column: pl.Series) -> FeatureBlock:
     entries = column.explode() if isinstance(column.dtype, pl.List | pl.Array) else column
     values = entries.cast(pl.String).drop_nulls().unique().sort()
     missing = int(missing_in(column).sum())
-    _report_missing(key, missing, len(column))
+    if not quiet:
+        _report_missing(key, missing, len(column))
     return _block(key, name, column, "category", values, tuple(values.to_list()), missing)
 
 
-def binned_block(key: str, name: str, column: pl.Series, bins: int) -> FeatureBlock:
+def binned_block(
+    key: str, name: str, column: pl.Series, bins: int, *, quiet: bool = False
+) -> FeatureBlock:
     """A number, one column for each bin; the bins hold about as many rows each.
 
     Args:
@@ -64,6 +68,7 @@ def binned_block(key: str, name: str, column: pl.Series, bins: int) -> FeatureBl
         name: of the block.
         column: [known ids], numbers; null and NaN: missing.
         bins: at most so many; equal ones are merged.
+        quiet: nothing is said of missing values.
 
     Returns:
         Columns by ascending bin, `(missing)` last where there is any.
@@ -79,7 +84,8 @@ def binned_block(key: str, name: str, column: pl.Series, bins: int) -> FeatureBl
     values = column.cast(pl.Float64).fill_nan(None)
     numbers: NDArray[np.float64] = values.drop_nulls().to_numpy()
     missing = len(values) - len(numbers)
-    _report_missing(key, missing, len(column))
+    if not quiet:
+        _report_missing(key, missing, len(column))
     edges = np.empty(0)
     if len(numbers):
         cuts = np.quantile(numbers, np.arange(1, bins) / bins, method="higher")

@@ -22,6 +22,7 @@ from lightning_collab.data.features.blocks import (
     category_block,
     history_block,
 )
+from lightning_collab.data.features.encoders import Encoder
 from lightning_collab.data.features.time_effect import TimeEffect
 from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.errors import DataError
@@ -126,6 +127,56 @@ def _blocks(
     return tuple(built)
 
 
+# A column of text with more values than one for so many ids is a name, and describes nobody else.
+IDS_A_VALUE = 4
+BINS = 10
+
+
+def describing_encoders(table: pl.DataFrame) -> tuple[Encoder, ...]:
+    """Encoders of all columns of a table that say something of ids beside those that have it.
+
+    Args:
+        table: a line for each known id: raw id, then any columns.
+
+    Returns:
+        Of texts and lists each value, of numbers bins; columns of one value, of dates, and those
+        in which nearly each line has a value of its own are left out.
+    """
+    found = []
+    for column in table.iter_columns():
+        kind, name = column.dtype, column.name
+        if name == table.columns[0]:
+            continue
+        nested = isinstance(kind, pl.List | pl.Array)
+        values = column.explode() if nested else column
+        distinct = values.drop_nulls().n_unique()
+        if distinct < 2:
+            continue
+        if kind.is_numeric() and distinct > BINS:
+            block = binned_block(name, name, column, BINS, quiet=True)
+        elif (kind.is_numeric() or values.dtype == pl.String or kind == pl.Boolean) and (
+            distinct * IDS_A_VALUE <= len(column)
+        ):
+            block = category_block(name, name, column, quiet=True)
+        else:
+            continue
+        assert block.encoder is not None
+        found.append(block.encoder)
+    return tuple(found)
+
+
+def lines_of(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    """The lines of some ids in a table of users or items, in their order; nulls for those without.
+
+    Args:
+        table: raw ids in the first column.
+        ids: raw ids.
+    """
+    identity = table.columns[0]
+    wanted = ids.cast(table.schema[identity], strict=False).alias(identity).to_frame()
+    return wanted.join(table, on=identity, how="left", maintain_order="left")
+
+
 def _column(
     key: str, config: CategoryConfig | BinnedConfig, side: Side, own: SideRows
 ) -> pl.Series | None:
@@ -139,11 +190,8 @@ def _column(
             f"{key}: the data has no column {config.column!r} of {side}; it has {known}. Name "
             f"another, leave the block out (~{key}), or set {key}.if_absent=skip"
         )
-    identity = table.columns[0]
-    ids = own.vocabulary.ids.alias(identity).to_frame()
-    chosen = table.select(identity, pl.col(config.column).alias("value"))
-    joined = ids.join(chosen, on=identity, how="left", maintain_order="left")
-    return joined["value"].alias(config.column)
+    chosen = table.select(table.columns[0], pl.col(config.column).alias("value"))
+    return lines_of(chosen, own.vocabulary.ids)["value"].alias(config.column)
 
 
 def _check_memory(config: FeaturesConfig, train: TrainingRows) -> None:

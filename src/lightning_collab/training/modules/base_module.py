@@ -1,7 +1,8 @@
 """What every LightningModule of a rating model shares: metrics, checkpoints, unknown rows."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -344,6 +345,29 @@ class BaseModule(pl.LightningModule):
         """What to do when the loss is no longer a number."""
         raise NotImplementedError
 
+    @contextmanager
+    def measuring(
+        self, model: RatingModel, vocabularies: Mapping[Side, Vocabulary]
+    ) -> Iterator[None]:
+        """Meanwhile another model is measured, which knows more ids.
+
+        Args:
+            model: with the rows of this one, and further ones behind them.
+            vocabularies: raw ids of its rows.
+        """
+        before = self.model, self._vocabularies
+        warm = vocabularies["users"].warm, vocabularies["items"].warm
+        measured = self.val_metrics.of_ratings, self.test_metrics.of_ratings
+        try:
+            self.model, self._vocabularies = model, vocabularies
+            for metrics in measured:
+                metrics.warm = warm
+            yield
+        finally:
+            self.model, self._vocabularies = before
+            for metrics in measured:
+                metrics.warm = None
+
     def on_validation_start(self) -> None:
         """Unknown users and items are predicted from the known ones."""
         self.model.fill_unknown_rows()
@@ -381,7 +405,7 @@ class BaseModule(pl.LightningModule):
         self.test_metrics.update(self.model(batch).clamp(*self.rating_range), batch)
 
     def on_test_epoch_end(self) -> None:
-        """Log and reset the test metrics: test/rmse, test/mae, and of warm and cold rows."""
+        """Log and reset the test metrics: test/rmse, test/mae, of warm, cold and unknown rows."""
         if self.ranks:
             self.log_dict(self._rankings_of("test"))
             return

@@ -1,0 +1,234 @@
+"""Rows of users and items without training ratings, made of what is known of them."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack, vstack
+from torch import Tensor, nn
+
+from lightning_collab.data.features.encoders import Encoder
+from lightning_collab.data.vocabulary import UNKNOWN_ROW, Side, Vocabulary
+from lightning_collab.models.rating_model import SIDES, RatingModel
+from lightning_collab.models.row_map import RowMap, fit_row_map
+
+OTHER: dict[Side, Side] = {"users": "items", "items": "users"}
+
+
+@dataclass(frozen=True, eq=False)
+class ColdSide:
+    """What a trained model makes of users, or of items, that it never saw.
+
+    Attributes:
+        described_by: encoders of the columns that the map is of.
+        blocks: encoders of the model's own feature blocks, in their order; empty: it has none.
+        map: from the described columns to whole rows, all groups side by side.
+        unknown: float32 [width], the row of an id of which nothing is known.
+        widths: of each group, in the order of the rows.
+        mapped: whether the rows of the map hold what the model's own features add.
+        ids: raw ids with a row, ascending.
+        rows: float32 [ids, width], from the map.
+        features: [ids, features of the model], where it has any.
+    """
+
+    described_by: tuple[Encoder, ...]
+    blocks: tuple[Encoder, ...]
+    map: RowMap
+    unknown: NDArray[np.float32]
+    widths: dict[str, int]
+    mapped: bool
+    ids: pl.Series
+    rows: NDArray[np.float32]
+    features: csr_array | None
+
+    def with_ids(self, table: pl.DataFrame) -> Self:
+        """With the rows of further ids.
+
+        Args:
+            table: raw ids, which have no row yet, in the first column; features in the others.
+        """
+        ids = pl.concat([self.ids, table.to_series(0).cast(self.ids.dtype).alias(self.ids.name)])
+        rows = self.map.rows(encoded(self.described_by, table)).astype(np.float32)
+        order = ids.arg_sort()
+        place = order.to_numpy()
+        features = self.features
+        if features is not None:
+            parts = [features, encoded(self.blocks, table)]
+            features = csr_array(csr_array(vstack(parts, format="csr"))[place])
+        return replace(
+            self,
+            ids=ids.gather(order),
+            rows=np.concatenate([self.rows, rows])[place],
+            features=features,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values that `from_state` takes."""
+        features = self.features
+        return {
+            "described_by": [each.state() for each in self.described_by],
+            "blocks": [each.state() for each in self.blocks],
+            "intercept": torch.from_numpy(self.map.intercept),
+            "coefficients": torch.from_numpy(self.map.coefficients),
+            "penalty": float(self.map.penalty),
+            "unknown": torch.from_numpy(self.unknown),
+            "widths": dict(self.widths),
+            "mapped": self.mapped,
+            "ids": Vocabulary(self.ids).state(),
+            "rows": torch.from_numpy(self.rows),
+            "features": None
+            if features is None
+            else {
+                "values": torch.from_numpy(features.data),
+                "indices": torch.from_numpy(features.indices),
+                "indptr": torch.from_numpy(features.indptr),
+                "width": features.shape[1],
+            },
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """What `state` came from."""
+        features = state["features"]
+        if features is not None:
+            parts = tuple(features[key].numpy() for key in ("values", "indices", "indptr"))
+            features = csr_array(parts, shape=(len(parts[2]) - 1, features["width"]))
+        return cls(
+            tuple(Encoder.from_state(each) for each in state["described_by"]),
+            tuple(Encoder.from_state(each) for each in state["blocks"]),
+            RowMap(
+                state["intercept"].numpy(), state["coefficients"].numpy(), float(state["penalty"])
+            ),
+            state["unknown"].numpy(),
+            dict(state["widths"]),
+            bool(state["mapped"]),
+            Vocabulary.from_state(state["ids"]).ids,
+            state["rows"].numpy(),
+            features,
+        )
+
+
+def fit_cold_side(
+    model: RatingModel,
+    side: Side,
+    table: pl.DataFrame,
+    counts: Mapping[Side, NDArray[np.int64]],
+    described_by: tuple[Encoder, ...],
+    blocks: tuple[Encoder, ...],
+) -> ColdSide:
+    """The map from features to the rows of a trained model; nobody has a row by it yet.
+
+    Rows are weighted by their numbers of training ratings, since those of the rarely rated are
+    mostly noise.
+
+    Args:
+        model: trained, on the CPU.
+        side: whose rows.
+        table: a line for each known id, in the order of the model's rows: raw id and features.
+        counts: training ratings of each row, the unknown one first.
+        described_by: encoders of the table's columns.
+        blocks: of the model's own feature blocks.
+    """
+    whole = model.adds_mapped
+    tables: Any = model.effective_tables() if whole else _own_tables(model)
+    groups = list(model.lookup_tables())
+    rows = np.concatenate([_plain(tables[group][side][1:]) for group in groups], axis=1)
+    others = np.concatenate(
+        [
+            _plain(tables[group][OTHER[side]][1:])
+            if group == "embeddings"
+            else np.ones((len(counts[OTHER[side]]) - 1, tables[group][side].shape[1]))
+            for group in groups
+        ],
+        axis=1,
+    )
+    # A network does not multiply the rows of both sides.
+    metric = np.eye(rows.shape[1])
+    if whole:
+        weighted = others * counts[OTHER[side]][1:, None]
+        metric = weighted.T @ others / max(1, counts[OTHER[side]].sum())
+    weights = counts[side][1:].astype(np.float64)
+    found = fit_row_map(encoded(described_by, table), rows, weights, metric)
+    return ColdSide(
+        described_by,
+        blocks,
+        found,
+        (weights @ rows / weights.sum()).astype(np.float32),
+        {group: tables[group][side].shape[1] for group in groups},
+        whole,
+        table.to_series(0)[:0],
+        np.zeros((0, rows.shape[1]), np.float32),
+        csr_array((0, sum(each.width for each in blocks)), dtype=np.float32) if blocks else None,
+    )
+
+
+def encoded(encoders: tuple[Encoder, ...], table: pl.DataFrame) -> csr_array:
+    """The entries of all encoders side by side, [rows, features].
+
+    Args:
+        encoders: of the table's columns; those that it lacks are empty.
+        table: a line for each id.
+    """
+    parts = [
+        each.encode(table[each.column] if each.column in table.columns else None, len(table))
+        for each in encoders
+    ]
+    if not parts:
+        return csr_array((len(table), 0), dtype=np.float32)
+    return csr_array(hstack(parts, format="csr"))
+
+
+@torch.no_grad()
+def extended(model: RatingModel, cold: Mapping[Side, ColdSide]) -> RatingModel:
+    """A copy of a model with rows for ids that it never saw, behind its own.
+
+    What it predicts for its own ids is the same. The unknown row becomes the mean of the known
+    ones, weighted by their ratings.
+
+    Args:
+        model: trained; not changed.
+        cold: by side.
+    """
+    grown = copy.deepcopy(model)
+    grown.keeps_unknown_rows = True
+    for side in SIDES:
+        if side not in cold:
+            continue
+        which = cold[side]
+        rows = torch.from_numpy(np.concatenate([which.unknown[None], which.rows]))
+        cuts = torch.split(rows, list(which.widths.values()), dim=1)
+        parts = dict(zip(which.widths, cuts, strict=True))
+        features = grown.features().get(side)
+        if features is not None:
+            entries = which.features
+            if entries is None:
+                entries = csr_array((len(which.ids), features.width), dtype=np.float32)
+            features.append(entries)
+        for group, tables in grown.lookup_tables().items():
+            table, part = tables[side], parts[group].to(tables[side].weight)
+            mapping = grown.mapping_tables().get(group, {}).get(side)
+            if which.mapped and features is not None and mapping is not None:
+                whole = features.map_all(mapping.weight)
+                part = part - torch.cat([whole[:1], whole[len(whole) - len(which.ids) :]])
+            table.weight = nn.Parameter(
+                torch.cat([part[:1], table.weight[UNKNOWN_ROW + 1 :], part[1:]]),
+                requires_grad=table.weight.requires_grad,
+            )
+            table.num_embeddings = len(table.weight)
+    return grown
+
+
+def _own_tables(model: RatingModel) -> dict[str, dict[str, Tensor]]:
+    return {
+        group: {side: table.weight.detach() for side, table in tables.items()}
+        for group, tables in model.lookup_tables().items()
+    }
+
+
+def _plain(table: Tensor) -> NDArray[np.float64]:
+    return table.detach().cpu().double().numpy()

@@ -1,0 +1,87 @@
+"""Users and items without training ratings, of which only features are known, in a trained run."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.features.build import describing_encoders, lines_of
+from lightning_collab.data.vocabulary import Side, Vocabulary
+from lightning_collab.models import RatingModel
+from lightning_collab.models.cold_rows import ColdSide, extended, fit_cold_side
+from lightning_collab.models.rating_model import SIDES
+from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.sharding.sharded_table import is_sharded
+
+
+def has_cold_rows(model: RatingModel) -> bool:
+    """Whether a model can be given rows of ids that it never saw.
+
+    A table that is split over ranks is whole on none of them; EASE has no rows; Gibbs sampling
+    has rows of each sample.
+    """
+    return model.trained_by != "gibbs" and bool(model.lookup_tables()) and not is_sharded(model)
+
+
+def fitted_cold_rows(model: RatingModel, data: RatingDataModule) -> dict[Side, ColdSide]:
+    """What a trained model makes of all ids of which the data knows features, but no ratings.
+
+    Args:
+        model: trained on `data`.
+        data: split ratings, with tables of users and items.
+    """
+    counts = data.training_counts()
+    return {side: _cold_side(model.cpu(), data, side, counts) for side in SIDES}
+
+
+def _cold_side(
+    model: RatingModel, data: RatingDataModule, side: Side, counts: Mapping[Side, Any]
+) -> ColdSide:
+    vocabulary = data.vocabulary(side)
+    table = data.described(side)
+    built = data.features.users if side == "users" else data.features.items
+    blocks = tuple(block.encoder for block in built if block.encoder is not None)
+    if table is None:
+        known = vocabulary.ids.to_frame()
+        return fit_cold_side(model, side, known, counts, (), blocks)
+    known = lines_of(table, vocabulary.ids)
+    described_by = tuple(each for each in blocks if each.kind != "history")
+    fitted = fit_cold_side(
+        model, side, known, counts, described_by or describing_encoders(known), blocks
+    )
+    cold = table.filter(~table.to_series(0).is_in(known.to_series(0).implode()))
+    return fitted.with_ids(cold.unique(cold.columns[0], maintain_order=True))
+
+
+def vocabularies_with(
+    cold: Mapping[Side, ColdSide], vocabularies: Mapping[Side, Vocabulary]
+) -> dict[Side, Vocabulary]:
+    """The ids of an extended model's rows.
+
+    Args:
+        cold: by side.
+        vocabularies: of the model as it was trained.
+    """
+    return {
+        side: vocabulary.with_cold(cold[side].ids) if side in cold else vocabulary
+        for side, vocabulary in vocabularies.items()
+    }
+
+
+@contextmanager
+def with_cold_rows(module: BaseModule, data: RatingDataModule) -> Iterator[None]:
+    """Meanwhile the module and the data know ids without training ratings by their features.
+
+    Args:
+        module: trained on `data`.
+        data: split ratings.
+    """
+    if module.ranks or not has_cold_rows(module.model):
+        yield
+        return
+    cold = fitted_cold_rows(module.model, data)
+    before = module.vocabularies
+    vocabularies = vocabularies_with(cold, before)
+    grown = extended(module.model, cold)
+    with module.measuring(grown, vocabularies), data.numbered_by(vocabularies):
+        yield
