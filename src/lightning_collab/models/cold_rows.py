@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from lightning_collab.data.features.encoders import Encoder
 from lightning_collab.data.vocabulary import UNKNOWN_ROW, Side, Vocabulary
+from lightning_collab.models.item_scores import DotProductScores
+from lightning_collab.models.rating_map import RatedRows, can_fit, fit_rating_map
 from lightning_collab.models.rating_model import SIDES, RatingModel
 from lightning_collab.models.row_map import RowMap, fit_row_map
 
@@ -117,24 +119,31 @@ def fit_cold_side(
     model: RatingModel,
     side: Side,
     table: pl.DataFrame,
-    counts: Mapping[Side, NDArray[np.int64]],
+    training: Mapping[Side, NDArray[np.int32]],
+    ratings: NDArray[np.float32] | None,
     described_by: tuple[Encoder, ...],
     blocks: tuple[Encoder, ...],
 ) -> ColdSide:
     """The map from features to the rows of a trained model; nobody has a row by it yet.
 
-    Rows are weighted by their numbers of training ratings, since those of the rarely rated are
-    mostly noise.
+    For a dot product of one that learned ratings it is the one that gives them best. For others it
+    is a regression of the rows, weighted by their numbers of training ratings, since those of the
+    rarely rated are mostly noise.
 
     Args:
         model: trained, on the CPU.
         side: whose rows.
         table: a line for each known id, in the order of the model's rows: raw id and features.
-        counts: training ratings of each row, the unknown one first.
+        training: int32 [n], rows of users and items of the training ratings.
+        ratings: float32 [n], in rating units; None: the model did not learn ratings.
         described_by: encoders of the table's columns.
         blocks: of the model's own feature blocks.
     """
     whole = model.adds_mapped
+    counts = {
+        each: np.bincount(training[each], minlength=tables[each].num_embeddings)
+        for each, tables in ((side, model.lookup_tables()["embeddings"]) for side in SIDES)
+    }
     tables: Any = model.effective_tables() if whole else _own_tables(model)
     groups = list(model.lookup_tables())
     rows = np.concatenate([_plain(tables[group][side][1:]) for group in groups], axis=1)
@@ -153,7 +162,23 @@ def fit_cold_side(
         weighted = others * counts[OTHER[side]][1:, None]
         metric = weighted.T @ others / max(1, counts[OTHER[side]].sum())
     weights = counts[side][1:].astype(np.float64)
-    found = fit_row_map(encoded(described_by, table), rows, weights, metric)
+    features = encoded(described_by, table)
+    found = fit_row_map(features, rows, weights, metric)
+    dot_product = whole and type(model.item_scores()) is DotProductScores
+    if dot_product and ratings is not None and can_fit(features.shape[1], rows.shape[1]):
+        order = np.argsort(training[side], kind="stable")
+        levels = np.zeros(len(others))
+        if "biases" in groups:
+            levels = _plain(tables["biases"][OTHER[side]][1:])[:, 0]
+        rated = RatedRows(
+            np.concatenate([[0], np.cumsum(counts[side][1:])]),
+            training[OTHER[side]][order] - 1,
+            ratings[order],
+            others,
+            levels,
+            model.raw_output,
+        )
+        found = fit_rating_map(rated, features, found)
     return ColdSide(
         described_by,
         blocks,

@@ -23,19 +23,24 @@ def has_cold_rows(model: RatingModel) -> bool:
     return model.trained_by != "gibbs" and bool(model.lookup_tables()) and not is_sharded(model)
 
 
-def fitted_cold_rows(model: RatingModel, data: RatingDataModule) -> dict[Side, ColdSide]:
+def fitted_cold_rows(
+    model: RatingModel, data: RatingDataModule, *, learns_ratings: bool = True
+) -> dict[Side, ColdSide]:
     """What a trained model makes of all ids of which the data knows features, but no ratings.
 
     Args:
         model: trained on `data`.
         data: split ratings, with tables of users and items.
+        learns_ratings: whether what it learned are ratings, and not choices.
     """
-    counts = data.training_counts()
-    return {side: _cold_side(model.cpu(), data, side, counts) for side in SIDES}
+    train = data.columns(data.rows.train)
+    training: Any = {"users": train.users, "items": train.items}
+    ratings = None if model.config.ranks or not learns_ratings else train.ratings
+    return {side: _cold_side(model, data, side, training, ratings) for side in SIDES}
 
 
 def _cold_side(
-    model: RatingModel, data: RatingDataModule, side: Side, counts: Mapping[Side, Any]
+    model: RatingModel, data: RatingDataModule, side: Side, training: Any, ratings: Any
 ) -> ColdSide:
     vocabulary = data.vocabulary(side)
     table = data.described(side)
@@ -43,13 +48,14 @@ def _cold_side(
     blocks = tuple(block.encoder for block in built if block.encoder is not None)
     if table is None:
         known = vocabulary.ids.to_frame()
-        return fit_cold_side(model, side, known, counts, (), blocks)
+        return fit_cold_side(model, side, known, training, None, (), blocks)
     known = lines_of(table, vocabulary.ids)
-    described_by = tuple(each for each in blocks if each.kind != "history")
-    fitted = fit_cold_side(
-        model, side, known, counts, described_by or describing_encoders(known), blocks
-    )
     cold = table.filter(~table.to_series(0).is_in(known.to_series(0).implode()))
+    described_by = tuple(each for each in blocks if each.kind != "history")
+    described_by = described_by or describing_encoders(known)
+    # Nobody asks for a map where there is nobody to map.
+    ratings = ratings if len(cold) else None
+    fitted = fit_cold_side(model, side, known, training, ratings, described_by, blocks)
     return fitted.with_ids(cold.unique(cold.columns[0], maintain_order=True))
 
 

@@ -35,10 +35,7 @@ def split_off_whole_sides(
             f"be some to test and some to train on; set split.share to 1/{config.side} or more"
         )
     order = there[permutation(len(there), config.seed)]
-    if config.folds is None:
-        held_out = order[:count]
-    else:
-        held_out = order[config.fold - 1 :: config.folds]
+    held_out = order[:count] if config.folds is None else order[config.fold - 1 :: config.folds]
     cold = np.zeros(int(there[-1]) + 1, dtype=bool)
     cold[held_out] = True
     of_test = cold[of_rows]

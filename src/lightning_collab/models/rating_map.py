@@ -1,0 +1,167 @@
+"""From features to rows of one side of a dot product, by the ratings that the rows are to give."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_array
+
+from lightning_collab.models.rating_output import Output
+from lightning_collab.models.row_map import FOLDS, RowMap
+
+Array = NDArray[Any]
+
+# Penalties that are tried, on squared coefficients beside squared errors of ratings.
+PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+# Unknowns of the linear system: above it, factorising it would take longer than the training.
+MOST_UNKNOWNS = 6000
+STEPS = 3
+
+
+class RatedRows(NamedTuple):
+    """Ratings of some rows by known rows of the other side, grouped by row.
+
+    Attributes:
+        starts: int64 [rows + 1], where the ratings of each row begin.
+        others: int32 [n], rows of the other side.
+        ratings: float [n], in rating units.
+        vectors: float [other rows, width], what a row is multiplied with; 1 for its bias.
+        levels: float [other rows], what is added to the product.
+        output: from the sum to a rating.
+    """
+
+    starts: NDArray[np.int64]
+    others: NDArray[np.integer[Any]]
+    ratings: Array
+    vectors: Array
+    levels: Array
+    output: Output
+
+
+def can_fit(features: int, width: int) -> bool:
+    """Whether the linear system of so many features and numbers in a row is small enough."""
+    return (features + 1) * width <= MOST_UNKNOWNS
+
+
+def fit_rating_map(rated: RatedRows, features: csr_array, start: RowMap) -> RowMap:
+    """The map whose rows give the ratings best, its penalty chosen by cross-validation over rows.
+
+    With x_i the features of row i and p_u the vector of the other side, it makes
+
+        sum_ui (r_ui - output(<p_u, c + x_i B> + level_u))^2 + penalty * |B|^2
+
+    least, by Gauss-Newton steps (Nocedal and Wright 2006, "Numerical optimization", chapter 10).
+    In contrast to a regression of trained rows it does not learn how they are shrunk, and a rating
+    counts for the directions that it says something of.
+
+    Args:
+        rated: n rows.
+        features: [n, features].
+        start: from which the steps begin.
+    """
+    columns = csr_array(features, dtype=np.float64)
+    found = start
+    penalty = PENALTIES[0]
+    for step in range(STEPS):
+        parts = FOLDS if step == 0 and len(rated.starts) > 2 * FOLDS else 1
+        systems = _systems(rated, columns, found, parts)
+        whole = systems[0] if parts == 1 else _sum(systems)
+        if parts > 1:
+            errors = [
+                sum(part.error(_less(whole, part).solved(each)) for part in systems)
+                for each in PENALTIES
+            ]
+            penalty = PENALTIES[int(np.argmin(errors))]
+        unknowns = whole.solved(penalty)
+        found = RowMap(unknowns[0], unknowns[1:], penalty)
+    return found
+
+
+class _System(NamedTuple):
+    """The quadratic form of the squared errors around the last step.
+
+    Attributes:
+        squares: [features + 1, width, features + 1, width].
+        products: [features + 1, width].
+        constant: the sum of the squared targets.
+    """
+
+    squares: Array
+    products: Array
+    constant: float
+
+    def solved(self, penalty: float) -> Array:
+        """The unknowns where it is least, [features + 1, width]; the first row is not penalised."""
+        count, width = self.products.shape
+        matrix = self.squares.reshape(count * width, count * width).copy()
+        ridge = np.full(count * width, penalty)
+        # Enough for a system without ratings to have a solution.
+        ridge[:width] = 1e-6
+        matrix[np.diag_indices_from(matrix)] += ridge
+        solution: Array = cho_solve(cho_factor(matrix, lower=True), self.products.ravel())
+        return solution.reshape(count, width)
+
+    def error(self, unknowns: Array) -> float:
+        """The squared errors for some unknowns."""
+        flat = unknowns.ravel()
+        matrix = self.squares.reshape(len(flat), len(flat))
+        return self.constant - 2 * float(self.products.ravel() @ flat) + float(flat @ matrix @ flat)
+
+
+def _sum(systems: list[_System]) -> _System:
+    return _System(
+        np.sum([each.squares for each in systems], axis=0),
+        np.sum([each.products for each in systems], axis=0),
+        sum(each.constant for each in systems),
+    )
+
+
+def _less(whole: _System, part: _System) -> _System:
+    return _System(
+        whole.squares - part.squares, whole.products - part.products, whole.constant - part.constant
+    )
+
+
+def _systems(rated: RatedRows, features: csr_array, found: RowMap, parts: int) -> list[_System]:
+    """Of each part of the rows: every `parts`-th one."""
+    width, count = rated.vectors.shape[1], features.shape[1] + 1
+    squares = np.zeros((parts, count, count, width, width))
+    products = np.zeros((parts, count, width))
+    constants = np.zeros(parts)
+    now = found.rows(features)
+    for row in range(len(rated.starts) - 1):
+        mine = slice(rated.starts[row], rated.starts[row + 1])
+        if mine.start == mine.stop:
+            continue
+        vectors = rated.vectors[rated.others[mine]].astype(np.float64)
+        product = vectors @ now[row]
+        rating, slope = _linearised(rated.output, product + rated.levels[rated.others[mine]])
+        target = rated.ratings[mine] - rating + slope * product
+        scaled = slope[:, None] * vectors
+        places, values = _entries(features, row)
+        part = row % parts
+        squares[part, places[:, None], places] += np.multiply.outer(
+            np.outer(values, values), scaled.T @ scaled
+        )
+        products[part, places] += np.outer(values, target @ scaled)
+        constants[part] += target @ target
+    return [
+        _System(each.transpose(0, 2, 1, 3), product, float(constant))
+        for each, product, constant in zip(squares, products, constants, strict=True)
+    ]
+
+
+def _entries(features: csr_array, row: int) -> tuple[NDArray[np.int64], Array]:
+    """The unknowns that a row's features are multiplied with: the intercept first."""
+    mine = slice(features.indptr[row], features.indptr[row + 1])
+    places = np.concatenate([[0], features.indices[mine].astype(np.int64) + 1])
+    return places, np.concatenate([[1.0], features.data[mine]])
+
+
+def _linearised(output: Output, raw: Array) -> tuple[Array, Array]:
+    """Ratings of raw numbers, and how fast they change."""
+    if not output.sigmoid:
+        return output.low + raw, np.ones_like(raw)
+    share = 1.0 / (1.0 + np.exp(-raw))
+    return output.low + output.span * share, output.span * share * (1.0 - share)
