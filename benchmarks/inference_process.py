@@ -24,6 +24,7 @@ def main(run_directory: str, output: str, threads: int) -> dict[str, float]:
 
     from lightning_collab.api.trained_run import load
     from lightning_collab.inference.recommendation import all_recommendations, recommendation_schema
+    from lightning_collab.inference.stock import Offer
     from lightning_collab.inference.table_stream import write_stream
 
     torch.set_num_threads(threads)
@@ -34,7 +35,7 @@ def main(run_directory: str, output: str, threads: int) -> dict[str, float]:
     user: Any = run.users["user"][0]
     run.recommend(user=user)
     asked = time.perf_counter()
-    blocks = all_recommendations(run, 10, "all", np.empty(0, np.int32))
+    blocks = all_recommendations(run, 10, "all", Offer(np.empty(0, np.int32), None, 0))
     write_stream(Path(output), blocks, recommendation_schema(run))
     done = time.perf_counter()
     return {

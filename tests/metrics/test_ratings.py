@@ -23,16 +23,21 @@ def batch_of(rows):
 
 
 @given(parts=st.lists(st.lists(ROW, min_size=1, max_size=8), min_size=1, max_size=4))
-def test_as_by_hand_over_any_batches(parts):
+@pytest.mark.parametrize("warm", [None, (1, 2)])
+def test_as_by_hand_over_any_batches(parts, warm):
     metrics = RatingMetrics("val/")
+    metrics.warm = warm
     for rows in parts:
         metrics.update(*batch_of(rows))
     found = {name: float(value) for name, value in metrics.compute().items()}
     rows = np.array([row for part in parts for row in part], dtype=np.float64)
     errors = rows[:, 3] - rows[:, 2]
-    cold = (rows[:, 0] == 0) | (rows[:, 1] == 0)
+    unknown = (rows[:, 0] == 0) | (rows[:, 1] == 0)
+    most = warm or (np.inf, np.inf)
+    cold = ~unknown & ((rows[:, 0] > most[0]) | (rows[:, 1] > most[1]))
+    kinds = {"_warm": ~unknown & ~cold, "_cold": cold, "_unknown": unknown}
     expected = {}
-    for suffix, which in (("", cold | True), ("_warm", ~cold), ("_cold", cold)):
+    for suffix, which in {"": unknown | True, **kinds}.items():
         if which.any():
             expected[f"val/rmse{suffix}"] = np.sqrt(np.square(errors[which]).mean())
             expected[f"val/mae{suffix}"] = np.abs(errors[which]).mean()
@@ -42,7 +47,12 @@ def test_as_by_hand_over_any_batches(parts):
 def test_it_starts_anew_after_a_reset():
     metrics = RatingMetrics("test/")
     metrics.update(*batch_of([(0, 1, 3.0, 5.0)]))
-    assert set(metrics.compute()) == {"test/rmse", "test/mae", "test/rmse_cold", "test/mae_cold"}
+    assert set(metrics.compute()) == {
+        "test/rmse",
+        "test/mae",
+        "test/rmse_unknown",
+        "test/mae_unknown",
+    }
     metrics.reset()
     metrics.update(*batch_of([(1, 1, 3.0, 4.0)]))
     assert set(metrics.compute()) == {"test/rmse", "test/mae", "test/rmse_warm", "test/mae_warm"}

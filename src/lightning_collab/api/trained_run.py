@@ -21,7 +21,7 @@ from lightning_collab.inference.fold_in_ranking import ImplicitUsers, RankingUse
 from lightning_collab.inference.lookup import RawIds, row_of_id
 from lightning_collab.inference.prediction import predict
 from lightning_collab.inference.recommendation import Recipient, Seen
-from lightning_collab.inference.stock import Stock, barred_items
+from lightning_collab.inference.stock import NewItems, Stock, offered
 from lightning_collab.models.ease import Ease
 from lightning_collab.models.implicit_factors import ImplicitFactors
 from lightning_collab.models.item_scores import UserRows
@@ -128,6 +128,7 @@ class TrainedRun(TrainedModel):
         only: Stock | None = None,
         exclude: Stock | None = None,
         min_ratings: int = 0,
+        new_items: NewItems = 0,
     ) -> pl.DataFrame:
         """The items with the highest predictions for a user, or for somebody new.
 
@@ -142,7 +143,9 @@ class TrainedRun(TrainedModel):
             only: raw ids of items that may be recommended (what is in stock), or a CSV or Parquet
                 file with a column of them; None: all.
             exclude: likewise of items that may not.
-            min_ratings: training ratings that a recommended item must have.
+            min_ratings: training ratings that a recommended item must have, unless it is new.
+            new_items: how many of the `top_k` may be items without training ratings, which the run
+                knows by their features; `only`: all of them.
 
         Returns:
             At most `top_k` rows, best first: `item`, `title` and `genres` where the data has them,
@@ -167,9 +170,11 @@ class TrainedRun(TrainedModel):
         """
         if sum(each is not None for each in (user, ratings, items)) != 1:
             raise ConfigError("give one of user, ratings and items")
-        barred = barred_items(self, only=only, exclude=exclude, min_ratings=min_ratings)
+        offer = offered(
+            self, top_k, only=only, exclude=exclude, min_ratings=min_ratings, new_items=new_items
+        )
         if user is not None:
-            return recommendation.recommend_to_user(self, user, top_k, seen, barred)
+            return recommendation.recommend_to_user(self, user, top_k, seen, offer)
         if items is not None:
             rated = recommendation.chosen_items(self, items)
             given = np.full(len(rated), np.nan, dtype=np.float32)
@@ -178,7 +183,7 @@ class TrainedRun(TrainedModel):
             rated, given = recommendation.rated_items(self, ratings or {})
             rows = self._rows_of_ratings(rated, given)
         somebody = Recipient(self.item_scores.of_rows(rows), rated, given, left_out=rated)
-        return recommendation.best_of_scores(self, somebody, top_k, barred)
+        return recommendation.best_of_scores(self, somebody, top_k, offer)
 
     def _rows_of_ratings(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserRows:
         """The table rows of a fold-in user with some ratings."""
@@ -206,6 +211,7 @@ class TrainedRun(TrainedModel):
         only: Stock | None = None,
         exclude: Stock | None = None,
         min_ratings: int = 0,
+        new_items: NewItems = 0,
     ) -> pl.DataFrame:
         """The items with the highest predictions for every user that the model knows.
 
@@ -215,6 +221,7 @@ class TrainedRun(TrainedModel):
             only: see there.
             exclude: see there.
             min_ratings: see there.
+            new_items: see there.
 
         Returns:
             `user`, `rank` (from 1), `item`, `title` where there are titles, `prediction` or
@@ -228,8 +235,10 @@ class TrainedRun(TrainedModel):
             >>> run.recommend_all(top_k=3).columns
             ['user', 'rank', 'item', 'prediction']
         """
-        barred = barred_items(self, only=only, exclude=exclude, min_ratings=min_ratings)
-        return pl.concat(recommendation.all_recommendations(self, top_k, seen, barred))
+        offer = offered(
+            self, top_k, only=only, exclude=exclude, min_ratings=min_ratings, new_items=new_items
+        )
+        return pl.concat(recommendation.all_recommendations(self, top_k, seen, offer))
 
     def similar(
         self,
@@ -396,13 +405,13 @@ class TrainedRun(TrainedModel):
     @cached_property
     def trained_users(self) -> TrainedUsers:
         """What is expected of a user before any rating is known."""
-        return TrainedUsers.of(self.item_scores)
+        return TrainedUsers.of(self.item_scores, self.user_vocabulary.warm)
 
     @cached_property
     def ranking_users(self) -> RankingUsers | ImplicitUsers:
         """How a user is found from what the user chose, of a run that learned to rank."""
         if isinstance(self.model, ImplicitFactors | Ease):
-            return ImplicitUsers(self.model)
+            return ImplicitUsers(self.model, self.item_vocabulary.warm)
         return RankingUsers.of(self)
 
     @cached_property

@@ -8,6 +8,7 @@ COMMANDS = (
     "predict",
     "recommend",
     "similar",
+    "add_items",
     "map_embeddings",
     "report",
     "export",

@@ -18,7 +18,7 @@ from lightning_collab.config.commands import RecommendConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import read_own_ratings
-from lightning_collab.inference.stock import barred_items
+from lightning_collab.inference.stock import offered
 from lightning_collab.inference.table_stream import check_output, write_stream
 from lightning_collab.runs.plain_text import terminal_text
 from lightning_collab.training.console import run_log, say
@@ -66,6 +66,7 @@ def _of_one(run: TrainedRun, asked: RecommendConfig) -> tuple[pl.DataFrame, str]
         "only": asked.only,
         "exclude": asked.exclude,
         "min_ratings": asked.min_ratings,
+        "new_items": asked.new_items,
     }
     if asked.user is not None:
         found = run.recommend(user=asked.user, top_k=asked.top_k, seen=asked.seen, **stock)
@@ -85,15 +86,20 @@ def _of_one(run: TrainedRun, asked: RecommendConfig) -> tuple[pl.DataFrame, str]
 def _write_all(run: TrainedRun, asked: RecommendConfig, output: Path) -> None:
     recommendation.check_top_k(run, asked.top_k)
     with run_log(None, quiet=True):
-        barred = barred_items(
-            run, only=asked.only, exclude=asked.exclude, min_ratings=asked.min_ratings
+        offer = offered(
+            run,
+            asked.top_k,
+            only=asked.only,
+            exclude=asked.exclude,
+            min_ratings=asked.min_ratings,
+            new_items=asked.new_items,
         )
     users = len(run.users)
     began = time.perf_counter()
     with row_progress("recommending", users, "users") as progress:
 
         def blocks() -> Iterator[pl.DataFrame]:
-            for block in recommendation.all_recommendations(run, asked.top_k, asked.seen, barred):
+            for block in recommendation.all_recommendations(run, asked.top_k, asked.seen, offer):
                 progress(block["user"].n_unique())
                 yield block
 
@@ -125,7 +131,7 @@ def _table(name: str, found: pl.DataFrame) -> Table:
         if "title" in row:
             cells.append(terminal_text(row["title"] or ""))
         cells.append(terminal_text(f"{row[score]:.2f}"))
-        cells.append(terminal_text(f"{row['ratings']:,}"))
+        cells.append(terminal_text(f"{row['ratings']:,}" if row["ratings"] else "new"))
         if "genres" in row:
             cells.append(terminal_text(", ".join(row["genres"] or [])))
         reasons = map(_reason, row["because_of"])

@@ -179,8 +179,10 @@ class RecommendConfig(OfARunConfig):
     only: str | None
     # Items that may not be recommended; null: none.
     exclude: str | None
-    # Training ratings that a recommended item must have.
+    # Training ratings that a recommended item must have, unless it is new.
     min_ratings: Count
+    # How many may be items without training ratings, known by their features; `only`: all.
+    new_items: Count | Literal["only"]
     # A file for the recommendations.
     output: str | None
     # Replace the output where it is there.
@@ -206,6 +208,15 @@ class RecommendConfig(OfARunConfig):
         if self.user == "all" and self.output is None:
             raise ValueError("user=all needs output=<file>.parquet or <file>.csv")
         return self
+
+
+class AddItemsConfig(OfARunConfig):
+    """Which items to make known to a run."""
+
+    # The items and their features.
+    items: Annotated[str, needed("set items=<CSV or Parquet file with a line for each item>")]
+    # One character between two values of text.
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
 
 
 class ExportConfig(OfARunConfig):

@@ -140,11 +140,12 @@ class TrainedUsers:
     factor: Tensor
 
     @classmethod
-    def of(cls, scores: ItemScores) -> TrainedUsers:
+    def of(cls, scores: ItemScores, count: int | None = None) -> TrainedUsers:
         """The mean and the covariance of a model's users.
 
         Args:
             scores: of the trained model.
+            count: how many users it was trained on; None: all that it knows.
 
         Raises:
             NotFoundError: the model has no factors of items, so nothing can be said of a person
@@ -156,7 +157,7 @@ class TrainedUsers:
                 "of a fold-in user from ratings; use a run of another model"
             )
         users = [table["users"].double() for table in scores.tables.values()]
-        known = torch.cat([table[1:] for table in users], dim=1)
+        known = torch.cat([table[1:][:count] for table in users], dim=1)
         covariance = torch.cov(known.T).reshape(known.shape[1], known.shape[1])
         covariance.diagonal().add_(LEAST_VARIANCE * covariance.diagonal().mean() + 1e-12)
         return cls(

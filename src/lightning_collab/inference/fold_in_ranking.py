@@ -47,12 +47,14 @@ class RankingUsers:
         decays: of the factors and of the bias of a user; 0 where there is none.
         power: that a number of choices is raised to.
         mean_count: choices of a user in the mean.
+        items: that the run was trained on; others are no negatives. None: all.
     """
 
     loss: Any
     decays: dict[str, float]
     power: float
     mean_count: float
+    items: int | None = None
 
     @classmethod
     def of(cls, run: TrainedModel) -> RankingUsers:
@@ -77,12 +79,14 @@ class RankingUsers:
         history = run.history.trained()
         users = np.repeat(np.arange(len(history.starts) - 1), np.diff(history.starts))
         chosen = is_chosen(getattr(sections.loss, "positives", "all"), history.ratings)
-        counts = np.bincount(users[chosen], minlength=len(history.starts) - 1)[1:]
+        counts = np.bincount(users[chosen], minlength=len(history.starts) - 1)
+        counts = counts[1 : run.user_vocabulary.warm + 1]
         return cls(
             loss,
             {group: _decay(optimizer, group) for group in ("embeddings", "biases")},
             optimizer.frequency_power,
             float(max(counts.mean(), 1e-12)),
+            run.item_vocabulary.warm,
         )
 
     @property
@@ -105,6 +109,9 @@ class RankingUsers:
         barred = np.zeros(scores.items, dtype=bool)
         if getattr(self.loss.config, "dislikes", "negative") == "ignore":
             barred[disliked - 1] = True
+        if self.items is not None:
+            barred[self.items :] = True
+        barred[chosen - 1] = False
         by_frequency = len(chosen) ** self.power * self.mean_count ** (1 - self.power)
         decays = {group: decay * by_frequency for group, decay in self.decays.items()}
         by_softmax = isinstance(self.loss, UserLoss) and self.loss.config.name == "softmax"
@@ -195,9 +202,11 @@ class ImplicitUsers:
 
     Attributes:
         model: of the run.
+        items: that the run was trained on, and counts as not chosen; None: all.
     """
 
     model: ImplicitFactors | Ease
+    items: int | None = None
 
     @property
     def positives(self) -> Positives:
@@ -215,6 +224,7 @@ class ImplicitUsers:
         config = self.model.config
         items = scores.tables["embeddings"]["items"][1:].double()
         own = items[torch.from_numpy(chosen).long() - 1]
+        items = items[: self.items]
         counts = len(chosen) + config.unobserved_weight * len(items)
         system = config.unobserved_weight * (items.T @ items) + own.T @ own
         system.diagonal().add_(config.regularization * counts**config.frequency_scaling)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lightning_collab.data.history import History
 from lightning_collab.errors import ConfigError
 from lightning_collab.inference.lookup import row_of_id
+from lightning_collab.inference.stock import Offer
 from lightning_collab.training.trained_model import TrainedModel
 
 Seen = Literal["all", "train", "none"]
@@ -37,7 +38,7 @@ class Recipient(NamedTuple):
 
 
 def recommend_to_user(
-    run: TrainedModel, user: Any, top_k: int, seen: Seen, barred: NDArray[np.int32]
+    run: TrainedModel, user: Any, top_k: int, seen: Seen, offer: Offer
 ) -> pl.DataFrame:
     """The items with the highest predictions for a user; see `TrainedRun.recommend`.
 
@@ -46,7 +47,7 @@ def recommend_to_user(
         user: raw id.
         top_k: how many.
         seen: which rated items to leave out.
-        barred: int32, rows of items that nobody is to be shown.
+        offer: which items may be shown.
 
     Raises:
         ConfigError: `top_k` is below 1 or more than there are items.
@@ -66,7 +67,7 @@ def recommend_to_user(
     scores = run.item_scores.of_users(slice(row, row + 1))
     if run.implicit:
         ratings = np.full(len(items), np.nan, dtype=np.float32)
-    return best_of_scores(run, Recipient(scores, items, ratings, left_out), top_k, barred)
+    return best_of_scores(run, Recipient(scores, items, ratings, left_out), top_k, offer)
 
 
 def chosen_items(run: TrainedModel, items: Collection[Any]) -> NDArray[np.int32]:
@@ -135,20 +136,38 @@ def check_top_k(run: TrainedModel, top_k: int) -> None:
 
 
 def best_of_scores(
-    run: TrainedModel, recipient: Recipient, top_k: int, barred: NDArray[np.int32]
+    run: TrainedModel, recipient: Recipient, top_k: int, offer: Offer
 ) -> pl.DataFrame:
     """The items with the highest scores; see `TrainedRun.recommend`.
+
+    New items have places of their own, since scores of items that nobody has rated are nearer to
+    the mean than others.
 
     Args:
         run: the trained run.
         recipient: somebody to recommend to.
         top_k: how many.
-        barred: int32, rows of items that nobody is to be shown.
+        offer: which items may be shown.
 
     Raises:
         ConfigError: `top_k` is below 1 or more than there are items.
     """
     check_top_k(run, top_k)
+    found = []
+    left = top_k
+    for barred, most in ((offer.barred_new, offer.new_items), (offer.barred, top_k)):
+        if barred is not None and left:
+            scores = recipient.scores.clone()
+            found.append(
+                _best_allowed(run, recipient._replace(scores=scores), min(most, left), barred)
+            )
+            left -= len(found[-1])
+    return pl.concat(found).sort(run.shown_as, descending=True, maintain_order=True)
+
+
+def _best_allowed(
+    run: TrainedModel, recipient: Recipient, top_k: int, barred: NDArray[np.int32]
+) -> pl.DataFrame:
     starts = np.array([0, len(recipient.left_out)])
     recipient.scores[:, torch.from_numpy(barred).long() - 1] = -torch.inf
     columns, scores = _best(recipient.scores, starts, recipient.left_out, top_k)
@@ -172,6 +191,35 @@ def _best(
     from lightning_collab.models.scoring_kernels import best_unseen
 
     return best_unseen(scores.numpy(), starts, left_out - 1, top_k)
+
+
+def _best_mixed(
+    scores: torch.Tensor,
+    starts: NDArray[np.int64],
+    left_out: NDArray[np.int32],
+    top_k: int,
+    offer: Offer,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """`_best`, new items at most as many as are offered; -1 behind where there are no more."""
+    parts = []
+    for barred, most in ((offer.barred_new, offer.new_items), (offer.barred, top_k)):
+        if barred is not None:
+            allowed = scores.clone() if offer.barred_new is not None else scores
+            allowed[:, torch.from_numpy(barred).long() - 1] = -torch.inf
+            parts.append(_best(allowed, starts, left_out, most))
+    if len(parts) == 1:
+        return parts[0]
+    (new, of_new), (known, of_known) = parts
+    # Behind the new ones that there are, as many known ones as have a place.
+    places = top_k - (new >= 0).sum(1, keepdims=True)
+    known = np.where(np.arange(top_k) < places, known, -1).astype(np.int32)
+    columns = np.concatenate([new, known], axis=1)
+    best = np.where(columns >= 0, np.concatenate([of_new, of_known], axis=1), -np.inf)
+    order = np.argsort(-best, axis=1, kind="stable")[:, :top_k]
+    return (
+        np.take_along_axis(columns, order, 1),
+        np.take_along_axis(best, order, 1).astype(np.float32),
+    )
 
 
 def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -> pl.Series:
@@ -207,7 +255,7 @@ SCORES_AT_A_TIME = 1 << 23
 
 
 def all_recommendations(
-    run: TrainedModel, top_k: int, seen: Seen, barred: NDArray[np.int32]
+    run: TrainedModel, top_k: int, seen: Seen, offer: Offer
 ) -> Iterator[pl.DataFrame]:
     """The best items of every known user, in the order of the users, best item first.
 
@@ -215,7 +263,7 @@ def all_recommendations(
         run: the trained run.
         top_k: how many for each; fewer where a user has seen nearly everything.
         seen: which rated items to leave out.
-        barred: int32, rows of items that nobody is to be shown.
+        offer: which items may be shown.
 
     Yields:
         For some users: `user`, `rank` (from 1), `item`, `title` where there are titles, and
@@ -229,14 +277,12 @@ def all_recommendations(
     history = None if seen == "none" else run.history
     if history is not None and seen == "train":
         history = history.trained()
-    columns = torch.from_numpy(barred).long() - 1
     step = max(1, SCORES_AT_A_TIME // run.item_scores.items)
     block = torch.empty(min(step, len(run.users)), run.item_scores.items)
     for first in range(1, len(run.user_vocabulary), step):
         users = slice(first, min(first + step, len(run.user_vocabulary)))
         scores = run.item_scores.of_users(users, block[: users.stop - users.start])
-        scores[:, columns] = -torch.inf
-        yield _best_of(run, users, scores, top_k, history)
+        yield _best_of(run, users, scores, top_k, history, offer)
 
 
 def recommendation_schema(run: TrainedModel) -> dict[str, pl.DataType]:
@@ -255,7 +301,12 @@ def recommendation_schema(run: TrainedModel) -> dict[str, pl.DataType]:
 
 
 def _best_of(
-    run: TrainedModel, users: slice, scores: torch.Tensor, top_k: int, history: History | None
+    run: TrainedModel,
+    users: slice,
+    scores: torch.Tensor,
+    top_k: int,
+    history: History | None,
+    offer: Offer,
 ) -> pl.DataFrame:
     if history is None:
         starts, left_out = np.zeros(len(scores) + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
@@ -263,7 +314,7 @@ def _best_of(
         starts = history.starts[users.start : users.stop + 1]
         left_out = history.items[starts[0] : starts[-1]]
         starts = starts - starts[0]
-    columns, best = _best(scores, starts, left_out, top_k)
+    columns, best = _best_mixed(scores, starts, left_out, top_k, offer)
     chosen = columns >= 0
     of_user, rank = np.nonzero(chosen)
     ratings = run.item_scores.ratings(torch.from_numpy(best[chosen]))

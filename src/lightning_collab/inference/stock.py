@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,12 +23,68 @@ log = logging.getLogger(__name__)
 Stock = RawIds | str | Path
 
 
+# How many of the recommended items may be new ones, or that all are.
+NewItems = int | Literal["only"]
+
+
+class Offer(NamedTuple):
+    """What may be recommended.
+
+    Attributes:
+        barred: int32 [n], rows that are not to be shown where items with ratings are meant; None:
+            none of these is.
+        barred_new: likewise where items without are; None: none of these is.
+        new_items: at most so many of the latter are shown.
+    """
+
+    barred: NDArray[np.int32] | None
+    barred_new: NDArray[np.int32] | None
+    new_items: int
+
+
+def offered(
+    run: TrainedModel,
+    top_k: int,
+    *,
+    only: Stock | None = None,
+    exclude: Stock | None = None,
+    min_ratings: int = 0,
+    new_items: NewItems = 0,
+) -> Offer:
+    """What of a catalogue may be recommended.
+
+    Args:
+        run: the trained run.
+        top_k: how many are recommended.
+        only: see `barred_items`; so are the next two.
+        exclude: see there.
+        min_ratings: see there.
+        new_items: how many of them may have no training ratings; `only`: all have none.
+
+    Raises:
+        ConfigError: nothing is left, or `new_items` is above `top_k`.
+        DataError: as of `barred_items`.
+        NotFoundError: as of `barred_items`.
+    """
+    if new_items != "only" and not 0 <= new_items <= top_k:
+        raise ConfigError(
+            f"new_items: {new_items} is not from 0 to top_k={top_k}; set a number in it, or only"
+        )
+    asked: dict[str, Any] = {"only": only, "exclude": exclude, "min_ratings": min_ratings}
+    return Offer(
+        None if new_items == "only" else barred_items(run, **asked),
+        None if new_items == 0 else barred_items(run, **asked, new=True),
+        top_k if new_items == "only" else new_items,
+    )
+
+
 def barred_items(
     run: TrainedModel,
     *,
     only: Stock | None = None,
     exclude: Stock | None = None,
     min_ratings: int = 0,
+    new: bool = False,
 ) -> NDArray[np.int32]:
     """The rows of the items that are not to be recommended to anybody.
 
@@ -36,7 +93,8 @@ def barred_items(
         only: raw ids of the items that may be recommended, or a CSV or Parquet file with a column
             of them, found by the usual names; None: all.
         exclude: likewise of those that may not.
-        min_ratings: training ratings that an item must have.
+        min_ratings: training ratings that an item must have, unless it is new.
+        new: whether items without training ratings are meant, or those with some.
 
     Returns:
         int32 [n], ascending.
@@ -52,9 +110,15 @@ def barred_items(
         barred[_rows(run, only, "only")] = False
     if exclude is not None:
         barred[_rows(run, exclude, "exclude")] = True
-    barred[1:] |= run.items["ratings"].to_numpy() < min_ratings
+    counts = run.items["ratings"].to_numpy()
+    barred[1:] |= (counts > 0) if new else (counts < max(min_ratings, 1))
     barred[UNKNOWN_ROW] = False
     rows = np.flatnonzero(barred).astype(np.int32)
+    if len(rows) == len(run.items) and new:
+        raise ConfigError(
+            "new_items: the run knows no item without training ratings, or only and exclude leave "
+            "none; lightning-collab add-items run=<run> items=<file> makes some known"
+        )
     if len(rows) == len(run.items):
         raise ConfigError(
             "only, exclude and min_ratings together leave no item to recommend; widen one of them"

@@ -31,6 +31,28 @@ def read_checkpoint(
         CheckpointError: there is no such file, or it is cut short or not a checkpoint, or there
             is something in it that could run code (which then is not run).
     """
+    content = read_tensors(path, map_location, mapped=mapped)
+    missing = [key for key in NEEDED if key not in content]
+    if missing:
+        raise CheckpointError(
+            f"{path}: a file without a model of ours in it (it has no {' and no '.join(missing)})"
+        )
+    return content
+
+
+def read_tensors(
+    path: Path, map_location: Callable[..., Any] | str | None = "cpu", *, mapped: bool = False
+) -> dict[str, Any]:
+    """The content of a file of tensors and primitives by name, whatever they are.
+
+    Args:
+        path: of the file.
+        map_location: as for `torch.load`.
+        mapped: tensors stay in the file until they are looked at.
+
+    Raises:
+        CheckpointError: as of `read_checkpoint`.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     not_whole = f"{path}: not a whole checkpoint of lightning-collab ({path.stat().st_size} bytes)"
@@ -52,10 +74,9 @@ def read_checkpoint(
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{not_whole}: {reason}") from error
-    missing = NEEDED if not isinstance(content, dict) else [k for k in NEEDED if k not in content]
-    if missing:
+    if not isinstance(content, dict):
         raise CheckpointError(
-            f"{path}: a file without a model of ours in it (it has no {' and no '.join(missing)})"
+            f"{path}: a file without a model of ours in it (it has no {' and no '.join(NEEDED)})"
         )
     result: dict[str, Any] = content
     return result

@@ -34,6 +34,8 @@ class RunDirectory:
         self.best_checkpoint = self.checkpoints / "best.ckpt"
         # The checkpoint to go on from.
         self.last_checkpoint = self.checkpoints / "last.ckpt"
+        # Rows of users and items without training ratings, and the map that they are made by.
+        self.cold_file = self.checkpoints / "cold_rows.pt"
         # TensorBoard's event files.
         self.tensorboard = path / "tensorboard"
         # The table of curves of logger=csv.

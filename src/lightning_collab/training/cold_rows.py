@@ -1,15 +1,16 @@
 """Users and items without training ratings, of which only features are known, in a trained run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.features.build import describing_encoders, lines_of
-from lightning_collab.data.vocabulary import Side, Vocabulary
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.models import RatingModel
 from lightning_collab.models.cold_rows import ColdSide, extended, fit_cold_side
 from lightning_collab.models.rating_model import SIDES
+from lightning_collab.training.cold_file import vocabularies_with
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.sharding.sharded_table import is_sharded
 
@@ -59,35 +60,27 @@ def _cold_side(
     return fitted.with_ids(cold.unique(cold.columns[0], maintain_order=True))
 
 
-def vocabularies_with(
-    cold: Mapping[Side, ColdSide], vocabularies: Mapping[Side, Vocabulary]
-) -> dict[Side, Vocabulary]:
-    """The ids of an extended model's rows.
-
-    Args:
-        cold: by side.
-        vocabularies: of the model as it was trained.
-    """
-    return {
-        side: vocabulary.with_cold(cold[side].ids) if side in cold else vocabulary
-        for side, vocabulary in vocabularies.items()
-    }
-
-
 @contextmanager
-def with_cold_rows(module: BaseModule, data: RatingDataModule) -> Iterator[None]:
+def with_cold_rows(module: BaseModule, data: RatingDataModule) -> Iterator[dict[Side, ColdSide]]:
     """Meanwhile the module and the data know ids without training ratings by their features.
+
+    What ranks is measured on the catalogue that it was trained on.
 
     Args:
         module: trained on `data`.
         data: split ratings.
+
+    Yields:
+        The rows that these ids have, by side; empty where the model can have none.
     """
-    if module.ranks or not has_cold_rows(module.model):
-        yield
+    if not has_cold_rows(module.model):
+        yield {}
         return
-    cold = fitted_cold_rows(module.model, data)
-    before = module.vocabularies
-    vocabularies = vocabularies_with(cold, before)
+    cold = fitted_cold_rows(module.model, data, learns_ratings=not module.ranks)
+    if module.ranks:
+        yield cold
+        return
+    vocabularies = vocabularies_with(cold, module.vocabularies)
     grown = extended(module.model, cold)
     with module.measuring(grown, vocabularies), data.numbered_by(vocabularies):
-        yield
+        yield cold

@@ -94,7 +94,8 @@ def evaluate_checkpoint(
     module.load_trained(content, checkpoint)
     metrics: dict[str, float] = {}
     loggers, trainer.loggers = trainer.loggers, []
-    with with_cold_rows(module, data):
+    with with_cold_rows(module, data) as cold:
+        module.cold = cold
         if len(data.rows.val):
             metrics |= dict(trainer.validate(module, datamodule=data, verbose=False)[0])
         if test and len(data.rows.test):

@@ -26,7 +26,7 @@ from lightning_collab.errors import (
 from lightning_collab.metrics.baselines import baseline_metrics
 from lightning_collab.metrics.ranking_baselines import ranking_baselines
 from lightning_collab.runs.atomic_write import atomic_file
-from lightning_collab.runs.checkpoints import read_checkpoint
+from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import command_line
 from lightning_collab.runs.launch import is_first_rank
@@ -34,6 +34,7 @@ from lightning_collab.runs.lock import run_held
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
 from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
+from lightning_collab.training.cold_file import write_cold_rows
 from lightning_collab.training.evaluation import evaluate_checkpoint
 from lightning_collab.training.loggers import log_config, log_results
 from lightning_collab.training.lr_range_test import with_found_rate
@@ -168,6 +169,8 @@ def _train(
         "torch": torch.__version__,
     }
     if trainer.is_global_zero:
+        if loadable:
+            _keep_cold_rows(run, module, measured_on)
         log_results(trainer.loggers, config, metrics, module.steps_done)
         run.write_metrics(metrics)
     return metrics, data
@@ -188,6 +191,15 @@ def _baselines(config: RunConfig, data: RatingDataModule, *, test: bool) -> dict
         part=part,
         seed=config.seed,
     )
+
+
+def _keep_cold_rows(run: RunDirectory, module: BaseModule, checkpoint: Path) -> None:
+    """Keep what is made of ids without training ratings, for the checkpoint that is used."""
+    if any(each.described_by for each in module.cold.values()):
+        steps = steps_of_checkpoint(read_checkpoint(checkpoint, mapped=True))
+        write_cold_rows(run, module.cold, steps)
+    else:
+        run.cold_file.unlink(missing_ok=True)
 
 
 def _check_same_model(module: BaseModule, checkpoint: Path) -> None:

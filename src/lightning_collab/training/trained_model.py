@@ -18,11 +18,13 @@ from lightning_collab.data.history import History
 from lightning_collab.data.vocabulary import ID_COLUMN, Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.models import DatasetStatistics, RatingModel, build_model
+from lightning_collab.models.cold_rows import extended
 from lightning_collab.models.feature_rows import features_from_buffers
 from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.runs.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import called_as
+from lightning_collab.training.cold_file import read_cold_rows, vocabularies_with
 from lightning_collab.training.process import random_numbers_put_back
 
 # What Lightning puts before the names of the model's own parameters in a checkpoint.
@@ -45,10 +47,11 @@ class TrainedModel:
         item_vocabulary: raw item ids of the model's rows.
         rating_range: lowest and highest rating.
         users: one row for each known user, `users[k]` for row `k + 1` of the model: `user`, the
-            features of the source, `ratings` and `mean_rating` of the training part.
+            features of the source, `ratings` and `mean_rating` of the training part; last those
+            who have none and are known by features alone.
         items: the same for items: `item`, features, `ratings` and `mean_rating`.
-        unseen_users: users without training ratings, which the model does not know.
-        unseen_items: items without training ratings, which the model does not know.
+        unseen_users: users of whom the model has neither training ratings nor features.
+        unseen_items: items of which the model has neither training ratings nor features.
     """
 
     directory: RunDirectory
@@ -136,14 +139,16 @@ class TrainedModel:
         rebuilt = rebuilt_model(
             content, model_config(config, directory.config_file, commit=commit), path
         )
-        vocabularies = rebuilt.vocabularies
+        cold = read_cold_rows(directory, content)
+        model = extended(rebuilt.model, cold) if cold else rebuilt.model
+        vocabularies = vocabularies_with(cold, rebuilt.vocabularies)
         users, unseen_users = described(directory.users_file, "users", vocabularies["users"])
         items, unseen_items = described(directory.items_file, "items", vocabularies["items"])
         return cls(
             directory=directory,
             checkpoint=path,
             config=config,
-            model=rebuilt.model.eval().requires_grad_(False),
+            model=model.eval().requires_grad_(False),
             user_vocabulary=vocabularies["users"],
             item_vocabulary=vocabularies["items"],
             rating_range=rebuilt.rating_range,
@@ -299,9 +304,11 @@ def described(path: Path, side: Side, vocabulary: Vocabulary) -> tuple[pl.DataFr
         ) from error
     except (OSError, pl.exceptions.PolarsError) as error:
         raise CheckpointError(f"{path}: not readable: {error}") from error
-    known = len(vocabulary.ids)
-    if column not in frame.columns or not frame[column][:known].equals(
-        vocabulary.ids, check_dtypes=True
-    ):
-        raise CheckpointError(f"{path}: its {side} are not those of the checkpoint")
-    return frame[:known], frame[known:]
+    warm = vocabulary.warm
+    if column in frame.columns:
+        others = frame[warm:]
+        cold = others[column].is_in(vocabulary.ids[warm:].implode())
+        known = pl.concat([frame[:warm], others.filter(cold).sort(column)])
+        if known[column].equals(vocabulary.ids, check_dtypes=True):
+            return known, others.filter(~cold)
+    raise CheckpointError(f"{path}: its {side} are not those of the checkpoint")

@@ -27,6 +27,7 @@ from lightning_collab.metrics.further import RunMetrics
 from lightning_collab.metrics.rankings import RankingMetrics
 from lightning_collab.metrics.ratings import LossMetric
 from lightning_collab.models import RatingModel, random_numbers
+from lightning_collab.models.cold_rows import ColdSide
 from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.models.rating_model import TrainedBy
 from lightning_collab.runs.checkpoints import read_checkpoint
@@ -79,6 +80,8 @@ class BaseModule(pl.LightningModule):
         self._rating_range = rating_range
         self._vocabularies = vocabularies
         self.rankings: dict[str, RankingMetrics] = {}
+        # Rows of ids without training ratings, once it has been measured with them.
+        self.cold: Mapping[Side, ColdSide] = {}
         self._scores: ItemScores | None = None
         self.val_metrics = RunMetrics("val/", metrics)
         self.test_metrics = RunMetrics("test/", metrics)

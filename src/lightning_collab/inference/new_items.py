@@ -1,0 +1,115 @@
+"""Items made known to a trained run by their features alone, without training it again."""
+
+from pathlib import Path
+
+import polars as pl
+
+from lightning_collab.data.column_names import USUAL_NAMES, plain
+from lightning_collab.data.column_rules import Place
+from lightning_collab.data.sources.metadata_file import side_table
+from lightning_collab.data.text_columns import READ_ERRORS, check_file
+from lightning_collab.errors import CheckpointError, DataError
+from lightning_collab.runs.atomic_write import atomic_file
+from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
+from lightning_collab.runs.lock import run_held
+from lightning_collab.training.cold_file import read_cold_rows, write_cold_rows
+from lightning_collab.training.trained_model import TrainedModel
+
+
+def read_items(path: Path, run: TrainedModel, delimiter: str = ",") -> pl.DataFrame:
+    """A file of items as a run's own table has them: `item`, then features.
+
+    Args:
+        path: CSV or Parquet, a line for each item.
+        run: the trained run.
+        delimiter: between two values of text.
+
+    Raises:
+        DataError: the file cannot be read, has no column of ids, or an id is of another type, or
+            there twice.
+    """
+    check_file(path)
+    of_ids = run.item_vocabulary.ids.dtype
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            frame = pl.read_parquet(path, glob=False)
+        else:
+            frame = pl.read_csv(
+                path, separator=delimiter, infer_schema_length=None, glob=False,
+                schema_overrides={"item": of_ids} if of_ids == pl.String else None,
+            )  # fmt: skip
+    except pl.exceptions.NoDataError:
+        raise DataError(f"{path}: the file is empty") from None
+    except READ_ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be read: {reason}") from error
+    named = [each for each in frame.columns if plain(each) in USUAL_NAMES["item"]]
+    if not named:
+        raise DataError(
+            f"{path}: no column of items, such as {' or '.join(USUAL_NAMES['item'][:4])}; it has "
+            f"{', '.join(map(repr, frame.columns))}"
+        )
+    return side_table(frame, named[:1], "item", of_ids, Place.rows(path))
+
+
+def add_items(run: TrainedModel, items: pl.DataFrame, named: str = "items") -> int:
+    """Give a run rows for items that it was not trained on, by its map from features.
+
+    Args:
+        run: the trained run, as it is in its directory.
+        items: a line for each: `item`, and features as in the run's own table.
+        named: what the items are called in messages.
+
+    Returns:
+        How many the run knows by features alone now.
+
+    Raises:
+        DataError: an item is there already, or the items have none of the features of the map.
+        CheckpointError: the run has no map, since its data said nothing of items.
+    """
+    content = read_checkpoint(run.checkpoint, mapped=True)
+    cold = read_cold_rows(run.directory, content)
+    side = cold.get("items")
+    if side is None or not side.described_by:
+        raise CheckpointError(
+            f"{run.directory.path}: it has no map from features to rows: its data had no table of "
+            f"items, or {run.model_name} has no rows. Train on data with one (data.items_path)"
+        )
+    known = items["item"].filter(items["item"].is_in(run.item_vocabulary.ids.implode()))
+    if len(known):
+        raise DataError(
+            f"{named}: item {known[0]!r} is there already"
+            + (f", and so are {len(known) - 1} more" if len(known) > 1 else "")
+            + "; leave out what the run knows"
+        )
+    wanted = [each.column for each in side.described_by]
+    there = [
+        each for each in wanted if each in items.columns and items[each].null_count() < len(items)
+    ]
+    if not there:
+        raise DataError(
+            f"{named}: none of the features that rows are made of ({', '.join(wanted)}); it has "
+            f"{', '.join(map(repr, items.columns[1:])) or 'no column beside the ids'}"
+        )
+    grown = {**cold, "items": side.with_ids(items)}
+    directory = run.directory
+    others = pl.concat([run.unseen_items.filter(~pl.col("item").is_in(items["item"].implode()))])
+    table = pl.concat([run.items, _like(items, run.items), others], how="vertical_relaxed")
+    with run_held(directory.path):
+        # The table first: what it has more than the rows is only not known yet.
+        with atomic_file(directory.items_file) as file:
+            warm = run.item_vocabulary.warm
+            pl.concat([table[:warm], table[warm:].sort("item")]).write_parquet(file)
+        write_cold_rows(directory, grown, steps_of_checkpoint(content))
+    return len(grown["items"].ids)
+
+
+def _like(items: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+    """With the columns of a run's table, those that items lack empty."""
+    known = items.with_columns(ratings=pl.lit(0), mean_rating=pl.lit(None, dtype=pl.Float64))
+    return known.select(
+        pl.col(name).cast(kind, strict=False)
+        if name in known.columns
+        else pl.lit(None, dtype=kind).alias(name)
+        for name, kind in table.schema.items()
+    )
