@@ -22,6 +22,8 @@ from lightning_collab.errors import ConfigError
         (("split=user_stratified",), True),
         (("split=user_stratified", "split.val=0"), False),
         (("split=user_ratio",), True),
+        (("split=cold_items",), True),
+        (("split=cold_users", "split.val=0"), False),
         (("split=user_ratio", "split.val=0"), False),
     ],
 )
@@ -50,6 +52,8 @@ def test_a_split_knows_before_any_data_whether_it_validates(run_config, override
             ("split=user_ratio", "split.val=0.5", "split.test=0.5"),
             r"split\.val=0\.5 and split\.test=0\.5 are shares of all rows of a user",
         ),
+        (("split=cold_items", "split.share=1"), r"split\.share: .*less than 1"),
+        (("split=cold_users", "split.fold=2"), r"split\.fold=2 is above split\.folds=null"),
         (("split=leave_one_out", "split.pick=first"), r"split\.pick: .*'last'"),
         (("split=leave_one_out", "split.val=two"), r"split\.val"),
         (("split=predefined",), r"split=predefined: data=ml_100k does not say"),

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_collab.config.split import (
+    ColdItemsConfig,
+    ColdUsersConfig,
     KFoldSplitConfig,
     LeaveOneOutConfig,
     LectureSplitConfig,
@@ -220,6 +222,8 @@ def has_test(config):
         ("split=random",),
         ("split=user_stratified",),
         ("split=user_ratio",),
+        ("split=cold_items",),
+        ("split=cold_users",),
         ("split=leave_one_out", "split.pick=random"),
         ("split=official_fold",),
     ],
@@ -293,6 +297,63 @@ def test_a_users_only_rating_trains(run_config):
     table = table_of([1, 2, 2, 3, 3, 3], range(1, 7), range(6))
     rows = split_rows(table, run_config("split=leave_one_out").split)
     assert (sorted(rows.train), sorted(rows.val), sorted(rows.test)) == ([0, 1, 3], [4], [2, 5])
+
+
+COLD = {"cold_items": (ColdItemsConfig, 168, 1682), "cold_users": (ColdUsersConfig, 94, 943)}
+
+
+@pytest.mark.parametrize("name", COLD)
+def test_a_share_of_the_ids_is_held_out_with_all_its_ratings(ml_100k, run_config, name):
+    rows = split_rows(ml_100k, run_config(f"split={name}").split)
+    _, count, of = COLD[name]
+    ids = ml_100k.items if name == "cold_items" else ml_100k.users
+    held_out = set(ids[rows.test])
+    assert (len(held_out), len(set(ids))) == (count, of)
+    assert not held_out & set(ids[np.r_[rows.train, rows.val]])
+    assert len(rows.val) == round(0.1 * (100_000 - len(rows.test)))
+    assert sorted(np.r_[rows.train, rows.val, rows.test]) == list(range(100_000))
+
+
+@pytest.mark.parametrize("name", COLD)
+@given(seed=st.integers(0, 2**32 - 1), order=st.integers(0, 100))
+def test_which_ids_are_held_out_is_a_matter_of_ids_and_seed(name, seed, order):
+    config = COLD[name][0](share=0.3, val=0.0, seed=seed)
+    users, items = np.divmod(np.arange(60), 6)
+    table = table_of(users + 1, items + 1, np.arange(60))
+    shuffled = np.random.default_rng(order).permutation(60)
+    again = table_of(users[shuffled] + 1, items[shuffled] + 1, np.arange(60))
+    side = config.side
+    one = getattr(table, side)[split_rows(table, config).test]
+    two = getattr(again, side)[split_rows(again, config).test]
+    assert sorted(one) == sorted(two)
+
+
+@pytest.mark.parametrize("name", COLD)
+def test_cold_folds_hold_out_each_rating_once(ml_100k, run_config, name):
+    ids = ml_100k.items if name == "cold_items" else ml_100k.users
+    seen, held_out = [], []
+    for fold in range(1, 5):
+        config = run_config(f"split={name}", "split.folds=4", f"split.fold={fold}").split
+        rows = split_rows(ml_100k, config)
+        seen.extend(rows.test.tolist())
+        held_out.append(set(ids[rows.test]))
+        assert not held_out[-1] & set(ids[rows.train])
+    assert sorted(seen) == list(range(100_000))
+    assert max(map(len, held_out)) - min(map(len, held_out)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("split.share=0.01",), r"split\.share=0\.01 of 10 items is 0"),
+        (("split.share=0.99",), r"split\.share=0\.99 of 10 items is 10"),
+        (("split.folds=11",), r"split\.folds=11 of 10 items"),
+    ],
+)
+def test_a_cold_part_without_ids_is_refused(run_config, overrides, message):
+    table = table_of([1] * 10, range(1, 11), [5] * 10)
+    with pytest.raises(DataError, match=message):
+        split_rows(table, run_config("split=cold_items", *overrides).split)
 
 
 def test_each_user_has_the_share(ml_100k, run_config):
