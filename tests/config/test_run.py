@@ -105,3 +105,40 @@ def test_watching_without_a_validation_part_is_refused(key, run_config):
 def test_adamw_has_one_form_of_decay(run_config):
     with pytest.raises(ConfigError, match=r"optimizer\.decay"):
         run_config("optimizer=adamw", "optimizer.decay=gradient")
+
+
+SOLVED = ["ease", "implicit_least_squares"]
+
+
+@pytest.mark.parametrize("model", SOLVED)
+def test_a_solved_model_takes_what_an_experiment_counts_as_chosen(model, run_config):
+    experiment = ("experiment=ml_100k_ranking", f"model={model}")
+    with pytest.raises(ConfigError) as caught:
+        run_config(*experiment)
+    advice = str(caught.value).partition("; set ")[2].split()
+    assert advice == ["loss=squared_error", "model.positives=4"]
+    told = run_config(*experiment, *advice)
+    assert told.positives == told.liked == 4
+    # With half of the advice too, and by no other config than without the experiment.
+    assert run_config(*experiment, advice[0]) == told
+    assert run_config(f"model={model}", "model.positives=4") == told
+
+
+@pytest.mark.parametrize("model", SOLVED)
+def test_what_is_typed_for_a_solved_model_goes_before_the_experiment(model, run_config):
+    typed = ("experiment=ml_100k_ranking", f"model={model}", "loss=squared_error")
+    assert run_config(*typed, "model.positives=all").positives == "all"
+    assert run_config(*typed, "loss.positives=3").positives == 3
+
+
+@pytest.mark.parametrize("model", SOLVED)
+def test_plain_values_too_hand_the_positives_to_a_solved_model(model, run_config):
+    plain = run_config(f"model={model}").model_dump()
+    plain["loss"]["positives"] = 4
+    del plain["model"]["positives"]
+    assert validated(plain).model.positives == 4
+
+
+def test_a_loss_of_ratings_has_no_positives_for_a_model_that_is_trained():
+    with pytest.raises(ConfigError, match=r"loss\.positives: unknown key"):
+        validated(composed("experiment=ml_100k_ranking", "loss=squared_error"))

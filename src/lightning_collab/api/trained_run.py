@@ -141,7 +141,7 @@ class TrainedRun(TrainedModel):
             seen: which of the user's rated items to leave out: `all` that the data of the run has,
                 those of the training part, or none.
             only: raw ids of items that may be recommended (what is in stock), or a CSV or Parquet
-                file with a column of them; None: all.
+                file with a column of them, or a text file of ids alone, one a line; None: all.
             exclude: likewise of items that may not.
             min_ratings: training ratings that a recommended item must have, unless it is new.
             new_items: how many of the `top_k` may be items without training ratings, which the run

@@ -52,7 +52,7 @@ def recommend_command(config: DictConfig) -> pl.DataFrame | None:
     with run_log(None, quiet=True):
         found, name = _of_one(run, asked)
     if output is None:
-        Console().print(_table(name, found))
+        Console().print(_table(name, found, run.rows_called))
     else:
         name_of = pl.element().struct.field("title" if "title" in found.columns else "item")
         flat = found.with_columns(pl.col("because_of").list.eval(name_of.cast(pl.String)))
@@ -113,7 +113,7 @@ def _reason(liked: dict[str, Any]) -> str:
     return name if liked["rating"] is None else f"{name} ({liked['rating']:g})"
 
 
-def _table(name: str, found: pl.DataFrame) -> Table:
+def _table(name: str, found: pl.DataFrame, rows_called: str) -> Table:
     table = Table(title=terminal_text(f"for {name}"), title_justify="left")
     table.add_column("item", justify="right", no_wrap=True)
     if "title" in found.columns:
@@ -121,7 +121,7 @@ def _table(name: str, found: pl.DataFrame) -> Table:
     score = "score" if "score" in found.columns else "prediction"
     heads = {"score": "score", "prediction": "predicted"}
     table.add_column(heads[score], justify="right", no_wrap=True)
-    table.add_column("ratings", justify="right", no_wrap=True)
+    table.add_column(rows_called, justify="right", no_wrap=True)
     if "genres" in found.columns:
         table.add_column("genres")
     rated = any(each["rating"] is not None for because in found["because_of"] for each in because)

@@ -43,24 +43,28 @@ def similar_command(config: DictConfig) -> pl.DataFrame:
         run, side, row, top_k=asked.top_k, measure=asked.measure, min_ratings=asked.min_ratings
     )
     known = run.users if side == "users" else run.items
-    Console().print(_table(side, known.row(row - 1, named=True), asked, found))
+    Console().print(_table(side, known.row(row - 1, named=True), asked, found, run.rows_called))
     return found
 
 
-def _table(side: Side, query: dict[str, Any], asked: SimilarConfig, found: pl.DataFrame) -> Table:
+def _table(
+    side: Side, query: dict[str, Any], asked: SimilarConfig, found: pl.DataFrame, rows_called: str
+) -> Table:
     name = query["title"] if "title" in query else f"{side[:-1]} {query[ID_COLUMN[side]]}"
     table = Table(
         title=terminal_text(
             f"nearest to {name} by {asked.measure} "
-            f"({query['ratings']} training ratings; neighbours have at least {asked.min_ratings})"
+            f"({query['ratings']} training {rows_called}; "
+            f"neighbours have at least {asked.min_ratings})"
         ),
         title_justify="left",
     )
     shown = found.drop("year", strict=False)  # MovieLens has it in the title
+    heads = {"mean_rating": "mean", "ratings": rows_called}
     for column in shown.columns:
         numeric = shown[column].dtype.is_numeric()
         table.add_column(
-            "mean" if column == "mean_rating" else column,
+            heads.get(column, column),
             justify="right" if numeric else "left",
             no_wrap=column != "genres",
             min_width=14 if column == "genres" else None,

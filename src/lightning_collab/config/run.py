@@ -17,7 +17,7 @@ from lightning_collab.config.engine import Engine, TrainingConfig, step_needs, u
 from lightning_collab.config.logger import LoggersConfig, TensorBoardConfig
 from lightning_collab.config.loss import Loss, Positives, SquaredErrorConfig
 from lightning_collab.config.metrics import RANKING_METRICS, MetricsConfig
-from lightning_collab.config.model import Model
+from lightning_collab.config.model import Model, ModelConfig
 from lightning_collab.config.optimizer import (
     Averaging,
     LRRangeTestConfig,
@@ -102,6 +102,22 @@ class RunConfig(Section):
     def liked(self) -> Positives:
         """The lowest rating of a held-out item that was liked."""
         return self.metrics.liked_beside(self.positives)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _solved_model_takes_the_positives(cls, values: Any) -> Any:
+        """An experiment says in `loss` what was chosen, also for a model that has no loss."""
+        if not isinstance(values, Mapping):
+            return values
+        loss, model = values.get("loss"), values.get("model")
+        if not isinstance(loss, Mapping) or not isinstance(model, Mapping):
+            return values
+        kind = ModelConfig.class_of(model)
+        solved = issubclass(kind, ModelConfig) and kind.ranks and not kind.by_gradient
+        if not solved or loss.get("name") != "squared_error" or "positives" not in loss:
+            return values
+        rest = {key: value for key, value in loss.items() if key != "positives"}
+        return {**values, "loss": rest, "model": {"positives": loss["positives"], **model}}
 
     @model_validator(mode="after")
     def _plugins_are_those_of_today(self) -> Self:
@@ -295,9 +311,11 @@ class RunConfig(Section):
             if self.find_lr:
                 raise ValueError(f"find_lr: model={self.model.name} has no learning rate")
             if self.loss.name != "squared_error":
+                chosen = getattr(self.model, "positives", "all")
+                also = "" if chosen == "all" else f" model.positives={chosen:g}"
                 raise ValueError(
                     f"loss={self.loss.name} is made small by gradient descent, and "
-                    f"model={self.model.name} is solved; set loss=squared_error"
+                    f"model={self.model.name} is solved; set loss=squared_error{also}"
                 )
 
     def _averaging_fits(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +21,8 @@ from lightning_collab.training.trained_model import TrainedModel
 Seen = Literal["all", "train", "none"]
 # Rated films that are named for a recommended one.
 REASONS = 3
+# Words that Hydra takes for another value than text.
+NO_TEXT = ("true", "false", "null", "nan", "inf")
 
 
 class Recipient(NamedTuple):
@@ -103,9 +107,16 @@ def rated_items(
         ratings: raw item id -> rating.
 
     Raises:
-        ConfigError: there are no ratings, or one is not on the scale.
+        ConfigError: there are no ratings, one is not on the scale, or the run knows of none.
         NotFoundError: the run does not know an item.
     """
+    if run.implicit:
+        chosen = ratings or run.items["item"].head(2).to_list()
+        instead = shlex.quote(f"items=[{','.join(map(_typed, chosen))}]")
+        raise ConfigError(
+            f"ratings: {run.model_name} was trained on data without ratings, so that somebody new "
+            f"is known by what that person chose; give {instead}"
+        )
     low, high = run.rating_range
     if not ratings:
         raise ConfigError("ratings: at least one is needed, e.g. ratings={1:5,50:4}")
@@ -116,6 +127,16 @@ def rated_items(
             )
     items = np.array([row_of_id(run, "items", raw_id) for raw_id in ratings], dtype=np.int32)
     return items, np.array(list(ratings.values()), dtype=np.float32)
+
+
+def _typed(raw_id: Any) -> str:
+    """An id as Hydra reads it in a list; in quotes where it would read something else."""
+    text = str(raw_id)
+    word = re.fullmatch(r"[a-z_][\w.-]*", text, re.ASCII | re.IGNORECASE)
+    if isinstance(raw_id, int) or (word and text.lower() not in NO_TEXT):
+        return text
+    # A backslash means something in front of a quote alone.
+    return '"' + re.sub(r'(\\*)("|$)', lambda at: at[1] * 2 + at[2].replace('"', '\\"'), text) + '"'
 
 
 def check_top_k(run: TrainedModel, top_k: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,10 +13,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_collab.data.column_names import USUAL_NAMES, plain
-from lightning_collab.data.text_columns import READ_ERRORS, check_file
+from lightning_collab.data.text_columns import (
+    READ_ERRORS,
+    TextFormat,
+    check_file,
+    column_names,
+    read_text_columns,
+)
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import ConfigError, DataError, NotFoundError
 from lightning_collab.inference.lookup import RawIds, rows_of_ids
+from lightning_collab.runs.plain_text import printable
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -91,7 +100,7 @@ def barred_items(
     Args:
         run: the trained run.
         only: raw ids of the items that may be recommended, or a CSV or Parquet file with a column
-            of them, found by the usual names; None: all.
+            of them, found by the usual names, or a text file of ids alone, one a line; None: all.
         exclude: likewise of those that may not.
         min_ratings: training ratings that an item must have, unless it is new.
         new: whether items without training ratings are meant, or those with some.
@@ -127,37 +136,73 @@ def barred_items(
 
 
 def _rows(run: TrainedModel, asked: Stock, key: str) -> NDArray[np.int32]:
+    name = f"{key}={asked}" if isinstance(asked, str | Path) else key
     ids = _ids_of_file(Path(asked), key) if isinstance(asked, str | Path) else asked
     rows = rows_of_ids(run.item_vocabulary, ids)
     known: NDArray[np.int32] = rows[rows != UNKNOWN_ROW]
     if not len(known):
         raise NotFoundError(
-            f"{key}: the run knows none of these {len(rows)} items; its ids are like "
-            f"{', '.join(map(str, run.item_vocabulary.ids.head(3).to_list()))}"
+            f"{name}: the run knows none of these {len(rows)} items{_first_unknown(ids, rows)}; "
+            f"its ids are like {', '.join(map(str, run.item_vocabulary.ids.head(3).to_list()))}"
         )
     if len(known) < len(rows):
         log.warning(
-            "%s: %d of %d items are not known to the run", key, len(rows) - len(known), len(rows)
+            "%s: %d of %d items are not known to the run%s",
+            name,
+            len(rows) - len(known),
+            len(rows),
+            _first_unknown(ids, rows),
         )
     return known
 
 
+def _first_unknown(ids: RawIds, rows: NDArray[np.int32]) -> str:
+    """The first id of a file that the run does not know, which may be a header taken for one."""
+    unknown = np.flatnonzero(rows == UNKNOWN_ROW)
+    if not isinstance(ids, pl.Series) or not len(unknown):
+        return ""
+    return f" (the first: {printable(ids[int(unknown[0])])})"
+
+
 def _ids_of_file(path: Path, key: str) -> pl.Series:
+    if path.suffix.lower() not in (".parquet", ".pq"):
+        return _ids_of_text(path, key)
     check_file(path)
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table = pl.read_parquet(path, glob=False)
-        else:
-            table = pl.read_csv(path, infer_schema=False, glob=False)
-    except pl.exceptions.NoDataError:
-        raise DataError(f"{path}: the file is empty") from None
+        table = pl.read_parquet(path, glob=False)
     except READ_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read: {reason}") from error
-    for name in table.columns:
-        if plain(name) in USUAL_NAMES["item"]:
-            return table[name].drop_nulls()
-    raise DataError(
-        f"{key}={path}: no column of items, such as {' or '.join(USUAL_NAMES['item'][:4])}; it has "
-        f"{', '.join(map(repr, table.columns))}"
+    position = _item_column(table.columns)
+    if position is None:
+        raise DataError(f"{key}={path}: {_no_column(table.columns)}")
+    return table.to_series(position).drop_nulls()
+
+
+def _ids_of_text(path: Path, key: str) -> pl.Series:
+    """A first line with a usual name is a header; without one, a single column is ids alone."""
+    text = TextFormat(",", has_header=True, quote_char='"')
+    names = column_names(path, text)
+    position = _item_column(names)
+    if position is None:
+        if len(names) > 1:
+            raise DataError(
+                f"{key}={path}, line 1: {_no_column(names)}, or give a file of ids alone, one a "
+                "line and without a header"
+            )
+        text, position = replace(text, has_header=False), 0
+    table = read_text_columns(path, {"item": pl.String()}, text, positions=[position])
+    return table["item"].drop_nulls()
+
+
+def _item_column(names: Sequence[str]) -> int | None:
+    """Where the first column stands that has one of the usual names."""
+    usual = (place for place, name in enumerate(names) if plain(name) in USUAL_NAMES["item"])
+    return next(usual, None)
+
+
+def _no_column(names: Sequence[str]) -> str:
+    return (
+        f"no column of items; it has {', '.join(map(repr, names))}. Name one of them "
+        f"{' or '.join(USUAL_NAMES['item'][:4])}"
     )

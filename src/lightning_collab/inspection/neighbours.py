@@ -91,12 +91,15 @@ def similar(
         min_ratings: training ratings that a neighbour must have.
 
     Returns:
-        What is known of the neighbours, nearest first, with a column `similarity` (Float32).
+        What is known of the neighbours, nearest first, with a column `similarity` (Float32). Of
+        data without ratings there is no `mean_rating`.
 
     Raises:
         InspectionError: the model has no embeddings of that side, or nobody has enough ratings.
     """
     known = run.users if side == "users" else run.items
+    if run.implicit:
+        known = known.drop("mean_rating")
     if side == "items" and isinstance(run.item_scores, EaseScores):
         everything = torch.arange(1, len(known) + 1)
         # What it speaks for most, and not itself.

@@ -91,6 +91,11 @@ class TrainedModel:
         columns = (self.config.get("data") or {}).get("columns") or {}
         return "rating" in columns and columns["rating"] is None
 
+    @property
+    def rows_called(self) -> str:
+        """What a row of its data is called: `ratings`, or `interactions` where it has none."""
+        return "interactions" if self.implicit else "ratings"
+
     @cached_property
     def item_scores(self) -> ItemScores:
         """Scores of all items, for some users at a time; raw where the run learned to rank."""
