@@ -1,12 +1,18 @@
 """Users and items without training ratings, of which only features are known, in a trained run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import torch
+
+from lightning_collab.config.metrics import MetricsConfig
+from lightning_collab.config.section import checked
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.features.build import describing_encoders, lines_of
-from lightning_collab.data.vocabulary import Side
+from lightning_collab.data.vocabulary import Side, Vocabulary
+from lightning_collab.metrics.cold_rankings import HeldOutPairs, cold_rankings
 from lightning_collab.models import RatingModel
 from lightning_collab.models.cold_rows import ColdSide, extended, fit_cold_side
 from lightning_collab.models.rating_model import SIDES
@@ -84,3 +90,42 @@ def with_cold_rows(module: BaseModule, data: RatingDataModule) -> Iterator[dict[
     grown = extended(module.model, cold)
     with module.measuring(grown, vocabularies), data.numbered_by(vocabularies):
         yield cold
+
+
+@torch.no_grad()
+def cold_item_rankings(
+    module: BaseModule, data: RatingDataModule, cold: Mapping[Side, ColdSide]
+) -> dict[str, float]:
+    """How well the cold items of the test part are ranked among all cold ones.
+
+    Args:
+        module: trained on `data`.
+        data: split ratings.
+        cold: of the module's model.
+
+    Returns:
+        By the names of metrics.json; empty where the test part has no rating of a cold item.
+    """
+    if "items" not in cold or not len(cold["items"].ids) or not len(data.rows.test):
+        return {}
+    trained: dict[Side, Vocabulary] = {side: data.vocabulary(side) for side in SIDES}
+    if not any(each.cold for each in trained.values()):
+        trained = vocabularies_with(cold, trained)
+    with data.numbered_by(trained):
+        test = data.columns(data.rows.test)
+    if not (test.items > trained["items"].warm).any():
+        return {}
+    model = module.model if module.model.keeps_unknown_rows else extended(module.model, cold)
+    model = model.cpu().eval()
+    settings = checked(MetricsConfig, module.config["metrics"])
+    least = settings.liked_beside(module.positives)
+    liked = np.ones(len(test.ratings), dtype=bool) if least == "all" else test.ratings >= least
+    scores = model.ranking_scores() if module.ranks else model.item_scores()
+    found = cold_rankings(
+        scores,
+        HeldOutPairs(test.users, test.items, liked),
+        trained["items"],
+        trained["users"],
+        settings.top_k[0],
+    )
+    return {f"test/{name}": value for name, value in found.items()}

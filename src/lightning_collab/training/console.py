@@ -167,6 +167,8 @@ def print_summary(
             say(line)
     if further:
         console.print(further_table(metrics, further))
+    if (cold := cold_table(metrics)) is not None:
+        console.print(cold)
     console.print(
         f"{metrics['epochs']} epochs in {metrics['fit_seconds']:.1f} s "
         f"({metrics['train_ratings_per_second'] / 1e6:.2f} M ratings/s), "
@@ -194,6 +196,36 @@ def _places_of_curves(run: RunDirectory) -> Iterator[str]:
         yield f"wandb sync {shlex.quote(str(offline))}"
     if run.mlflow.is_file():
         yield f"sqlite:///{run.mlflow}"
+
+
+COLD_RANKINGS = {
+    "cold_auc_all": "AUC against all others",
+    "cold_auc_rated": "AUC against disliked ones",
+}
+
+
+def cold_table(metrics: Mapping[str, Any]) -> Table | None:
+    """How well items without training ratings are ranked among themselves; None: not measured.
+
+    Args:
+        metrics: flat, by the names of metrics.json.
+    """
+    shown = {
+        name: COLD_RANKINGS.get(name, name.removeprefix("cold_").replace("ndcg", "NDCG"))
+        for name in (key.removeprefix("test/") for key in metrics)
+        if name.startswith("cold_")
+    }
+    if not shown:
+        return None
+    table = Table(
+        title="items without training ratings, ranked among themselves; test part",
+        title_justify="left",
+    )
+    table.add_column("metric")
+    table.add_column("mean over users", justify="right")
+    for name, what in shown.items():
+        table.add_row(what, f"{metrics[f'test/{name}']:.4f}")
+    return table
 
 
 def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:

@@ -17,7 +17,7 @@ from lightning_collab.metrics.baselines import rmse
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
-from lightning_collab.training.cold_rows import with_cold_rows
+from lightning_collab.training.cold_rows import cold_item_rankings, with_cold_rows
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.process import random_numbers_put_back, signals_put_back
 from lightning_collab.training.sharding.sharded_table import is_sharded
@@ -100,6 +100,7 @@ def evaluate_checkpoint(
             metrics |= dict(trainer.validate(module, datamodule=data, verbose=False)[0])
         if test and len(data.rows.test):
             metrics |= dict(trainer.test(module, datamodule=data, verbose=False)[0])
+            metrics |= cold_item_rankings(module, data, cold)
     trainer.loggers = loggers
     return metrics
 

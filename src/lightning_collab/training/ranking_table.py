@@ -62,7 +62,8 @@ def below_most_popular(metrics: Mapping[str, Any], loss: str) -> str | None:
     part = "test" if _cuts(metrics, "test") else "val"
     for k in _cuts(metrics, part)[:1]:
         own, popular = metrics[f"{part}/ndcg@{k}"], metrics.get(f"baseline/most_popular/ndcg@{k}")
-        if popular is not None and own <= popular:
+        # Where all that is to be found is new, nothing known finds any of it.
+        if popular and own <= popular:
             advice = (
                 "tune its settings with sweep=dot_softmax"
                 if loss == "softmax"
