@@ -1,7 +1,6 @@
 """Use of a run that learned to rank: scores, people known by what they chose, what is in stock."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -10,10 +9,8 @@ import torch
 from film_runs import film_table
 
 import lightning_collab
-from lightning_collab.data.vocabulary import Vocabulary
-from lightning_collab.errors import ConfigError, DataError, NotFoundError
+from lightning_collab.errors import ConfigError
 from lightning_collab.inference.export.export_run import export_run
-from lightning_collab.inference.stock import barred_items
 from lightning_collab.inspection.run_report import write_run_report
 from lightning_collab.metrics.rankings import rank_part
 from lightning_collab.runs.directory import RunDirectory
@@ -227,35 +224,6 @@ def test_only_what_is_in_stock_is_shown(ranked, tmp_path):
     assert set(somebody["item"]) <= set(ids)
 
 
-@pytest.mark.parametrize("header", ["", "Movie ID\n"])
-def test_a_list_of_ids_needs_no_header(ranked, tmp_path, header):
-    run, _ = ranked
-    ids = run.item_vocabulary.ids.head(6).to_list()
-    stock = tmp_path / "stock.txt"
-    stock.write_text(header + "\n".join(map(str, ids[:4])) + "\n\n" + f"{ids[4]}\r\n{ids[5]}")
-    shown = run.recommend(user=run.user_vocabulary.ids[2], top_k=20, seen="none", only=stock)
-    assert set(shown["item"]) == set(ids)
-
-
-def test_ids_in_a_list_may_be_any_text(tmp_path):
-    """Spaces, zeros in front, and a comma where the id stands in quotes."""
-    vocabulary = Vocabulary.of(pl.Series(["blue mug", "007", "mug, red", "7"]))
-    run = SimpleNamespace(item_vocabulary=vocabulary, items=pl.DataFrame({"ratings": [1] * 4}))
-    stock = tmp_path / "stock"
-    stock.write_text('blue mug\n007\n"mug, red"\n', encoding="utf-8-sig")
-    barred = barred_items(run, only=stock)
-    assert vocabulary.decode(barred).to_list() == ["7"]
-
-
-def test_a_header_of_another_name_is_said_to_be_unknown(ranked, tmp_path, caplog):
-    run, _ = ranked
-    stock = tmp_path / "stock.csv"
-    stock.write_text(f"code\n{run.item_vocabulary.ids[0]}\n")
-    shown = run.recommend(user=run.user_vocabulary.ids[2], seen="none", only=stock, top_k=5)
-    assert shown["item"].to_list() == [run.item_vocabulary.ids[0]]
-    assert "stock.csv: 1 of 2 items are not known to the run (the first: code)" in caplog.text
-
-
 def test_few_ratings_are_too_few(ranked, trained):
     for run in (ranked[0], trained):
         least = int(run.items["ratings"].median())
@@ -263,29 +231,6 @@ def test_few_ratings_are_too_few(ranked, trained):
         assert found["ratings"].min() >= least
         with pytest.raises(ConfigError, match="leave no item to recommend"):
             run.recommend(user=run.user_vocabulary.ids[2], min_ratings=10**6)
-
-
-def test_bad_stock_says_why(ranked, tmp_path):
-    run, _ = ranked
-    user = run.user_vocabulary.ids[2]
-    with pytest.raises(NotFoundError, match="only: the run knows none of these 2 items"):
-        run.recommend(user=user, only=[777, 778])
-    names = tmp_path / "names.csv"
-    names.write_text("name,price\nx,2\n")
-    with pytest.raises(DataError, match=r"names\.csv, line 1: no column of items; it has 'name', "):
-        run.recommend(user=user, exclude=names)
-    names.write_text("name\nx\n")
-    with pytest.raises(NotFoundError, match=r"names\.csv: .*none of these 2 items \(the first: "):
-        run.recommend(user=user, exclude=names)
-    names.write_text("10\n11,12\n")
-    with pytest.raises(DataError, match=r"names\.csv, line 2: 2 values where the first line has 1"):
-        run.recommend(user=user, exclude=names)
-    parquet = tmp_path / "names.parquet"
-    pl.DataFrame({"name": ["x"]}).write_parquet(parquet)
-    with pytest.raises(DataError, match="no column of items"):
-        run.recommend(user=user, exclude=parquet)
-    with pytest.raises(DataError, match="missing"):
-        run.recommend(user=user, exclude=tmp_path / "missing.csv")
 
 
 def test_of_a_run_on_ratings_items_alone_say_nothing(trained):
