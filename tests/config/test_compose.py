@@ -32,7 +32,10 @@ def refused(*overrides, config="train"):
         ("modl.factors=3", "modl: unknown key; did you mean 'model'?"),
         ("optimizer.groups.bias.lr_scale=3", "optimizer.groups.bias: unknown key; did you mean"),
         ("model=embeding_net", "model=embeding_net: no such option; did you mean 'embedding_net'?"),
-        ("split=fifths", "split=fifths: no such option; known here: k_fold, leave_one_out"),
+        (
+            "split=fifths",
+            "split=fifths: no such option; known here: cold_items, cold_users, k_fold",
+        ),
         ("model.factors=[3", "model.factors=[3: no viable alternative"),
         ("~model.factor", "Could not delete from config. 'model.factor' does not exist."),
         ("training.untouched_rows=exact", "training.untouched_rows=exact is now training.row_upda"),

@@ -128,8 +128,11 @@ def test_ratings_that_make_no_sense(trained, ratings, message):
 def test_an_unknown_film_gets_the_closest_known_ones(trained):
     with pytest.raises(NotFoundError, match=r"no item 8; .* the closest: 10"):
         trained.recommend(ratings={11: 5, 8: 4})
-    with pytest.raises(NotFoundError, match=r"item 99 Film 99 .* has no training ratings"):
-        trained.recommend(ratings={99: 5})
+
+
+def test_a_film_that_nobody_rated_says_something_of_somebody_new(trained):
+    """By its features: it is a comedy, and the first ones to be shown are like it."""
+    assert len(trained.recommend(ratings={99: 5}, top_k=5)) == 5
 
 
 def test_a_model_without_item_factors_is_refused(trained):

@@ -3,6 +3,7 @@ import pytest
 import lightning_collab
 from lightning_collab.errors import NotFoundError
 from lightning_collab.inference.lookup import normalised, row_of_id, row_of_title
+from lightning_collab.training.trained_model import TrainedModel
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,13 @@ def test_ids_are_found_whatever_their_type(run):
     assert run.users["user"][row_of_id(run, "users", 507) - 1] == 507
 
 
-def test_a_film_without_training_ratings_is_not_called_unknown(run):
+def test_a_film_that_is_known_by_features_alone_has_a_row(run):
+    assert item(run, row_of_id(run, "items", 99)) == 99
+    assert row_of_id(run, "items", 99) == run.item_vocabulary.warm + 1
+
+
+def test_a_film_of_which_the_model_knows_nothing_is_not_called_unknown(film_run):
+    run = TrainedModel.load(film_run.directory.path, cold=False)
     with pytest.raises(NotFoundError, match=r"item 99 Film 99 .* has no training ratings"):
         row_of_id(run, "items", 99)
 

@@ -9,6 +9,7 @@ import torch
 from film_runs import film_table
 
 import lightning_collab
+from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.errors import ConfigError
 from lightning_collab.inference.export.export_run import export_run
 from lightning_collab.inspection.run_report import write_run_report
@@ -181,7 +182,7 @@ def test_a_trained_user_is_found_again(ml_100k, run_config, tmp_path):
     data = load_data(config, ml_100k)
     run = RunDirectory(tmp_path / "run")
     train(config, run, data=data)
-    loaded = lightning_collab.load(run.path)
+    loaded = TrainedRun.load(run.path, cold=False)
     chosen, rated = (data.chosen(data.rows.train, each) for each in (4.0, "all"))
     rows = torch.zeros(len(loaded.user_vocabulary), 64)
     for user in np.flatnonzero(chosen.user_counts):

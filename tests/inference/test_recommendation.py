@@ -10,6 +10,7 @@ def expected(run, user_row, left_out, k):
     """Item ids by the model's own ratings, sorted in full."""
     scores = ratings_of_all_items(run, user_row)
     scores[np.asarray(left_out, dtype=int) - 1] = -np.inf
+    scores[run.items["ratings"].to_numpy() == 0] = -np.inf
     order = [n for n in np.argsort(-scores, kind="stable") if scores[n] > -np.inf][:k]
     return run.items["item"].gather(order).to_list(), scores[order].clip(*run.rating_range)
 
@@ -86,14 +87,14 @@ def test_films_are_described(trained):
     assert trained.recommend_all(top_k=1).columns == ["user", "rank", "item", "title", "prediction"]
 
 
-@pytest.mark.parametrize("top_k", [0, -1, 46, 10**9])
+@pytest.mark.parametrize("top_k", [0, -1, 47, 10**9])
 def test_a_number_that_there_cannot_be(trained, top_k):
     for ask in (
         lambda: trained.recommend(user=500, top_k=top_k),
         lambda: trained.recommend(ratings={10: 5}, top_k=top_k),
         lambda: trained.recommend_all(top_k=top_k),
     ):
-        with pytest.raises(ConfigError, match=rf"top_k: {top_k} is not from 1 to 45"):
+        with pytest.raises(ConfigError, match=rf"top_k: {top_k} is not from 1 to 46"):
             ask()
 
 

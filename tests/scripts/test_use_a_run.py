@@ -18,7 +18,7 @@ def run_in_process(film_run, tmp_path):  # noqa: F811
 
 
 def test_predictions_of_a_piece_of_the_run(run_in_process, run_script):
-    (run_in_process / "pairs.csv").write_text("userId,movieId\n500,10\n500,99\n1,11\n")
+    (run_in_process / "pairs.csv").write_text("userId,movieId\n500,10\n500,98\n1,11\n")
     asked = ["run=run", "input=pairs.csv", "output=predictions.parquet"]
     done = run_script("predict.py", *asked)
     assert done.returncode == 0, done.stderr

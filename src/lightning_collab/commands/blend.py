@@ -84,7 +84,7 @@ def _loaded(asked: EvaluateConfig) -> tuple[RatingDataModule, list[BlendedRun]]:
             first = path, data, fingerprint(data.table)
         else:
             _check_same(first, path, data)
-        trained = TrainedModel.load(path, asked.checkpoint)
+        trained = TrainedModel.load(path, asked.checkpoint, cold=False)
         if trained.item_vocabulary != data.item_vocabulary or (
             trained.user_vocabulary != data.user_vocabulary
         ):

@@ -84,7 +84,6 @@ def _of_one(run: TrainedRun, asked: RecommendConfig) -> tuple[pl.DataFrame, str]
 
 
 def _write_all(run: TrainedRun, asked: RecommendConfig, output: Path) -> None:
-    recommendation.check_top_k(run, asked.top_k)
     with run_log(None, quiet=True):
         offer = offered(
             run,

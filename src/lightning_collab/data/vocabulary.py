@@ -54,6 +54,10 @@ class Vocabulary:
         ids = pl.concat([self.ids[self.warm :], raw_ids.cast(self.ids.dtype).alias(self.ids.name)])
         return Vocabulary(pl.concat([self.ids[: self.warm], ids.sort()]), len(ids))
 
+    def without_cold(self) -> "Vocabulary":
+        """Only those with training ratings."""
+        return Vocabulary(self.ids[: self.warm])
+
     def __eq__(self, other: object) -> bool:
         """Same ids of the same type, in the same rows."""
         return (

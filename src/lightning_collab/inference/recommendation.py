@@ -139,23 +139,6 @@ def _typed(raw_id: Any) -> str:
     return '"' + re.sub(r'(\\*)("|$)', lambda at: at[1] * 2 + at[2].replace('"', '\\"'), text) + '"'
 
 
-def check_top_k(run: TrainedModel, top_k: int) -> None:
-    """Refuse a number of recommendations that there cannot be.
-
-    Args:
-        run: the trained run.
-        top_k: how many are asked for.
-
-    Raises:
-        ConfigError: it is below 1 or more than there are items.
-    """
-    if not 1 <= top_k <= len(run.items):
-        raise ConfigError(
-            f"top_k: {top_k} is not from 1 to {len(run.items):,}, the number of items that the run "
-            "knows"
-        )
-
-
 def best_of_scores(
     run: TrainedModel, recipient: Recipient, top_k: int, offer: Offer
 ) -> pl.DataFrame:
@@ -173,7 +156,6 @@ def best_of_scores(
     Raises:
         ConfigError: `top_k` is below 1 or more than there are items.
     """
-    check_top_k(run, top_k)
     found = []
     left = top_k
     for barred, most in ((offer.barred_new, offer.new_items), (offer.barred, top_k)):
@@ -294,7 +276,6 @@ def all_recommendations(
         ConfigError: `top_k` is below 1 or more than there are items.
         CheckpointError: the run does not know what its users have rated.
     """
-    check_top_k(run, top_k)
     history = None if seen == "none" else run.history
     if history is not None and seen == "train":
         history = history.trained()

@@ -32,6 +32,23 @@ log = logging.getLogger(__name__)
 Stock = RawIds | str | Path
 
 
+def check_top_k(run: TrainedModel, top_k: int) -> None:
+    """Refuse a number of recommendations that there cannot be.
+
+    Args:
+        run: the trained run.
+        top_k: how many are asked for.
+
+    Raises:
+        ConfigError: it is below 1 or more than there are items.
+    """
+    if not 1 <= top_k <= len(run.items):
+        raise ConfigError(
+            f"top_k: {top_k} is not from 1 to {len(run.items):,}, the number of items that the run "
+            "knows"
+        )
+
+
 # How many of the recommended items may be new ones, or that all are.
 NewItems = int | Literal["only"]
 
@@ -75,6 +92,7 @@ def offered(
         DataError: as of `barred_items`.
         NotFoundError: as of `barred_items`.
     """
+    check_top_k(run, top_k)
     if new_items != "only" and not 0 <= new_items <= top_k:
         raise ConfigError(
             f"new_items: {new_items} is not from 0 to top_k={top_k}; set a number in it, or only"

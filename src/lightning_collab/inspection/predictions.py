@@ -138,7 +138,9 @@ def predict_part(run: TrainedModel, data: RatingDataModule) -> Predictions | Non
     if run.ranks:
         return None
     part = "val" if len(data.rows.val) else "test"
-    batches = data.whole_batches(data.rows.val if part == "val" else data.rows.test)
+    rows = data.rows.val if part == "val" else data.rows.test
+    with data.numbered_by({"users": run.user_vocabulary, "items": run.item_vocabulary}):
+        batches = data.whole_batches(rows)
     if not batches.rows:
         return None
     with torch.inference_mode():
@@ -165,7 +167,9 @@ def same_data(run: TrainedModel, data: RatingDataModule) -> None:
     Raises:
         InspectionError: they have other users or items in the training part.
     """
-    if data.user_vocabulary != run.user_vocabulary or data.item_vocabulary != run.item_vocabulary:
+    ours = data.user_vocabulary, data.item_vocabulary
+    theirs = run.user_vocabulary.without_cold(), run.item_vocabulary.without_cold()
+    if ours != theirs:
         raise InspectionError(
             f"{run.directory.path}: the ratings found now are not those that the run was trained "
             "on (other users or items in the training part)"

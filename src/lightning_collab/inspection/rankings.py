@@ -73,7 +73,7 @@ def rank_users_of(run: TrainedModel, data: RatingDataModule) -> RankedUsers | No
         return None
     settings = checked(MetricsConfig, run.config.get("metrics") or {})
     liked = settings.liked_beside(_positives(run))
-    k = min(settings.top_k[0], run.item_scores.items)
+    k = min(settings.top_k[0], run.item_vocabulary.warm)
     counts = [
         np.concatenate([[0], each["ratings"].to_numpy()]).astype(np.int64)
         for each in (run.users, run.items)
@@ -82,7 +82,9 @@ def rank_users_of(run: TrainedModel, data: RatingDataModule) -> RankedUsers | No
     most = np.concatenate([[0.0], np.cumsum(gains)])
     users, ndcg, items, found, shown = [], [], [], [], []
     for batch in data.ranking_batches(part, liked, whole=True):
-        scores = run.item_scores.of_users(batch.users).float().numpy()
+        # As it was measured: among the items that it was trained on.
+        known = run.item_scores.of_users(batch.users)[:, : run.item_vocabulary.warm]
+        scores = known.float().contiguous().numpy()
         columns, _ = best_unseen(scores, batch.seen_starts.numpy(), batch.seen.numpy(), k)
         wanted, starts = batch.liked.numpy(), batch.liked_starts.numpy()
         for n, user in enumerate(batch.users.tolist()):

@@ -19,8 +19,8 @@ from lightning_collab.models.rating_map import RatedRows, can_fit, fit_rating_ma
 from lightning_collab.models.rating_model import SIDES, RatingModel
 from lightning_collab.models.row_map import RowMap, fit_row_map
 
-# Trained rows count by their numbers of ratings to this power where a map is fitted to the rows
-# themselves. Chosen among 0, 1/4, 1/2 and 1 on other draws of cold items than the documented ones.
+# Rows of a model that learned choices count by their numbers of ratings to this power, chosen among
+# 0, 1/4, 1/2 and 1 on draws of cold items (45 to 47) that no table has; others by the numbers.
 COUNT_POWER = 0.5
 OTHER: dict[Side, Side] = {"users": "items", "items": "users"}
 
@@ -166,7 +166,9 @@ def fit_cold_side(
         metric = weighted.T @ others / max(1, counts[OTHER[side]].sum())
     weights = counts[side][1:].astype(np.float64)
     features = encoded(described_by, table)
-    found = fit_row_map(features, rows, weights**COUNT_POWER, metric)
+    found = fit_row_map(
+        features, rows, weights if ratings is not None else weights**COUNT_POWER, metric
+    )
     dot_product = whole and type(model.item_scores()) is DotProductScores
     if dot_product and ratings is not None and can_fit(features.shape[1], rows.shape[1]):
         order = np.argsort(training[side], kind="stable")

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.sparse import csr_array
 
 from lightning_collab.models.rating_output import Output
@@ -14,6 +14,9 @@ Array = NDArray[Any]
 
 # Penalties that are tried, on squared coefficients beside squared errors of ratings.
 PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+# Of the space that rows lie in, features move a row along the main directions of the other side's
+# vectors alone: more cost time, and gained nothing.
+DIRECTIONS = 24
 # Unknowns of the linear system: above it, factorising it would take longer than the training.
 MOST_UNKNOWNS = 6000
 STEPS = 3
@@ -41,7 +44,7 @@ class RatedRows(NamedTuple):
 
 def can_fit(features: int, width: int) -> bool:
     """Whether the linear system of so many features and numbers in a row is small enough."""
-    return (features + 1) * width <= MOST_UNKNOWNS
+    return (features + 1) * min(width, DIRECTIONS) <= MOST_UNKNOWNS
 
 
 def fit_rating_map(rated: RatedRows, features: csr_array, start: RowMap) -> RowMap:
@@ -61,11 +64,12 @@ def fit_rating_map(rated: RatedRows, features: csr_array, start: RowMap) -> RowM
         start: from which the steps begin.
     """
     columns = csr_array(features, dtype=np.float64)
+    axes = _main_directions(rated)
     found = start
     penalty = PENALTIES[0]
     for step in range(STEPS):
         parts = FOLDS if step == 0 and len(rated.starts) > 2 * FOLDS else 1
-        systems = _systems(rated, columns, found, parts)
+        systems = _systems(rated, columns, found, _Frame(axes, start.intercept), parts)
         whole = systems[0] if parts == 1 else _sum(systems)
         if parts > 1:
             errors = [
@@ -73,9 +77,30 @@ def fit_rating_map(rated: RatedRows, features: csr_array, start: RowMap) -> RowM
                 for each in PENALTIES
             ]
             penalty = PENALTIES[int(np.argmin(errors))]
-        unknowns = whole.solved(penalty)
-        found = RowMap(unknowns[0], unknowns[1:], penalty)
+        unknowns = whole.solved(penalty) @ axes.T
+        found = RowMap(start.intercept + unknowns[0], unknowns[1:], penalty)
     return found
+
+
+class _Frame(NamedTuple):
+    """How rows follow from unknowns: origin + unknowns along the axes.
+
+    Attributes:
+        axes: [width, directions], orthonormal.
+        origin: [width].
+    """
+
+    axes: Array
+    origin: Array
+
+
+def _main_directions(rated: RatedRows) -> Array:
+    """The main axes of the other side's vectors, weighted by ratings, [width, directions]."""
+    counts = np.bincount(rated.others, minlength=len(rated.vectors))
+    vectors = rated.vectors.astype(np.float64)
+    _, axes = eigh((vectors.T * counts) @ vectors)
+    main: Array = axes[:, ::-1][:, :DIRECTIONS]
+    return main
 
 
 class _System(NamedTuple):
@@ -123,9 +148,13 @@ def _less(whole: _System, part: _System) -> _System:
     )
 
 
-def _systems(rated: RatedRows, features: csr_array, found: RowMap, parts: int) -> list[_System]:
+def _systems(
+    rated: RatedRows, features: csr_array, found: RowMap, frame: _Frame, parts: int
+) -> list[_System]:
     """Of each part of the rows: every `parts`-th one."""
-    width, count = rated.vectors.shape[1], features.shape[1] + 1
+    width, count = frame.axes.shape[1], features.shape[1] + 1
+    whole = rated.vectors.astype(np.float64)
+    turned, at_origin = whole @ frame.axes, whole @ frame.origin
     squares = np.zeros((parts, count, count, width, width))
     products = np.zeros((parts, count, width))
     constants = np.zeros(parts)
@@ -134,11 +163,11 @@ def _systems(rated: RatedRows, features: csr_array, found: RowMap, parts: int) -
         mine = slice(rated.starts[row], rated.starts[row + 1])
         if mine.start == mine.stop:
             continue
-        vectors = rated.vectors[rated.others[mine]].astype(np.float64)
-        product = vectors @ now[row]
-        rating, slope = _linearised(rated.output, product + rated.levels[rated.others[mine]])
-        target = rated.ratings[mine] - rating + slope * product
-        scaled = slope[:, None] * vectors
+        others = rated.others[mine]
+        product = whole[others] @ now[row]
+        rating, slope = _linearised(rated.output, product + rated.levels[others])
+        target = rated.ratings[mine] - rating + slope * (product - at_origin[others])
+        scaled = slope[:, None] * turned[others]
         places, values = _entries(features, row)
         part = row % parts
         squares[part, places[:, None], places] += np.multiply.outer(

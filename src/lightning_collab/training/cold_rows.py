@@ -55,13 +55,11 @@ def _cold_side(
     blocks = tuple(block.encoder for block in built if block.encoder is not None)
     if table is None:
         known = vocabulary.ids.to_frame()
-        return fit_cold_side(model, side, known, training, None, (), blocks)
+        return fit_cold_side(model, side, known, training, ratings, (), blocks)
     known = lines_of(table, vocabulary.ids)
     cold = table.filter(~table.to_series(0).is_in(known.to_series(0).implode()))
     described_by = tuple(each for each in blocks if each.kind != "history")
     described_by = described_by or describing_encoders(known)
-    # Nobody asks for a map where there is nobody to map.
-    ratings = ratings if len(cold) else None
     fitted = fit_cold_side(model, side, known, training, ratings, described_by, blocks)
     return fitted.with_ids(cold.unique(cold.columns[0], maintain_order=True))
 

@@ -125,12 +125,13 @@ class TrainedModel:
         return History.read(self.directory.history_file, *rows)
 
     @classmethod
-    def load(cls, run: str | Path, checkpoint: str | None = None) -> Self:
+    def load(cls, run: str | Path, checkpoint: str | None = None, *, cold: bool = True) -> Self:
         """Read a run directory; see `lightning_collab.load`.
 
         Args:
             run: the run directory.
             checkpoint: `best`, `last` or the path of a file; None: the best there is.
+            cold: whether users and items are known of which there are only features.
 
         Raises:
             CheckpointError: not a run directory, no checkpoint in it, or one of another model.
@@ -144,9 +145,9 @@ class TrainedModel:
         rebuilt = rebuilt_model(
             content, model_config(config, directory.config_file, commit=commit), path
         )
-        cold = read_cold_rows(directory, content)
-        model = extended(rebuilt.model, cold) if cold else rebuilt.model
-        vocabularies = vocabularies_with(cold, rebuilt.vocabularies)
+        rows = read_cold_rows(directory, content) if cold else {}
+        model = extended(rebuilt.model, rows) if rows else rebuilt.model
+        vocabularies = vocabularies_with(rows, rebuilt.vocabularies)
         users, unseen_users = described(directory.users_file, "users", vocabularies["users"])
         items, unseen_items = described(directory.items_file, "items", vocabularies["items"])
         return cls(

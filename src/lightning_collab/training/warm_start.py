@@ -31,7 +31,7 @@ def start_from_run(config: RunConfig, module: BaseModule) -> None:
         ConfigError: its model is another one, or no id is in both.
     """
     assert config.init_from is not None
-    trained = TrainedModel.load(config.init_from)
+    trained = TrainedModel.load(config.init_from, cold=False)
     theirs, ours = trained.model.config, module.model.config
     for key, one, other in (
         ("model", theirs.name, ours.name),
