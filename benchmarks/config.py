@@ -123,7 +123,9 @@ class ResultsConfig(Section):
     """What to measure and where to write it."""
 
     # Which part of the results.
-    table: Literal["lecture", "accuracy", "batch_sizes", "weight_decay", "ranking", "all"]
+    table: Literal[
+        "lecture", "accuracy", "batch_sizes", "weight_decay", "ranking", "cold_start", "all"
+    ]
     # Runs of each row of a table.
     seeds: Annotated[int, Field(ge=1)]
     # Folder of the runs.

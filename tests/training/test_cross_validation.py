@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from hydra import initialize_config_dir
+from rich.console import Console
 from scipy import stats
 from support import CONF
 
@@ -13,9 +14,15 @@ from lightning_collab.config.cross_validation import (
     experiments,
     folds_of,
 )
+from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError
 from lightning_collab.training.cross_validation import USER_ERRORS, folder_name, plan, run_fold
-from lightning_collab.training.cross_validation_summary import paired_comparison, summarised
+from lightning_collab.training.cross_validation_summary import (
+    comparison_tables,
+    fold_table,
+    paired_comparison,
+    summarised,
+)
 from lightning_collab.tuning.sweep import register_resolvers
 
 QUICK = ("trainer.max_epochs=1", "logger=none", "callbacks.progress_bar=false", "split=k_fold")
@@ -167,3 +174,43 @@ def test_what_is_compared_is_an_experiment_a_model_or_overrides():
         twice = cross_validation_config({**own, "compare": ["embedding_net", "embedding_net"]})
         with pytest.raises(ConfigError, match="names an experiment twice"):
             experiments(twice, [], {})
+
+
+RANKS = ("loss=softmax", "data=synthetic", "data.ratings=3000", "model.factors=4")
+
+
+def test_folds_of_runs_that_rank_are_summed_up_by_rankings(quick, tmp_path):
+    named = {
+        "narrow": quick("split.folds=2", *RANKS),
+        "ease": quick("split.folds=2", *RANKS[1:3], "model=ease"),
+    }
+    runs = plan(named, [1, 2], 1, tmp_path)
+    table = load_ratings(named["narrow"].data)
+    for run in runs:
+        run_fold(run, table)
+        assert run.done
+    summary = summarised(runs)
+    for key in ("test/ndcg@10", "test/hit_rate@20", "baseline/most_popular/ndcg@10"):
+        values = [run.run.read_metrics()[key] for run in runs if run.experiment == "narrow"]
+        found = summary["experiments"]["narrow"][key]
+        assert found["values"] == values
+        assert found["mean"] == pytest.approx(np.mean(values))
+    (pair,) = summary["comparisons"]
+    both = [summary["experiments"][name]["test/ndcg@10"]["mean"] for name in ("narrow", "ease")]
+    assert pair["folds/test/ndcg@10"]["mean_difference"] == pytest.approx(both[0] - both[1])
+    console = Console(width=120, record=True)
+    console.print(fold_table(summary), *comparison_tables(summary))
+    said = console.export_text()
+    assert "higher is better" in said
+    assert "above 0: the first is better" in said
+    assert "RMSE" not in said
+
+
+def test_cold_items_are_cross_validated_with_their_rows(quick, film_run, tmp_path):
+    config = quick("data=synthetic", "split=cold_items", "split.folds=3", "model.factors=4")
+    assert folds_of(config) == [1, 2, 3]
+    (run, *_) = plan({"cold": config}, [1, 2, 3], 1, tmp_path)
+    run_fold(run, film_run.data.table)
+    errors = pl.read_parquet(run.run.path / USER_ERRORS)
+    rmse = np.sqrt(errors["squared_error"].sum() / errors["ratings"].sum())
+    assert rmse == pytest.approx(run.run.read_metrics()["test/rmse_cold"], abs=1e-5)

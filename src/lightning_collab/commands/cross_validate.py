@@ -47,6 +47,11 @@ def cross_validate_command(config: DictConfig) -> None:
                 f"compare: {name} is not on the same data and split as {next(iter(named))}; set "
                 "data=... or split=... for both"
             )
+        if each.ranks != first.ranks:
+            raise ConfigError(
+                f"compare: of {next(iter(named))} and {name} one learns to rank and the other "
+                "predicts ratings; compare runs of one kind"
+            )
     there = cross_validation.folds_of(first)
     directory = Path(hydra.runtime.output_dir)
     runs = plan(named, there, own.repeats, directory)
@@ -76,8 +81,9 @@ def _run(runs: list[FoldRun], chosen: list[int | str]) -> None:
         with run_log(run.run.log_file, quiet=True):
             table = table or load_ratings(run.config.data)
             run_fold(run, table)
-        rmse = run.run.read_metrics()["test/rmse"]
-        say(f"{label}: test RMSE {rmse:.4f}")
+        metrics = run.run.read_metrics()
+        for key, what in list(summaries.shown_metrics(metrics).items())[:1]:
+            say(f"{label}: test {what} {metrics[key]:.4f}")
 
 
 def _sum_up(runs: list[FoldRun], directory: Path, typed: list[str]) -> None:

@@ -163,7 +163,7 @@ class TrainedUsers:
         return cls(
             tuple(scores.tables),
             tuple(table.shape[1] for table in users),
-            torch.cat([table[0] for table in users]),
+            known.mean(0),
             torch.linalg.cholesky(covariance),
         )
 

@@ -15,6 +15,7 @@ from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module, load_data
+from lightning_collab.training.cold_rows import with_cold_rows
 from lightning_collab.training.evaluation import clamped_predictions
 from lightning_collab.training.run import train
 
@@ -44,7 +45,8 @@ class FoldRun:
     @property
     def done(self) -> bool:
         """Whether the same training has been finished there."""
-        if not (self.run.path / USER_ERRORS).is_file() or not self.run.metrics_file.is_file():
+        of_users = self.config.ranks or (self.run.path / USER_ERRORS).is_file()
+        if not of_users or not self.run.metrics_file.is_file():
             return False
         try:
             return self.run.read_config() == self.config.as_kept()
@@ -94,7 +96,7 @@ def _of_fold(config: RunConfig, fold: int | str, shift: int) -> RunConfig:
 
 
 def run_fold(fold: FoldRun, table: RatingTable) -> None:
-    """Train and test on one fold; leaves a run directory and the errors of each user.
+    """Train and test on one fold; leaves a run directory and, of ratings, each user's errors.
 
     Args:
         fold: which.
@@ -104,12 +106,15 @@ def run_fold(fold: FoldRun, table: RatingTable) -> None:
     data = load_data(config, table)
     fold.run.path.mkdir(parents=True, exist_ok=True)
     train(config, fold.run, data=data)
+    if config.ranks:
+        return
     # The learning rate may have been found only then.
     trained = fold.run.read_config()
     checkpoint = fold.run.best_checkpoint if trained.monitor else fold.run.last_checkpoint
     module = build_module(trained, data)
     module.load_trained(read_checkpoint(checkpoint), checkpoint)
-    predicted = clamped_predictions(module, data, data.rows.test)
+    with with_cold_rows(module, data):
+        predicted = clamped_predictions(module, data, data.rows.test)
     errors = (predicted - data.columns(data.rows.test).ratings).astype(np.float64)
     users = table.users[data.rows.test]
     rows = np.flatnonzero(np.bincount(users))

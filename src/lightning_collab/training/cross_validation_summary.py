@@ -1,6 +1,6 @@
 """What the folds of a cross-validation say together, and whether a difference is more than luck."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -12,6 +12,10 @@ from scipy import stats
 
 from lightning_collab.errors import TrainingError
 from lightning_collab.training.cross_validation import USER_ERRORS, FoldRun
+from lightning_collab.training.ranking_table import BASELINES
+
+# Of rankings, in the tables; all are in the file.
+RANKINGS = ("NDCG", "recall")
 
 
 def summarised(runs: Sequence[FoldRun]) -> dict[str, Any]:
@@ -30,7 +34,7 @@ def summarised(runs: Sequence[FoldRun]) -> dict[str, Any]:
     by_name = {name: [run for run in runs if run.experiment == name] for name in names}
     metrics = {name: [run.run.read_metrics() for run in by_name[name]] for name in names}
     for each in metrics.values():
-        if any("test/rmse" not in fold for fold in each):
+        if any(len(shown_metrics(fold)) < 2 for fold in each):
             raise TrainingError("a fold of this split has no test part to measure")
     return {
         "folds": [{"repeat": run.repeat, "fold": run.fold} for run in by_name[names[0]]],
@@ -47,6 +51,18 @@ def summarised(runs: Sequence[FoldRun]) -> dict[str, Any]:
     }
 
 
+def shown_metrics(metrics: Collection[str]) -> dict[str, str]:
+    """What folds are compared by: the metrics, and how they are called.
+
+    Args:
+        metrics: names, of a fold.
+    """
+    if "test/rmse" in metrics:
+        return {"test/rmse": "RMSE", "test/mae": "MAE"}
+    cuts = sorted(int(key.split("@")[1]) for key in metrics if key.startswith("test/ndcg@"))
+    return {f"test/{name.lower()}@{k}": f"{name}@{k}" for k in cuts[:1] for name in RANKINGS}
+
+
 def _shared_keys(folds: Sequence[Mapping[str, Any]]) -> list[str]:
     """Metrics that every fold has: a fold without cold rows has no cold error."""
     prefixes = ("test/", "val/", "baseline/")
@@ -61,8 +77,7 @@ def _compared(
     metrics: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
     share = [fold["test_ratings"] / fold["train_ratings"] for fold in metrics[one]]
-    users = _user_rmse(runs[one]).join(_user_rmse(runs[other]), on="user", suffix="_other")
-    return {
+    found: dict[str, Any] = {
         "one": one,
         "other": other,
         **{
@@ -71,8 +86,14 @@ def _compared(
                 [fold[key] for fold in metrics[other]],
                 test_over_train=sum(share) / len(share),
             )
-            for key in ("test/rmse", "test/mae")
+            for key in shown_metrics(metrics[one][0])
         },
+    }
+    if "folds/test/rmse" not in found:
+        return found
+    users = _user_rmse(runs[one]).join(_user_rmse(runs[other]), on="user", suffix="_other")
+    return {
+        **found,
         "users/test/rmse": paired_comparison(users["rmse"], users["rmse_other"]),
         "users_better_with_one": int((users["rmse"] < users["rmse_other"]).sum()),
     }
@@ -86,13 +107,22 @@ def _user_rmse(runs: Sequence[FoldRun]) -> pl.DataFrame:
 
 
 def fold_table(summary: Mapping[str, Any]) -> Table:
-    """Test errors of each fold and over all of them."""
-    table = Table(title="test errors in rating units; lower is better", title_justify="left")
+    """Test metrics of each fold and over all of them, beside baselines where these rank."""
+    shown = _shown_of(summary)
+    title = "test errors in rating units; lower is better"
+    if "test/rmse" not in shown:
+        title = "rankings of the whole catalogue, test part; higher is better"
+    table = Table(title=title, title_justify="left")
     table.add_column("repeat / fold")
+    keys = []
     for name in summary["experiments"]:
-        table.add_column(f"{name}\nRMSE", justify="right")
-        table.add_column("\nMAE", justify="right")
-    keys = [(name, key) for name in summary["experiments"] for key in ("test/rmse", "test/mae")]
+        for number, (key, what) in enumerate(shown.items()):
+            table.add_column(f"{'' if number else name}\n{what}", justify="right")
+            keys.append((name, key))
+    first = next(iter(summary["experiments"]))
+    for key, what in _baselines_of(summary, shown).items():
+        table.add_column(what, justify="right")
+        keys.append((first, key))
     for row, fold in enumerate(summary["folds"]):
         values = [summary["experiments"][name][key]["values"][row] for name, key in keys]
         table.add_row(f"{fold['repeat']} / {fold['fold']}", *(f"{each:.4f}" for each in values))
@@ -103,23 +133,40 @@ def fold_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def _shown_of(summary: Mapping[str, Any]) -> dict[str, str]:
+    return shown_metrics(next(iter(summary["experiments"].values())))
+
+
+def _baselines_of(summary: Mapping[str, Any], shown: Mapping[str, str]) -> dict[str, str]:
+    """Of baselines that rank, the first metric; all experiments have the same ones."""
+    measured = next(iter(summary["experiments"].values()))
+    key = next(iter(shown)).removeprefix("test/")
+    return {
+        f"baseline/{name}/{key}": head.replace(" ", "\n", 1)
+        for name, head in BASELINES.items()
+        if f"baseline/{name}/{key}" in measured
+    }
+
+
 def comparison_tables(summary: Mapping[str, Any]) -> list[Table]:
     """Paired differences and tests, one table for each pair of experiments."""
     tables = []
     for pair in summary["comparisons"]:
-        title = f"{pair['one']} - {pair['other']} (below 0: the first is better)"
+        shown = _shown_of(summary)
+        side = "below" if "test/rmse" in shown else "above"
+        title = f"{pair['one']} - {pair['other']} ({side} 0: the first is better)"
         table = Table(title=title, title_justify="left")
         for column in ("paired", "mean", "Wilcoxon p", "t p", "corrected t p"):
             table.add_column(column, justify="left" if column == "paired" else "right")
-        for key, over in (
-            ("folds/test/rmse", "RMSE of folds"),
-            ("folds/test/mae", "MAE of folds"),
-            ("users/test/rmse", "RMSE of users"),
-        ):
+        rows = {f"folds/{key}": f"{what} of folds" for key, what in shown.items()}
+        rows["users/test/rmse"] = "RMSE of users"
+        for key, over in rows.items():
+            if key not in pair:
+                continue
             found = pair[key]
             tests = [found.get(name) for name in ("wilcoxon_p", "t_p", "corrected_t_p")]
-            shown = ["" if p is None else f"{p:.2g}" for p in tests]
-            table.add_row(f"{found['pairs']} {over}", f"{found['mean_difference']:+.4f}", *shown)
+            cells = ["" if p is None else f"{p:.2g}" for p in tests]
+            table.add_row(f"{found['pairs']} {over}", f"{found['mean_difference']:+.4f}", *cells)
         tables.append(table)
     return tables
 
