@@ -12,6 +12,7 @@ import lightning_collab
 from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.errors import ConfigError
 from lightning_collab.inference.export.export_run import export_run
+from lightning_collab.inspection.comparison import compare
 from lightning_collab.inspection.run_report import write_run_report
 from lightning_collab.metrics.rankings import rank_part
 from lightning_collab.runs.directory import RunDirectory
@@ -287,3 +288,17 @@ def test_the_report_shows_rankings(ranked, tmp_path):
         assert text in page
     assert "Where it errs" not in page
     assert "RMSE" not in page
+
+
+def test_a_comparison_says_which_way_is_better(ranked, film_run):
+    run, rated = ranked[0], lightning_collab.load(film_run.directory.path)
+    rankings = "rankings of the whole catalogue; higher is better"
+    page = compare([run, run])
+    assert rankings in page
+    assert "errors in rating units" not in page
+    assert "Where they err" not in page
+    both = compare([run, rated])
+    assert rankings in both
+    assert "errors in rating units; lower is better. " in both
+    assert "Where they err" in both
+    assert rankings not in compare([rated, rated])

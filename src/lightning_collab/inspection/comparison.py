@@ -77,6 +77,7 @@ def compare(runs: Sequence[TrainedModel]) -> str:
         "comparison.html.j2",
         title=f"{len(runs)} runs side by side",
         numbers=_numbers_table(names, numbers),
+        measured_by=_measured_by(dict(zip(names, runs, strict=True))),
         best=_best(numbers),
         differences=_differences_table(names, [run.config for run in runs]),
         curves=list(_curve_pictures(compared)),
@@ -122,6 +123,19 @@ def _numbers_table(names: Sequence[str], numbers: Sequence[Mapping[str, Any]]) -
         (name, *(each.get(key) for key in shown)) for name, each in zip(names, numbers, strict=True)
     ]
     return PageTable(["run", *shown.values()], rows)
+
+
+def _measured_by(runs: Mapping[str, TrainedModel]) -> str:
+    """What the numbers are, and which way is better."""
+    errors = "errors in rating units; lower is better"
+    rankings = "rankings of the whole catalogue; higher is better"
+    ranking = [name for name, run in runs.items() if run.ranks]
+    if not ranking:
+        return errors
+    if len(ranking) == len(runs):
+        return rankings
+    others = [name for name in runs if name not in ranking]
+    return f"{', '.join(others)}: {errors}. {', '.join(ranking)}: {rankings}"
 
 
 def _best(numbers: Sequence[Mapping[str, Any]]) -> int | None:
