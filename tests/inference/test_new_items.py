@@ -79,6 +79,15 @@ def test_where_there_are_none_it_says_how_to_make_some_known(trained):
         trained.recommend(user=500, new_items="only", exclude=[NEVER_RATED])
 
 
+def test_from_python_as_by_the_command(added):
+    films = pl.DataFrame({**NEW, "item": [1, 2, 3]}).rename({"item": "movieId"})
+    run = added.add_items(films.to_pandas())
+    assert run.items["item"].to_list()[-7:] == [1, 2, 3, 7, 8, 9, NEVER_RATED]
+    # The same features give the same rows, whenever they came.
+    for new, old in ((1, 7), (2, 8), (3, 9)):
+        assert run.predict([500], [new]).equals(added.predict([500], [old]))
+
+
 def test_what_is_known_stays_as_it_is(added, film_run):
     before = lightning_collab.load(film_run.directory.path)
     users, items = [500, 507, 559, 1], [10, 20, NEVER_RATED, 30]

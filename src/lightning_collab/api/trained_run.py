@@ -19,6 +19,7 @@ from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import TrainedUsers, error_variance
 from lightning_collab.inference.fold_in_ranking import ImplicitUsers, RankingUsers, is_chosen
 from lightning_collab.inference.lookup import RawIds, row_of_id
+from lightning_collab.inference.new_items import TITLE, add_items, items_of_frame
 from lightning_collab.inference.prediction import predict
 from lightning_collab.inference.recommendation import Recipient, Seen
 from lightning_collab.inference.stock import NewItems, Stock, offered
@@ -239,6 +240,26 @@ class TrainedRun(TrainedModel):
             self, top_k, only=only, exclude=exclude, min_ratings=min_ratings, new_items=new_items
         )
         return pl.concat(recommendation.all_recommendations(self, top_k, seen, offer))
+
+    def add_items(self, items: Any) -> Self:
+        """Make items known that the run was not trained on, by their features alone.
+
+        Their rows are those of the map that was fitted after the training; the run directory keeps
+        them. They are recommended where `new_items` asks for them.
+
+        Args:
+            items: polars DataFrame or LazyFrame, pandas DataFrame or pyarrow Table with a row for
+                each: the raw id under a usual name, and features as in the run's own table.
+
+        Returns:
+            The run with them.
+
+        Raises:
+            DataError: an item is there already or comes twice, or none of the features is there.
+            CheckpointError: the run has no map, since its data said nothing of items.
+        """
+        add_items(self, items_of_frame(items, self), TITLE)
+        return replace(self.load(self.directory.path, str(self.checkpoint)), data=self.data)
 
     def similar(
         self,

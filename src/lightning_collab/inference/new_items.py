@@ -1,11 +1,13 @@
 """Items made known to a trained run by their features alone, without training it again."""
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from lightning_collab.data.column_names import USUAL_NAMES, plain
 from lightning_collab.data.column_rules import Place
+from lightning_collab.data.frames import read_frame
 from lightning_collab.data.sources.metadata_file import side_table
 from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import CheckpointError, DataError
@@ -14,6 +16,8 @@ from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoi
 from lightning_collab.runs.lock import run_held
 from lightning_collab.training.cold_file import read_cold_rows, write_cold_rows
 from lightning_collab.training.trained_model import TrainedModel
+
+TITLE = "the frame of items"
 
 
 def read_items(path: Path, run: TrainedModel, delimiter: str = ",") -> pl.DataFrame:
@@ -43,13 +47,30 @@ def read_items(path: Path, run: TrainedModel, delimiter: str = ",") -> pl.DataFr
     except READ_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read: {reason}") from error
+    return _table(frame, run, Place.rows(path))
+
+
+def items_of_frame(frame: Any, run: TrainedModel) -> pl.DataFrame:
+    """A frame of items as a run's own table has them.
+
+    Args:
+        frame: of polars, pandas or pyarrow, a row for each item.
+        run: the trained run.
+
+    Raises:
+        DataError: it is no frame, or as of `read_items`.
+    """
+    return _table(read_frame(frame, TITLE), run, Place.frame(TITLE))
+
+
+def _table(frame: pl.DataFrame, run: TrainedModel, place: Place) -> pl.DataFrame:
     named = [each for each in frame.columns if plain(each) in USUAL_NAMES["item"]]
     if not named:
         raise DataError(
-            f"{path}: no column of items, such as {' or '.join(USUAL_NAMES['item'][:4])}; it has "
-            f"{', '.join(map(repr, frame.columns))}"
+            f"{place.name}: no column of items, such as {' or '.join(USUAL_NAMES['item'][:4])}; "
+            f"it has {', '.join(map(repr, frame.columns))}"
         )
-    return side_table(frame, named[:1], "item", of_ids, Place.rows(path))
+    return side_table(frame, named[:1], "item", run.item_vocabulary.ids.dtype, place)
 
 
 def add_items(run: TrainedModel, items: pl.DataFrame, named: str = "items") -> int:
@@ -93,7 +114,7 @@ def add_items(run: TrainedModel, items: pl.DataFrame, named: str = "items") -> i
         )
     grown = {**cold, "items": side.with_ids(items)}
     directory = run.directory
-    others = pl.concat([run.unseen_items.filter(~pl.col("item").is_in(items["item"].implode()))])
+    others = run.unseen_items.filter(~pl.col("item").is_in(items["item"].implode()))
     table = pl.concat([run.items, _like(items, run.items), others], how="vertical_relaxed")
     with run_held(directory.path):
         # The table first: what it has more than the rows is only not known yet.
