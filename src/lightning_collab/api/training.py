@@ -109,7 +109,10 @@ def _say_what_came_of_it(config: RunConfig, run: RunDirectory, metrics: dict[str
     if isinstance(config.data, FrameConfig):
         again = f"lightning_collab.load({str(where)!r}).evaluate(frame)"
     loss = config.loss.name if config.ranks else None
-    print_summary(metrics, config.model.name, where, again, config.metrics.further, loss)
+    columns = getattr(config.data, "columns", None)
+    called = "interactions" if columns is not None and columns.rating is None else "ratings"
+    further = config.metrics.further
+    print_summary(metrics, config.model.name, where, again, further, loss, called)
 
 
 def inspection_callbacks(config: RunConfig) -> list[Callback]:

@@ -20,6 +20,9 @@ from lightning_collab.training.cold_file import vocabularies_with
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.sharding.sharded_table import is_sharded
 
+# Cold items of a test part from which on it is said how they are ranked among themselves.
+FEWEST = 50
+
 
 def has_cold_rows(model: RatingModel) -> bool:
     """Whether a model can be given rows of ids that it never saw.
@@ -102,7 +105,7 @@ def cold_item_rankings(
         cold: of the module's model.
 
     Returns:
-        By the names of metrics.json; empty where the test part has no rating of a cold item.
+        By the names of metrics.json; empty where the test part has few cold items.
     """
     if "items" not in cold or not len(cold["items"].ids) or not len(data.rows.test):
         return {}
@@ -111,7 +114,8 @@ def cold_item_rankings(
         trained = vocabularies_with(cold, trained)
     with data.numbered_by(trained):
         test = data.columns(data.rows.test)
-    if not (test.items > trained["items"].warm).any():
+    cold_items = np.unique(test.items[test.items > trained["items"].warm])
+    if len(cold_items) < FEWEST:
         return {}
     model = module.model if module.model.keeps_unknown_rows else extended(module.model, cold)
     model = model.cpu().eval()

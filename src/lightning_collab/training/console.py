@@ -139,6 +139,17 @@ def say_file(label: str, path: Path, more: str = "") -> None:
     say(f"{label:<8}{os.path.relpath(path)}{more}")
 
 
+def rate_text(rows_per_second: float, called: str) -> str:
+    """A speed as people say it: `1.25 M ratings/s`, `8,400 ratings/s`.
+
+    Args:
+        rows_per_second: of the training.
+        called: what a row is: ratings or interactions.
+    """
+    millions = f"{rows_per_second / 1e6:.2f} M"
+    return f"{millions if rows_per_second >= 1e5 else f'{rows_per_second:,.0f}'} {called}/s"
+
+
 def print_summary(
     metrics: Mapping[str, Any],
     model: str,
@@ -146,6 +157,7 @@ def print_summary(
     again: str,
     further: Sequence[str] = (),
     ranked_by: str | None = None,
+    rows_called: str = "ratings",
 ) -> None:
     """The numbers beside the baselines, where the run is, and how to look at its curves.
 
@@ -156,6 +168,7 @@ def print_summary(
         again: what measures the run again.
         further: names of metrics beside RMSE and MAE.
         ranked_by: of a run that ranks, the name of its loss; None: it predicts ratings.
+        rows_called: what a row of the data is: ratings or interactions.
     """
     console = Console()
     if ranked_by is None:
@@ -170,8 +183,9 @@ def print_summary(
     if (cold := cold_table(metrics)) is not None:
         console.print(cold)
     console.print(
-        f"{metrics['epochs']} epochs in {metrics['fit_seconds']:.1f} s "
-        f"({metrics['train_ratings_per_second'] / 1e6:.2f} M ratings/s), "
+        f"{metrics['epochs']} epoch{'' if metrics['epochs'] == 1 else 's'} in "
+        f"{metrics['fit_seconds']:.1f} s "
+        f"({rate_text(metrics['train_ratings_per_second'], rows_called)}), "
         f"peak memory {metrics['peak_rss_bytes'] / 2**20:.0f} MiB, seed {metrics['seed']}",
         highlight=False,
     )

@@ -268,14 +268,14 @@ def _write_metadata(run: RunDirectory, data: RatingDataModule) -> None:
 def _introduction(config: RunConfig, data: RatingDataModule, module: BaseModule) -> str:
     rows = data.rows
     unknown = "".join(
-        f"; {count:,} {name.replace('_', ' ')}"
+        f"; {count:,} {name.replace('_', ' ').replace('unknown ', '')} without training ones"
         for name, count in _unknown_counts(data).items()
         if count
     )
     return (
         f"{config.model.name} on {data.table.name}: "
-        f"{len(rows.train):,} / {len(rows.val):,} / {len(rows.test):,} ratings to train / validate "
-        f"/ test, {len(data.user_vocabulary) - 1:,} users, "
+        f"{len(rows.train):,} / {len(rows.val):,} / {len(rows.test):,} {data.table.rows_called} to "
+        f"train / validate / test, {len(data.user_vocabulary) - 1:,} users, "
         f"{len(data.item_vocabulary) - 1:,} items, "
         f"{sum(p.numel() for p in module.model.parameters()):,} parameters{unknown}"
     )

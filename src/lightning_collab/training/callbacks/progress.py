@@ -9,6 +9,8 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lightning_collab.training.console import rate_text
+
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.1
@@ -75,7 +77,8 @@ class TrainingProgress(ProgressBar):
         """Move the bar a few times a second, not at each step."""
         if self._progress is None:
             return
-        self._rows += batch.whole_size
+        # Of users, what they chose.
+        self._rows += getattr(batch, "whole_terms", batch.whole_size)
         now = time.monotonic()
         if now >= self._due:
             self._due = now + REFRESH_SECONDS
@@ -99,13 +102,10 @@ class TrainingProgress(ProgressBar):
         if self._progress is None or not self._rows:
             return
         metrics = trainer.callback_metrics
-        shown = [
-            f"{k} {metrics[k]:.4f}"
-            for k in ("train/loss", "val/rmse", "val/ndcg@10")
-            if k in metrics
-        ]
+        shown = [f"{k} {metrics[k]:.4f}" for k in SHOWN if k in metrics]
         speed = self._rows / max(time.monotonic() - self._since, 1e-9)
-        numbers = "  ".join([*shown, f"{speed / 1e6:.2f} M ratings/s"])
+        table = getattr(getattr(trainer, "datamodule", None), "table", None)
+        numbers = "  ".join([*shown, rate_text(speed, getattr(table, "rows_called", "ratings"))])
         line = f"epoch {epoch}/{trainer.max_epochs}  {numbers}"
         log.debug(line)
         self._progress.update(self._task, numbers=numbers)
