@@ -426,7 +426,8 @@ class TrainedRun(TrainedModel):
     @cached_property
     def trained_users(self) -> TrainedUsers:
         """What is expected of a user before any rating is known."""
-        return TrainedUsers.of(self.item_scores, self.user_vocabulary.warm)
+        grown = self.model.keeps_unknown_rows
+        return TrainedUsers.of(self.item_scores, self.user_vocabulary.warm if grown else None)
 
     @cached_property
     def ranking_users(self) -> RankingUsers | ImplicitUsers:

@@ -145,7 +145,8 @@ class TrainedUsers:
 
         Args:
             scores: of the trained model.
-            count: how many users it was trained on; None: all that it knows.
+            count: how many users it was trained on, where it knows others and its unknown row is
+                not the mean of these; None: all, and it is.
 
         Raises:
             NotFoundError: the model has no factors of items, so nothing can be said of a person
@@ -163,7 +164,7 @@ class TrainedUsers:
         return cls(
             tuple(scores.tables),
             tuple(table.shape[1] for table in users),
-            known.mean(0),
+            torch.cat([table[0] for table in users]) if count is None else known.mean(0),
             torch.linalg.cholesky(covariance),
         )
 
