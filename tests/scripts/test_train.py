@@ -75,6 +75,16 @@ def test_two_ranks_give_the_numbers_of_one_process(ok, tmp_path):
     assert names[0] == names[1]
 
 
+def test_one_rank_with_split_tables_takes_steps_that_can(ok, tmp_path):
+    options = (*BARE, "data=synthetic", "data.ratings=1000", "model.factors=2")
+    ranks = ("trainer=ddp_cpu", "trainer.devices=1", "model.sharding=row")
+    ok("train.py", "hydra.run.dir=split", *options, *ranks)
+    ok("train.py", "hydra.run.dir=whole", *options, "training.engine=eager")
+    split, whole = numbers(tmp_path / "split"), numbers(tmp_path / "whole")
+    assert split["val/rmse"] == pytest.approx(whole["val/rmse"], abs=1e-5)
+    assert "its tables are split over ranks" in (tmp_path / "split/train.log").read_text()
+
+
 SMALL = (*BARE, "data=synthetic", "data.ratings=1000", "data.batch_size=100", "model.factors=2")
 
 

@@ -102,6 +102,7 @@ def choose_engine(
     reason = (
         unsupported_parts("fused", **parts)
         or module.unsupported_by_data
+        or ("its tables are split over ranks" if module.model.config.sharded else None)
         or lacking_for_fused(trainer)
         or needs.autograd
     )
