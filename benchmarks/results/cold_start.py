@@ -44,6 +44,12 @@ TABLES = {
             "least_squares_factors",
         ),
         Row("network", "items_net", (*ITEMS, "model=embedding_net"), "embedding_net"),
+        Row(
+            "Gibbs sampling, 120 sweeps",
+            "items_gibbs",
+            (*ITEMS, *EVERYTHING, "model=bayesian_factors", "trainer.max_epochs=120"),
+            "bayesian_factors",
+        ),
         Row("dot product, softmax", "items_softmax", (*ITEMS, "experiment=ml_100k_ranking")),
     ),
     "Users": (

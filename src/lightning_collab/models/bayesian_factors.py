@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.vocabulary import UNKNOWN_ROW
+from lightning_collab.data.vocabulary import UNKNOWN_ROW, Side
 from lightning_collab.models.config import BayesianFactorsConfig
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.item_scores import BIASED_DOT_PRODUCT, Rows, SampleMeanScores, Tables
@@ -274,6 +274,23 @@ class BayesianFactors(RatingModel):
             mean = samples[:left].mean(0)
             factors.weight.copy_(mean[:, 1:])
             bias.weight.copy_(mean[:, :1])
+
+    @torch.no_grad()
+    def append(self, side: Side, rows: Tensor) -> None:
+        """Add rows behind those of a side, as noisy as the typical one.
+
+        Args:
+            side: of users or of items.
+            rows: float [kept samples, n, 1 + factors], bias first.
+        """
+        name = "user" if side == "users" else "item"
+        samples: Tensor = getattr(self, f"{name}_samples")
+        further = samples.new_zeros(len(samples), rows.shape[1], rows.shape[2])
+        further[: len(rows)] = rows.to(samples)
+        setattr(self, f"{name}_samples", torch.cat([samples, further], dim=1))
+        noise: Tensor = getattr(self, f"{name}_noise")
+        typical = noise[1:].mean().expand(rows.shape[1])
+        setattr(self, f"{name}_noise", torch.cat([noise, typical]))
 
     def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:
         """Predicted ratings of mean factors, for rows that are not the model's own.

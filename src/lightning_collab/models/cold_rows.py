@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from lightning_collab.data.features.encoders import Encoder
 from lightning_collab.data.vocabulary import UNKNOWN_ROW, Side, Vocabulary
+from lightning_collab.models.bayesian_factors import BayesianFactors
 from lightning_collab.models.item_scores import DotProductScores
 from lightning_collab.models.rating_map import RatedRows, can_fit, fit_rating_map
 from lightning_collab.models.rating_model import SIDES, RatingModel
 from lightning_collab.models.row_map import RowMap, fit_row_map
+from lightning_collab.models.sampled_rows import SampledMaps
 
 # Rows of a model that learned choices count by their numbers of ratings to this power, chosen among
 # 0, 1/4, 1/2 and 1 on draws of cold items (45 to 47) that no table has; others by the numbers.
@@ -39,6 +41,8 @@ class ColdSide:
         ids: raw ids with a row, ascending.
         rows: float32 [ids, width], from the map.
         features: [ids, features of the model], where it has any.
+        sampled: of a model of samples, in place of `map`: rows are drawn for each.
+        samples: float32 [S, ids, width], of these, bias first.
     """
 
     described_by: tuple[Encoder, ...]
@@ -50,6 +54,8 @@ class ColdSide:
     ids: pl.Series
     rows: NDArray[np.float32]
     features: csr_array | None
+    sampled: SampledMaps | None = None
+    samples: NDArray[np.float32] | None = None
 
     def with_ids(self, table: pl.DataFrame) -> Self:
         """With the rows of further ids.
@@ -58,7 +64,15 @@ class ColdSide:
             table: raw ids, which have no row yet, in the first column; features in the others.
         """
         ids = pl.concat([self.ids, table.to_series(0).cast(self.ids.dtype).alias(self.ids.name)])
-        rows = self.map.rows(encoded(self.described_by, table)).astype(np.float32)
+        described = encoded(self.described_by, table)
+        samples = self.samples
+        if self.sampled is None or samples is None:
+            rows = self.map.rows(described).astype(np.float32)
+        else:
+            drawn = self.sampled.draw(described, table.to_series(0))
+            # The means of the samples, the bias last as in the tables.
+            rows = np.roll(drawn.mean(0), -1, axis=1)
+            samples = np.concatenate([samples, drawn], axis=1)
         order = ids.arg_sort()
         place = order.to_numpy()
         features = self.features
@@ -70,6 +84,7 @@ class ColdSide:
             ids=ids.gather(order),
             rows=np.concatenate([self.rows, rows])[place],
             features=features,
+            samples=None if samples is None else samples[:, place],
         )
 
     def state(self) -> dict[str, Any]:
@@ -94,6 +109,8 @@ class ColdSide:
                 "indptr": torch.from_numpy(features.indptr),
                 "width": features.shape[1],
             },
+            "sampled": None if self.sampled is None else self.sampled.state(),
+            "samples": None if self.samples is None else torch.from_numpy(self.samples),
         }
 
     @classmethod
@@ -115,6 +132,8 @@ class ColdSide:
             Vocabulary.from_state(state["ids"]).ids,
             state["rows"].numpy(),
             features,
+            None if state["sampled"] is None else SampledMaps.from_state(state["sampled"]),
+            None if state["samples"] is None else state["samples"].numpy(),
         )
 
 
@@ -184,17 +203,34 @@ def fit_cold_side(
             model.raw_output,
         )
         found = fit_rating_map(rated, features, found)
+    unknown = weights @ rows / weights.sum()
+    sampled = samples = None
+    if isinstance(model, BayesianFactors):
+        # Of the unknown the prior of each sample says what is to be expected.
+        unknown = np.concatenate([_plain(tables[group][side][0]) for group in groups])
+        kept = {each: _samples(model, each) for each in SIDES}
+        sampled = SampledMaps.fit(features, kept[side], kept[OTHER[side]], weights)
+        samples = np.zeros((len(kept[side]), 0, rows.shape[1]), np.float32)
     return ColdSide(
         described_by,
         blocks,
         found,
-        (weights @ rows / weights.sum()).astype(np.float32),
+        unknown.astype(np.float32),
         {group: tables[group][side].shape[1] for group in groups},
         whole,
         table.to_series(0)[:0],
         np.zeros((0, rows.shape[1]), np.float32),
         csr_array((0, sum(each.width for each in blocks)), dtype=np.float32) if blocks else None,
+        sampled,
+        samples,
     )
+
+
+def _samples(model: BayesianFactors, side: Side) -> NDArray[np.float32]:
+    """The kept samples of the known rows of a side, float32 [S, rows, width], bias first."""
+    samples = model.user_samples if side == "users" else model.item_samples
+    found: NDArray[np.float32] = samples[: int(model.kept), 1:].detach().cpu().float().numpy()
+    return found
 
 
 def encoded(encoders: tuple[Encoder, ...], table: pl.DataFrame) -> csr_array:
@@ -250,6 +286,8 @@ def extended(model: RatingModel, cold: Mapping[Side, ColdSide]) -> RatingModel:
                 requires_grad=table.weight.requires_grad,
             )
             table.num_embeddings = len(table.weight)
+        if isinstance(grown, BayesianFactors) and which.samples is not None:
+            grown.append(side, torch.from_numpy(which.samples))
     return grown
 
 

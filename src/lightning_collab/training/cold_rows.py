@@ -14,6 +14,7 @@ from lightning_collab.data.features.build import describing_encoders, lines_of
 from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.metrics.cold_rankings import HeldOutPairs, cold_rankings
 from lightning_collab.models import RatingModel
+from lightning_collab.models.bayesian_factors import BayesianFactors
 from lightning_collab.models.cold_rows import ColdSide, extended, fit_cold_side
 from lightning_collab.models.rating_model import SIDES
 from lightning_collab.training.cold_file import vocabularies_with
@@ -27,10 +28,12 @@ FEWEST = 50
 def has_cold_rows(model: RatingModel) -> bool:
     """Whether a model can be given rows of ids that it never saw.
 
-    A table that is split over ranks is whole on none of them; EASE has no rows; Gibbs sampling
-    has rows of each sample.
+    A table that is split over ranks is whole on none of them; EASE has no rows; of Gibbs sampling
+    there must be a sample.
     """
-    return model.trained_by != "gibbs" and bool(model.lookup_tables()) and not is_sharded(model)
+    if isinstance(model, BayesianFactors) and not int(model.kept):
+        return False
+    return bool(model.lookup_tables()) and not is_sharded(model)
 
 
 def fitted_cold_rows(
