@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up_tables import table_of, tables
 
 from lightning_collab.config.split import (
     ColdItemsConfig,
@@ -21,7 +22,6 @@ from lightning_collab.config.split import (
     UserRatioConfig,
     UserStratifiedConfig,
 )
-from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources.ml_latest_small import EDITIONS
 from lightning_collab.data.sources.movielens import load_release
 from lightning_collab.data.splits import split_rows
@@ -158,6 +158,16 @@ CONFIGS = st.one_of(
         val=st.sampled_from([0.0, 0.1, 0.25]),
         seed=SEEDS,
     ),
+    *(
+        st.builds(
+            cold,
+            share=st.sampled_from([0.1, 0.5, 0.9]),
+            folds=st.sampled_from([None, 3]),
+            val=SHARES,
+            seed=SEEDS,
+        )
+        for cold in (ColdItemsConfig, ColdUsersConfig)
+    ),
     st.builds(
         PredefinedSplitConfig,
         name=st.just("predefined"),
@@ -169,24 +179,7 @@ CONFIGS = st.one_of(
 )
 
 
-@st.composite
-def tables(draw):
-    pairs = st.tuples(st.integers(1, 6), st.integers(1, 9))
-    pairs = draw(st.lists(pairs, min_size=1, max_size=40, unique=True))
-    users, items = zip(*pairs, strict=True)
-    times = draw(st.lists(st.integers(0, 9), min_size=len(pairs), max_size=len(pairs)))
-    # A source never names a part without rows.
-    given_test = np.unique(draw(st.lists(st.integers(0, len(pairs) - 1), min_size=1)))
-    return table_of(users, items, times, {"u1": given_test, "test": given_test})
-
-
-def table_of(users, items, times, parts=None):
-    frame = pl.DataFrame(
-        {"user": users, "item": items, "rating": [3.0] * len(users), "timestamp": times},
-        schema={"user": pl.Int64, "item": pl.Int64, "rating": pl.Float64, "timestamp": pl.Int64},
-    )
-    parts = {name: rows.astype(np.int32) for name, rows in (parts or {}).items()}
-    return RatingTable.of_checked(frame, name="made_up", rating_range=(1.0, 5.0), parts=parts)
+REFUSALS = ("no rating at all", "to train on", "without any", "none to test on")
 
 
 @given(table=tables(), config=CONFIGS)
@@ -197,7 +190,7 @@ def test_every_split_is_disjoint_whole_and_the_same_again(table, config):
         message = str(refused)
         rows = None
     if rows is None:
-        assert any(each in message for each in ("no rating at all", "to train on", "without any"))
+        assert any(each in message for each in REFUSALS)
         return
     everything = np.concatenate([rows.train, rows.val, rows.test])
     assert sorted(everything.tolist()) == list(range(len(table)))
@@ -222,8 +215,6 @@ def has_test(config):
         ("split=random",),
         ("split=user_stratified",),
         ("split=user_ratio",),
-        ("split=cold_items",),
-        ("split=cold_users",),
         ("split=leave_one_out", "split.pick=random"),
         ("split=official_fold",),
     ],
@@ -297,63 +288,6 @@ def test_a_users_only_rating_trains(run_config):
     table = table_of([1, 2, 2, 3, 3, 3], range(1, 7), range(6))
     rows = split_rows(table, run_config("split=leave_one_out").split)
     assert (sorted(rows.train), sorted(rows.val), sorted(rows.test)) == ([0, 1, 3], [4], [2, 5])
-
-
-COLD = {"cold_items": (ColdItemsConfig, 168, 1682), "cold_users": (ColdUsersConfig, 94, 943)}
-
-
-@pytest.mark.parametrize("name", COLD)
-def test_a_share_of_the_ids_is_held_out_with_all_its_ratings(ml_100k, run_config, name):
-    rows = split_rows(ml_100k, run_config(f"split={name}").split)
-    _, count, of = COLD[name]
-    ids = ml_100k.items if name == "cold_items" else ml_100k.users
-    held_out = set(ids[rows.test])
-    assert (len(held_out), len(set(ids))) == (count, of)
-    assert not held_out & set(ids[np.r_[rows.train, rows.val]])
-    assert len(rows.val) == round(0.1 * (100_000 - len(rows.test)))
-    assert sorted(np.r_[rows.train, rows.val, rows.test]) == list(range(100_000))
-
-
-@pytest.mark.parametrize("name", COLD)
-@given(seed=st.integers(0, 2**32 - 1), order=st.integers(0, 100))
-def test_which_ids_are_held_out_is_a_matter_of_ids_and_seed(name, seed, order):
-    config = COLD[name][0](share=0.3, val=0.0, seed=seed)
-    users, items = np.divmod(np.arange(60), 6)
-    table = table_of(users + 1, items + 1, np.arange(60))
-    shuffled = np.random.default_rng(order).permutation(60)
-    again = table_of(users[shuffled] + 1, items[shuffled] + 1, np.arange(60))
-    side = config.side
-    one = getattr(table, side)[split_rows(table, config).test]
-    two = getattr(again, side)[split_rows(again, config).test]
-    assert sorted(one) == sorted(two)
-
-
-@pytest.mark.parametrize("name", COLD)
-def test_cold_folds_hold_out_each_rating_once(ml_100k, run_config, name):
-    ids = ml_100k.items if name == "cold_items" else ml_100k.users
-    seen, held_out = [], []
-    for fold in range(1, 5):
-        config = run_config(f"split={name}", "split.folds=4", f"split.fold={fold}").split
-        rows = split_rows(ml_100k, config)
-        seen.extend(rows.test.tolist())
-        held_out.append(set(ids[rows.test]))
-        assert not held_out[-1] & set(ids[rows.train])
-    assert sorted(seen) == list(range(100_000))
-    assert max(map(len, held_out)) - min(map(len, held_out)) <= 1
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (("split.share=0.01",), r"split\.share=0\.01 of 10 items is 0"),
-        (("split.share=0.99",), r"split\.share=0\.99 of 10 items is 10"),
-        (("split.folds=11",), r"split\.folds=11 of 10 items"),
-    ],
-)
-def test_a_cold_part_without_ids_is_refused(run_config, overrides, message):
-    table = table_of([1] * 10, range(1, 11), [5] * 10)
-    with pytest.raises(DataError, match=message):
-        split_rows(table, run_config("split=cold_items", *overrides).split)
 
 
 def test_each_user_has_the_share(ml_100k, run_config):

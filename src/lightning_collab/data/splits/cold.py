@@ -4,7 +4,7 @@ import numpy as np
 
 from lightning_collab.config.split import ColdItemsConfig, ColdUsersConfig
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.splits.split_rows import SplitRows, divided, permutation
+from lightning_collab.data.splits.split_rows import Rows, SplitRows, divided, permutation
 from lightning_collab.errors import DataError
 
 
@@ -23,22 +23,45 @@ def split_off_whole_sides(
         DataError: a part that the config asks for would have no rows.
     """
     of_rows = table.items if config.side == "items" else table.users
-    there = np.unique(of_rows)
-    count = round(config.share * len(there))
-    if config.folds is not None and config.folds > len(there):
-        raise DataError(
-            f"split.folds={config.folds} of {len(there)} {config.side} leaves folds without any"
-        )
-    if config.folds is None and not 0 < count < len(there):
-        raise DataError(
-            f"split.share={config.share} of {len(there)} {config.side} is {count}, and there must "
-            f"be some to test and some to train on; set split.share to 1/{config.side} or more"
-        )
-    order = there[permutation(len(there), config.seed)]
-    held_out = order[:count] if config.folds is None else order[config.fold - 1 :: config.folds]
-    cold = np.zeros(int(there[-1]) + 1, dtype=bool)
+    held_out = _drawn(np.unique(of_rows), table.name, config)
+    cold = np.zeros(int(of_rows.max()) + 1, dtype=bool)
     cold[held_out] = True
     of_test = cold[of_rows]
     rest = permutation(len(table), config.seed)
     val, train = divided(rest[~of_test[rest]], config.val, "split.val")
-    return SplitRows(train, val, np.flatnonzero(of_test))
+    return SplitRows(train, val, np.flatnonzero(of_test).astype(rest.dtype))
+
+
+def _drawn(ids: Rows, name: str, config: ColdItemsConfig | ColdUsersConfig) -> Rows:
+    """Which of a table's ids are held out.
+
+    Args:
+        ids: all that have ratings, in ascending order.
+        name: of the table, for messages.
+        config: the `split` section.
+    """
+    whole = f"the {len(ids)} {config.side} of {name}"
+    if len(ids) < 2:
+        raise DataError(
+            f"split={config.name} needs two {config.side} or more, some to test on and some to "
+            f"train on, and {name} has ratings of {len(ids)}; choose another split"
+        )
+    order = ids[permutation(len(ids), config.seed)]
+    if config.folds is not None:
+        if config.folds > len(ids):
+            raise DataError(
+                f"split.folds={config.folds} of {whole} leaves folds without any; set split.folds "
+                f"to {len(ids)} or less"
+            )
+        return order[config.fold - 1 :: config.folds]
+    count = round(config.share * len(ids))
+    if count == 0:
+        raise DataError(
+            f"split.share={config.share} of {whole} leaves none to test on; set split.share to "
+            f"{1 / len(ids):.2g} or more"
+        )
+    if count == len(ids):
+        raise DataError(
+            f"split.share={config.share} of {whole} leaves none to train on; lower split.share"
+        )
+    return order[:count]
