@@ -176,6 +176,7 @@ LECTURE = {"experiment": "lecture_net", "trainer.max_epochs": 1}
         ),
         ({"overrides": {"split": {"name": "user_stratified", "test": 0.2}}}, "split.test", 0.2),
         ({"overrides": {"split": {"name": "user_stratified"}}}, "split.name", "user_stratified"),
+        ({"overrides": {"split": {"name": "cold_items", "share": 0.2}}}, "split.share", 0.2),
         ({"overrides": SCALED}, "optimizer.groups.biases.lr_scale", 0.0),
         ({"overrides": LECTURE}, "model.name", "embedding_net"),
         ({"overrides": LECTURE}, "split.name", "lecture"),

@@ -61,6 +61,15 @@ def test_train_evaluate_resume(ok, run_script, tmp_path):
     assert "model=embedding_dot_bias cannot be changed on resume" in again.stderr
 
 
+def test_a_run_whose_items_are_held_out(ok, tmp_path):
+    ok("train.py", "split=cold_items", "hydra.run.dir=out", *BARE, "trainer.max_epochs=1")
+    metrics = numbers(tmp_path / "out")
+    assert metrics["test_ratings_of_unknown_items"] == metrics["test_ratings"] > 0
+    assert metrics["test/rmse_cold"] == metrics["test/rmse"]
+    said = (tmp_path / "out/train.log").read_text()
+    assert f"{metrics['test_ratings']:,} test ratings of items without training ones" in said
+
+
 def test_two_ranks_give_the_numbers_of_one_process(ok, tmp_path):
     options = (*QUICK, "model=embedding_net", "data.batch_size=4099", "logger=tensorboard")
     ok("train.py", "hydra.run.dir=one", *options)

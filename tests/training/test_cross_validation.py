@@ -115,6 +115,8 @@ def test_folds_add_up(quick, small_table, tmp_path):
 def test_a_split_without_folds_is_refused(run_config, quick):
     with pytest.raises(ConfigError, match=r"split=random has no folds; set split=k_fold"):
         folds_of(run_config())
+    with pytest.raises(ConfigError, match=r"split=cold_users has folds with split\.folds=5, say"):
+        folds_of(run_config("split=cold_users"))
     assert folds_of(quick("split.folds=4")) == [1, 2, 3, 4]
     assert folds_of(run_config("split=official_fold")) == ["u1", "u2", "u3", "u4", "u5"]
 
