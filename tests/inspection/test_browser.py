@@ -86,7 +86,7 @@ def choose(window, tag, points):
 
 def test_points_of_each_tag_are_drawn(projector):
     for tag, points in (
-        ("items/checkpoint_best", 45),
+        ("items/checkpoint_best", 46),
         ("users/epoch_003", 60),
         ("items/epoch_001", 45),
     ):
@@ -123,7 +123,7 @@ def coloured_pixels(window):
 
 
 def test_search_finds_a_title(projector):
-    choose(projector, "items/checkpoint_best", 45)
+    choose(projector, "items/checkpoint_best", 46)
     box = ask(
         projector,
         "return p.inspectorPanel.searchBox.paperInput.shadowRoot.querySelector('input')"
@@ -136,7 +136,7 @@ def test_search_finds_a_title(projector):
 
 
 def test_a_click_on_the_bookmark_colours_by_genre(projector):
-    choose(projector, "items/checkpoint_best", 45)
+    choose(projector, "items/checkpoint_best", 46)
     labels = "return p.bookmarkPanel.savedStates.map(s => s.label)"
     wait(lambda: len(ask(projector, labels)) == 2)
     assert ask(projector, labels)[0] == "PCA coloured by genre"

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from film_runs import QUICK, train_films
+from film_runs import NEVER_RATED, QUICK, train_films
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import lightning_collab
@@ -41,8 +41,12 @@ def test_metadata_is_of_the_rows_of_the_embeddings(film_run):
     run = lightning_collab.load(film_run.directory.path)
     found = metadata(film_run, "items/checkpoint_best")
     assert found.columns == [
-        *("title", "item", "year", "genre", "genres", "ratings", "mean_rating", "bias")
+        *("title", "item", "year", "genre", "genres", "ratings", "mean_rating", "known_by", "bias")
     ]
+    # The film that nobody rated is marked.
+    marked = found.filter(pl.col("known_by") == "features alone")
+    assert marked["item"].to_list() == [NEVER_RATED]
+    assert found["known_by"].n_unique() == 2
     assert found["item"].to_list() == run.items["item"].to_list()
     assert found["ratings"].to_list() == run.items["ratings"].to_list()
     assert found["genre"].to_list() == run.items["genres"].list.first().to_list()

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from film_runs import NASTY, QUICK, train_films
+from film_runs import NASTY, NEVER_RATED, QUICK, train_films
 
 import lightning_collab
 from lightning_collab.inspection.comparison import compare, short_names
@@ -133,6 +133,25 @@ def test_the_map_of_the_page_is_that_of_the_layout(film_run):
     )
     assert set(data["groups"]) == set(data["colours"]) == {"Drama", "Comedy", "Horror"}
     assert data["tags"][data["names"].index("Star Wars (1977)")] == ["Comedy", "Long"]
+
+
+def test_a_point_known_by_features_alone_is_a_ring(film_run):
+    run = lightning_collab.load(film_run.directory.path)
+    drawn = embedding_map(run, "items", "pca", min_ratings=10)
+    place = drawn.points["item"].to_list().index(NEVER_RATED)
+    data = drawn.page_data()
+    assert np.flatnonzero(data["cold"]).tolist() == [place]
+    assert "known by features alone" in data["statistics"][place]
+    assert "ratings" not in data["statistics"][place]
+    legend = [text.get_text() for text in map_picture(drawn).legends[0].get_texts()]
+    assert legend[-1] == "known by features alone (1)"
+    # The lists of the best and the worst are of what was learned from ratings.
+    for ends in drawn.ends(30):
+        assert NEVER_RATED not in [*ends.top["item"], *ends.bottom["item"]]
+    people = embedding_map(run, "users", "pca")
+    assert not any(people.page_data()["cold"])
+    assert "known_by" not in people.points.columns
+    assert "features" not in map_picture(people).legends[0].get_texts()[-1].get_text()
 
 
 def test_points_are_the_most_rated(film_run):

@@ -116,7 +116,9 @@ def test_parallel_launchers_share_the_study(launcher, run_script, tmp_path):
     if launcher == "ray":
         pytest.importorskip("ray", reason="needs the extra: lightning-collab[ray]")
     arguments = (f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=9")
-    done = run_script("train.py", "-m", *SMALL, WHERE, NO_WINNER, *arguments)
+    # Trials that last longer than one worker may start after the other.
+    lasting = [each.replace("=2000", "=100000") for each in SMALL]
+    done = run_script("train.py", "-m", *lasting, WHERE, NO_WINNER, *arguments)
     assert done.returncode == 0, done.stderr
     trials = trials_in(tmp_path)
     check(trials, 9)

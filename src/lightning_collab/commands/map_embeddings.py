@@ -14,7 +14,7 @@ from lightning_collab.config.section import job_config
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map, map_picture
 from lightning_collab.inspection.embeddings import side_embeddings
-from lightning_collab.inspection.extremes import Ends, extremes
+from lightning_collab.inspection.extremes import Ends
 from lightning_collab.inspection.figures import save_png
 from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import GenreOverlap
@@ -51,7 +51,7 @@ def map_embeddings_command(config: DictConfig) -> tuple[Path, Path]:
             seed=asked.seed,
             perplexity=asked.perplexity,
         )
-        ends = extremes(drawn.points, drawn.vectors, drawn.biases, count=asked.extremes)
+        ends = drawn.ends(asked.extremes)
         folder = Path(asked.output) if asked.output else run.directory.figures
         name = f"map_{asked.side}_{method}"
         picture, page = folder / f"{name}.png", folder / f"{name}.html"

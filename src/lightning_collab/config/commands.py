@@ -60,7 +60,7 @@ class MapConfig(OfARunConfig):
     side: Literal["items", "users"]
     # From many dimensions to two; `auto`: t-SNE where openTSNE is installed, else PCA.
     method: MapChoice
-    # Training ratings that a point must have.
+    # Training ratings that a point must have, unless it is known by its features alone.
     min_ratings: Count
     # At most so many points, the most rated.
     max_points: Annotated[int, Field(ge=3)]

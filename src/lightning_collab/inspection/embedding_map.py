@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from lightning_collab.config.commands import MapMethod
 from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import InspectionError
-from lightning_collab.inspection.embeddings import described, most_rated, side_embeddings
+from lightning_collab.inspection.embeddings import (
+    BY_FEATURES,
+    described,
+    most_rated,
+    side_embeddings,
+)
+from lightning_collab.inspection.extremes import Ends, extremes
 from lightning_collab.inspection.figures import STYLE
 from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, plane
 from lightning_collab.training.trained_model import TrainedModel
@@ -57,6 +63,11 @@ class EmbeddingMap:
         return [str(name) for name in self.points.to_series(0)]
 
     @property
+    def cold(self) -> NDArray[np.bool_]:
+        """Bool [n]: who has no training ratings, and a place by its features alone."""
+        return (self.points["ratings"] == 0).to_numpy()
+
+    @property
     def groups(self) -> list[str]:
         """What gives each point its colour: the first genre, or the occupation."""
         for column in COLOUR_COLUMNS:
@@ -70,6 +81,17 @@ class EmbeddingMap:
         counts = Counter(self.groups)
         ordered = sorted(counts, key=lambda name: (-counts[name], name))
         return dict.fromkeys(ordered, REST) | dict(zip(ordered, PALETTE, strict=False))
+
+    def ends(self, count: int) -> list[Ends]:
+        """Who is at the ends of the bias and of the main directions, of those with ratings.
+
+        Args:
+            count: rows at each end.
+        """
+        warm = np.flatnonzero(~self.cold)
+        biases = None if self.biases is None else self.biases[warm]
+        points = self.points[warm].drop("known_by", strict=False)
+        return extremes(points, self.vectors[warm], biases, count=count)
 
     def page_data(self) -> dict[str, Any]:
         """The map as the page's script wants it: positions in 0 to 1, and what hovering shows."""
@@ -86,6 +108,7 @@ class EmbeddingMap:
             "tags": tags.to_list() if tags is not None else [[group] for group in self.groups],
             "colours": self.colours,
             "ratings": self.points["ratings"].to_list(),
+            "cold": self.cold.tolist(),
             "statistics": [_statistics(row) for row in self.points.iter_rows(named=True)],
         }
 
@@ -107,7 +130,8 @@ def embedding_map(
         run: a trained run.
         side: `users` or `items`.
         method: of the layout.
-        min_ratings: training ratings that a point must have.
+        min_ratings: training ratings that a point must have, unless it is known by its features
+            alone.
         max_points: at most so many points, the most rated.
         seed: of t-SNE and UMAP.
         perplexity: of t-SNE.
@@ -118,7 +142,9 @@ def embedding_map(
     """
     learned = side_embeddings(run.model, side)
     known = run.items if side == "items" else run.users
-    enough = np.flatnonzero((known["ratings"] >= min_ratings).to_numpy())
+    ratings = known["ratings"].to_numpy()
+    # A place by features is no less sure for want of ratings: too few of them are what is noisy.
+    enough = np.flatnonzero((ratings >= min_ratings) | (ratings == 0))
     if len(enough) < 3:
         raise InspectionError(
             f"{len(enough)} {side} have {min_ratings} training ratings or more, too few for a map; "
@@ -147,6 +173,11 @@ def _statistics(row: dict[str, Any]) -> str:
     shown = []
     for column, value in list(row.items())[1:]:
         if value is None or column in ("genre", "year", "item", "user"):
+            continue
+        if column == "known_by":
+            shown += [f"known by {value}"] if value == BY_FEATURES else []
+            continue
+        if column == "ratings" and not value:
             continue
         name = column.replace("_", " ")
         if column == "genres":
@@ -182,16 +213,20 @@ def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
         ratings = drawn.points["ratings"].to_numpy()
         for number, (name, colour) in enumerate(drawn.colours.items()):
             mine = groups == name
-            x, y = drawn.positions[mine].T
+            warm = mine & ~drawn.cold
             axes.scatter(
-                x,
-                y,
-                s=6 + 30 * np.sqrt(ratings[mine] / max(1, ratings.max())),
+                *drawn.positions[warm].T,
+                s=6 + 30 * np.sqrt(ratings[warm] / max(1, ratings.max())),
                 c=colour,
                 alpha=0.75,
                 linewidths=0,
                 label=f"{name} ({mine.sum()})" if number < LEGEND_ENTRIES else None,
             )
+            ring = {"s": 12, "facecolors": "none", "edgecolors": colour, "linewidths": 0.8}
+            axes.scatter(*drawn.positions[mine & drawn.cold].T, **ring)
+        if drawn.cold.any():
+            ring["edgecolors"] = "black"
+            axes.scatter([], [], **ring, label=f"known by {BY_FEATURES} ({drawn.cold.sum()})")
         axes.set_title(drawn.title, loc="left")
         axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)

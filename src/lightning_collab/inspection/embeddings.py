@@ -13,6 +13,8 @@ from lightning_collab.inspection.projector_files import MAX_ROWS
 from lightning_collab.models import RatingModel
 
 NO_GENRE = "no genre"
+# Of points without training ratings, in the column `known_by`.
+BY_FEATURES = "features alone"
 
 
 def described(known: pl.DataFrame, side: Side) -> pl.DataFrame:
@@ -25,7 +27,8 @@ def described(known: pl.DataFrame, side: Side) -> pl.DataFrame:
     Returns:
         `title` (or `name` where there are no titles), the raw id, then the features: `genre` (the
         first one) and `genres` (all, separated by `|`) in place of the list, `ratings` and
-        `mean_rating` last.
+        `mean_rating`; last, where some have no training ratings, `known_by`: `ratings` or
+        `features alone`.
     """
     column = ID_COLUMN[side]
     if "title" in known.columns:
@@ -45,6 +48,10 @@ def described(known: pl.DataFrame, side: Side) -> pl.DataFrame:
             ]
         elif not known[feature].dtype.is_nested():
             columns.append(pl.col(feature))
+    cold = pl.col("ratings") == 0
+    if known.select(cold.any()).item():
+        by = pl.when(cold).then(pl.lit(BY_FEATURES)).otherwise(pl.lit("ratings"))
+        columns.append(by.alias("known_by"))
     return known.select(columns)
 
 

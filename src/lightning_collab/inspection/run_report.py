@@ -12,7 +12,6 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection import figures, pages
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
-from lightning_collab.inspection.extremes import extremes
 from lightning_collab.inspection.figures import Curve, picture
 from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import MIN_RATINGS
@@ -86,7 +85,7 @@ def run_report(
     """
     metrics = run.metrics
     drawn = _map(run, map_method)
-    ends = [] if drawn is None else extremes(drawn.points, drawn.vectors, drawn.biases, count=10)
+    ends = [] if drawn is None else drawn.ends(10)
     # Coverage of its intervals is that of a model that says how sure it is.
     sure = predictions if predictions is not None and predictions.deviations is not None else None
     further = run.config.get("metrics", {}).get("further", [])

@@ -63,7 +63,12 @@ function showMap(root) {
     context.fillStyle = colour;
     context.beginPath();
     context.arc(x, y, radius[point] * factor * Math.min(2, Math.sqrt(view.scale)), 0, 2 * Math.PI);
-    context.fill();
+    if (map.cold[point]) {
+      // A ring: known by its features alone.
+      context.lineWidth = 1.5;
+      context.strokeStyle = colour;
+      context.stroke();
+    } else context.fill();
   }
 
   function label(width, height) {
