@@ -259,3 +259,39 @@ def test_batches_have_days_only_where_an_effect_asks_for_them(run_config):
     assert set(batch.day.tolist()) <= {0, 1, 2, 3, 40, 70, 71}
     plain = module_of(run_config("features=history"), table_of())
     assert next(iter(plain.train_dataloader())).day is None
+
+
+def test_every_column_that_says_something_is_a_block(run_config, caplog):
+    caplog.set_level("INFO")
+    random = np.random.default_rng(3)
+    rows = 40
+    items = pl.DataFrame(
+        {
+            "item": range(1, rows + 1),
+            "title": [f"Thing {number}" for number in range(rows)],
+            "colour": [("red", "blue")[number % 2] for number in range(rows)],
+            "shop": ["here"] * rows,
+            "price": random.random(rows),
+        }
+    )
+    frame = pl.DataFrame({"user": np.arange(rows) % 7, "item": range(1, rows + 1), "rating": 3.0})
+    frame = frame.with_columns(rating=pl.Series(random.integers(1, 6, rows).astype(float)))
+    table = RatingTable.of_checked(frame, name="shop", rating_range=(1.0, 5.0), item_features=items)
+    config = run_config("features=columns", "split.val=0", "split.test=0", "callbacks.report=null")
+    data = module_of(config, table)
+    assert [block.name for block in data.features.items] == [
+        *("history", "columns:colour", "columns:price")
+    ]
+    assert [block.name for block in data.features.users] == ["history"]
+    assert "features.items.columns: colour (category), price (binned); left out" in caplog.text
+    assert "nearly everywhere: title, shop" in caplog.text
+    assert "features.users.columns: the data has no table of users; left out" in caplog.text
+    words = "+features.items.words={kind: text, column: title, hashes: 8}"
+    number = "+features.items.cost={kind: number, column: price}"
+    config = run_config("split.val=0", "split.test=0", words, number)
+    blocks = {block.name: block for block in module_of(config, table).features.items}
+    assert blocks["words"].matrix.shape == (rows + 1, 8)
+    prices = items["price"].to_numpy()
+    np.testing.assert_allclose(
+        blocks["cost"].matrix.toarray()[1:, 0], (prices - prices.mean()) / prices.std(), rtol=1e-5
+    )

@@ -336,7 +336,36 @@ class BinnedConfig(Section):
     if_absent: IfAbsent = "error"
 
 
-Feature = Annotated[HistoryConfig | CategoryConfig | BinnedConfig, Field(discriminator="kind")]
+class NumberConfig(Section):
+    """A number as it is, in standard deviations from its mean: one column."""
+
+    kind: Literal["number"] = "number"
+    # Of the data's table of users (of items), by its name there; a number.
+    column: Annotated[str, Field(min_length=1)]
+    # Where the data has no such column: an error, or the block is left out.
+    if_absent: IfAbsent = "error"
+
+
+class TextConfig(Section):
+    """Words of a text, hashed into columns and weighted by tf-idf."""
+
+    kind: Literal["text"] = "text"
+    # Of the data's table of users (of items), by its name there; text, or lists of it.
+    column: Annotated[str, Field(min_length=1)]
+    # How many; words that share one are told apart no more.
+    hashes: Annotated[int, Field(ge=2, le=1 << 20)] = 1024
+    # Where the data has no such column: an error, or the block is left out.
+    if_absent: IfAbsent = "error"
+
+
+class ColumnsFeatureConfig(Section):
+    """Every column of the table that says something: values of text and lists, bins of numbers."""
+
+    kind: Literal["columns"] = "columns"
+
+
+OfAColumn = CategoryConfig | BinnedConfig | NumberConfig | TextConfig
+Feature = Annotated[HistoryConfig | OfAColumn | ColumnsFeatureConfig, Field(discriminator="kind")]
 
 
 class TimeConfig(Section):

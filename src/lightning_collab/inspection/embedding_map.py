@@ -33,6 +33,8 @@ PALETTE = (
     *("#756bb1", "#8c6d31"),
 )
 REST = "#999999"
+# The mark of a point that is known by its features alone.
+RING: dict[str, Any] = {"s": 12, "facecolors": "none", "linewidths": 0.8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,19 +216,25 @@ def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
         for number, (name, colour) in enumerate(drawn.colours.items()):
             mine = groups == name
             warm = mine & ~drawn.cold
+            x, y = drawn.positions[warm].T
             axes.scatter(
-                *drawn.positions[warm].T,
+                x,
+                y,
                 s=6 + 30 * np.sqrt(ratings[warm] / max(1, ratings.max())),
                 c=colour,
                 alpha=0.75,
                 linewidths=0,
                 label=f"{name} ({mine.sum()})" if number < LEGEND_ENTRIES else None,
             )
-            ring = {"s": 12, "facecolors": "none", "edgecolors": colour, "linewidths": 0.8}
-            axes.scatter(*drawn.positions[mine & drawn.cold].T, **ring)
+            axes.scatter(*drawn.positions[mine & drawn.cold].T, edgecolors=colour, **RING)
         if drawn.cold.any():
-            ring["edgecolors"] = "black"
-            axes.scatter([], [], **ring, label=f"known by {BY_FEATURES} ({drawn.cold.sum()})")
+            axes.scatter(
+                [],
+                [],
+                edgecolors="black",
+                **RING,
+                label=f"known by {BY_FEATURES} ({drawn.cold.sum()})",
+            )
         axes.set_title(drawn.title, loc="left")
         axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)

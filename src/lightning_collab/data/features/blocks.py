@@ -2,14 +2,22 @@
 
 import logging
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from lightning_collab.data.features.encoders import MISSING, Encoder, missing_in, scaled
+from lightning_collab.data.features.encoders import (
+    MISSING,
+    Encoder,
+    Kind,
+    finite,
+    missing_in,
+    scaled,
+)
+from lightning_collab.data.features.text import hashed_words, word_weights
 from lightning_collab.errors import DataError
 
 
@@ -17,12 +25,14 @@ class FeatureBlock(NamedTuple):
     """A sparse matrix with a row for each user or item of the training vocabulary.
 
     Each row has length 1, so that a mapped row does not grow with the number of its entries: one
-    entry of 1, or n entries of 1/sqrt(n). The unknown row is empty.
+    entry of 1, or n entries of 1/sqrt(n). A number alone is as far from 0 as it is from its mean,
+    in standard deviations. The unknown row is empty.
 
     Attributes:
         name: of the block, by which the config names it.
         matrix: float32 [vocabulary rows, width], with int32 or int64 indices, sorted in each row.
-        labels: [width], what each column stands for: a value, a bin, or the id that was rated.
+        labels: [width], what each column stands for: a value, a bin, the number, a hash of words,
+            or the id that was rated.
         encoder: makes entries of further ids; None: nothing is known of them.
     """
 
@@ -76,11 +86,7 @@ def binned_block(
     Raises:
         DataError: the column holds no numbers, or all have the same value.
     """
-    if not column.dtype.is_numeric():
-        raise DataError(
-            f"{key}: the column {column.name!r} holds {column.dtype}, not numbers; "
-            f"set {key}.kind=category"
-        )
+    _check_numeric(key, column)
     values = column.cast(pl.Float64).fill_nan(None)
     numbers: NDArray[np.float64] = values.drop_nulls().to_numpy()
     missing = len(values) - len(numbers)
@@ -94,11 +100,65 @@ def binned_block(
     return _block(key, name, column, "binned", labels, tuple(edges.tolist()), missing)
 
 
+def number_block(key: str, name: str, column: pl.Series) -> FeatureBlock:
+    """A number as one column: standardised, at most 4 standard deviations from the mean.
+
+    Args:
+        key: of the block in the config, for messages.
+        name: of the block.
+        column: [known ids], numbers; null, NaN and infinity: missing.
+
+    Returns:
+        The number, then `(missing)` where there is any.
+
+    Raises:
+        DataError: the column holds no numbers, or all have the same value.
+    """
+    _check_numeric(key, column)
+    numbers = finite(column).drop_nulls().to_numpy()
+    missing = len(column) - len(numbers)
+    _report_missing(key, missing, len(column))
+    deviation = float(numbers.std()) if len(numbers) else 0.0
+    if not deviation > 0:
+        only = f"{numbers[0]:g}" if len(numbers) else "none"
+        raise DataError(_of_one_value(key, len(column), only))
+    labels = pl.Series([column.name], dtype=pl.String)
+    return _block(key, name, column, "number", labels, (float(numbers.mean()), deviation), missing)
+
+
+def text_block(key: str, name: str, column: pl.Series, width: int) -> FeatureBlock:
+    """The words of a text, hashed into columns and weighted by tf-idf.
+
+    Args:
+        key: of the block in the config, for messages.
+        name: of the block.
+        column: [known ids], text or lists of text; null and texts of blanks: missing.
+        width: number of hashes.
+
+    Returns:
+        A column for each hash, then `(missing)` where there is any.
+
+    Raises:
+        DataError: no text has a word, or scikit-learn is not installed.
+    """
+    words = hashed_words(column, width)
+    if not words.nnz:
+        raise DataError(
+            f"{key}: the column {column.name!r} has no words (of two letters or more); "
+            f"leave it out: ~{key}"
+        )
+    missing = int(missing_in(column, "text").sum())
+    _report_missing(key, missing, len(column))
+    labels = pl.Series([f"words of hash {number}" for number in range(width)])
+    weights = tuple(word_weights(words).tolist())
+    return _block(key, name, column, "text", labels, weights, missing)
+
+
 def _block(
     key: str,
     name: str,
     column: pl.Series,
-    kind: Literal["category", "binned"],
+    kind: Kind,
     labels: pl.Series,
     values: tuple[Any, ...],
     missing: int,
@@ -107,7 +167,8 @@ def _block(
     if missing:
         labels = pl.concat([labels, pl.Series([MISSING])])
     labels = labels.alias("label")
-    _check_several(key, labels, len(column))
+    if kind != "number":
+        _check_several(key, labels, len(column))
     encoder = Encoder(kind, column.name, values, missing > 0, len(labels))
     unknown = csr_array((1, len(labels)), dtype=np.float32)
     matrix = csr_array(vstack([unknown, encoder.encode(column, len(column))], format="csr"))
@@ -130,9 +191,21 @@ def _report_missing(key: str, missing: int, total: int) -> None:
 
 def _check_several(key: str, labels: pl.Series, total: int) -> None:
     if len(labels) < 2:
+        raise DataError(_of_one_value(key, total, labels[0] if len(labels) else "none"))
+
+
+def _of_one_value(key: str, total: int, value: str) -> str:
+    return (
+        f"{key}: all {total} have the same value ({value}), which tells nothing; "
+        f"leave it out: ~{key}"
+    )
+
+
+def _check_numeric(key: str, column: pl.Series) -> None:
+    if not column.dtype.is_numeric():
         raise DataError(
-            f"{key}: all {total} have the same value ({labels[0] if len(labels) else 'none'}), "
-            f"which tells nothing; leave it out: ~{key}"
+            f"{key}: the column {column.name!r} holds {column.dtype}, not numbers; "
+            f"set {key}.kind=category"
         )
 
 

@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 from lightning_collab.config.data import (
     BinnedConfig,
     CategoryConfig,
+    ColumnsFeatureConfig,
     Feature,
     FeaturesConfig,
     HistoryConfig,
+    NumberConfig,
+    OfAColumn,
 )
 from lightning_collab.data.features.blocks import (
     FeatureBlock,
     binned_block,
     category_block,
     history_block,
+    number_block,
+    text_block,
 )
 from lightning_collab.data.features.encoders import Encoder
 from lightning_collab.data.features.time_effect import TimeEffect
@@ -108,7 +113,7 @@ def build_features(config: FeaturesConfig, train: TrainingRows) -> FeatureSet:
 def _blocks(
     side: Side, blocks: Mapping[str, Feature], own: SideRows, other: SideRows
 ) -> tuple[FeatureBlock, ...]:
-    built = []
+    built: list[FeatureBlock] = []
     size, other_ids = len(own.vocabulary), other.vocabulary.ids
     for name, config in blocks.items():
         key = f"features.{side}.{name}"
@@ -117,14 +122,41 @@ def _blocks(
                 history_block(name, own.rows, other.rows, row_count=size, other_ids=other_ids)
             )
             continue
+        if isinstance(config, ColumnsFeatureConfig):
+            built += _every_column(key, name, side, own)
+            continue
         column = _column(key, config, side, own)
         if column is None:
             log.info("%s: the data has no column %r; left out", key, config.column)
         elif isinstance(config, CategoryConfig):
             built.append(category_block(key, name, column))
-        else:
+        elif isinstance(config, BinnedConfig):
             built.append(binned_block(key, name, column, config.bins))
+        elif isinstance(config, NumberConfig):
+            built.append(number_block(key, name, column))
+        else:
+            built.append(text_block(key, name, column, config.hashes))
     return tuple(built)
+
+
+def _every_column(key: str, name: str, side: Side, own: SideRows) -> list[FeatureBlock]:
+    """A block for each column that says something; the log tells which, and which do not."""
+    if own.features is None:
+        log.info("%s: the data has no table of %s; left out", key, side)
+        return []
+    found = describing_blocks(lines_of(own.features, own.vocabulary.ids))
+    taken = [f"{block.encoder.column} ({block.encoder.kind})" for block in found if block.encoder]
+    left = [each for each in own.features.columns[1:] if each not in {b.name for b in found}]
+    log.info(
+        "%s: %s%s",
+        key,
+        ", ".join(taken) or "no column says anything",
+        f"; left out, with one value or with a value of its own nearly everywhere: "
+        f"{', '.join(left)}"
+        if left
+        else "",
+    )
+    return [block._replace(name=f"{name}:{block.name}") for block in found]
 
 
 # A column of text with more values than one for so many ids is a name, and describes nobody else.
@@ -133,7 +165,16 @@ BINS = 10
 
 
 def describing_encoders(table: pl.DataFrame) -> tuple[Encoder, ...]:
-    """Encoders of all columns of a table that say something of ids beside those that have it.
+    """Encoders of all columns of a table that say something; see `describing_blocks`.
+
+    Args:
+        table: a line for each known id: raw id, then any columns.
+    """
+    return tuple(block.encoder for block in describing_blocks(table) if block.encoder)
+
+
+def describing_blocks(table: pl.DataFrame) -> list[FeatureBlock]:
+    """Blocks of all columns of a table that say something of ids beside those that have it.
 
     Args:
         table: a line for each known id: raw id, then any columns.
@@ -153,16 +194,12 @@ def describing_encoders(table: pl.DataFrame) -> tuple[Encoder, ...]:
         if distinct < 2:
             continue
         if kind.is_numeric() and distinct > BINS:
-            block = binned_block(name, name, column, BINS, quiet=True)
+            found.append(binned_block(name, name, column, BINS, quiet=True))
         elif (kind.is_numeric() or values.dtype == pl.String or kind == pl.Boolean) and (
             distinct * IDS_A_VALUE <= len(column)
         ):
-            block = category_block(name, name, column, quiet=True)
-        else:
-            continue
-        assert block.encoder is not None
-        found.append(block.encoder)
-    return tuple(found)
+            found.append(category_block(name, name, column, quiet=True))
+    return found
 
 
 def lines_of(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
@@ -177,9 +214,7 @@ def lines_of(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     return wanted.join(table, on=identity, how="left", maintain_order="left")
 
 
-def _column(
-    key: str, config: CategoryConfig | BinnedConfig, side: Side, own: SideRows
-) -> pl.Series | None:
+def _column(key: str, config: OfAColumn, side: Side, own: SideRows) -> pl.Series | None:
     """A column in the order of the vocabulary; None where it is absent and may be."""
     table = own.features
     if table is None or config.column not in table.columns:

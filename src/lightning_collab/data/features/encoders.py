@@ -8,50 +8,75 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from lightning_collab.data.features.text import hashed_words, texts_of, weighted_words
+
+Kind = Literal["category", "binned", "number", "text", "history"]
+Entries = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32] | None]
+
 # The category of those of whom the column says nothing.
 MISSING = "(missing)"
+# A number further from the mean counts as being so many standard deviations away.
+FURTHEST = 4.0
 
 
 class Encoder(NamedTuple):
     """What training ids have made of a column, in plain values that a run can keep.
 
-    A value that no training id has adds no entry.
+    A value, or a word, that no training id has adds no entry.
 
     Attributes:
-        kind: `category`: an entry for each value; `binned`: for the bin of a number; `history`:
-            there is no column, and nobody without training ratings has an entry.
+        kind: `category`: an entry for each value; `binned`: for the bin of a number; `number`: the
+            number itself, standardised; `text`: for each hashed word; `history`: there is no
+            column, and nobody without training ratings has an entry.
         column: of the table of users or items; empty of a history.
-        values: categories, ascending; or where bins begin, but for the first one.
+        values: categories, ascending; where bins begin, but for the first one; mean and standard
+            deviation of a number; the weight of each hashed word.
         missing: whether the last column of the block stands for a missing value.
         width: columns of the block.
     """
 
-    kind: Literal["category", "binned", "history"]
+    kind: Kind
     column: str
     values: tuple[str, ...] | tuple[float, ...]
     missing: bool
     width: int
 
     def encode(self, column: pl.Series | None, count: int) -> csr_array:
-        """The block's entries of some ids, float32 [count, width], rows of length 1 or empty.
+        """The block's entries of some ids, float32 [count, width].
+
+        Rows have length 1 or are empty, but for those of a number.
 
         Args:
             column: [count]; None: the table has no such column.
             count: how many ids.
+
+        Raises:
+            DataError: it holds text, and scikit-learn is not installed.
         """
         if column is None or self.kind == "history":
             return csr_array((count, self.width), dtype=np.float32)
-        rows, places = (
-            category_entries(column, self.values)
-            if self.kind == "category"
-            else bin_entries(column, np.array(self.values))
-        )
+        rows, places, values = self._entries(column)
         if self.missing:
             # Of a value that no training id has, something is known all the same.
-            without = np.flatnonzero(missing_in(column))
+            without = np.flatnonzero(missing_in(column, self.kind))
             rows = np.concatenate([rows, without])
             places = np.concatenate([places, np.full(len(without), self.width - 1)])
-        return scaled(rows, places, (count, self.width))
+            if values is not None:
+                values = np.concatenate([values, np.ones(len(without), np.float32)])
+        return scaled(rows, places, (count, self.width), values)
+
+    def _entries(self, column: pl.Series) -> Entries:
+        """Rows, places and values of a column's entries; no values: those of a row are alike."""
+        if self.kind == "category":
+            return (*category_entries(column, self.values), None)
+        if self.kind == "binned":
+            return (*bin_entries(column, np.array(self.values)), None)
+        if self.kind == "number":
+            return number_entries(column, *map(float, self.values))
+        weights = np.array(self.values, np.float32)
+        words = weighted_words(hashed_words(column, len(weights)), weights).tocoo()
+        rows, places = words.coords
+        return rows.astype(np.int64), places.astype(np.int64), words.data
 
     def state(self) -> dict[str, Any]:
         """Plain values that `from_state` takes."""
@@ -99,8 +124,36 @@ def bin_entries(
     return rows, np.searchsorted(edges, values.drop_nulls().to_numpy(), side="right")
 
 
-def missing_in(column: pl.Series) -> NDArray[np.bool_]:
-    """Where a column says nothing: null, NaN, or a list without values."""
+def number_entries(
+    column: pl.Series, mean: float, deviation: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Rows, places (0) and standardised values of the numbers that a column has.
+
+    Args:
+        column: numbers.
+        mean: of the training ids.
+        deviation: of the training ids.
+    """
+    values = finite(column)
+    rows = np.flatnonzero(values.is_not_null().to_numpy())
+    standard = (values.drop_nulls().to_numpy() - mean) / deviation
+    clipped = standard.clip(-FURTHEST, FURTHEST).astype(np.float32)
+    return rows, np.zeros(len(rows), np.int64), clipped
+
+
+def finite(column: pl.Series) -> pl.Series:
+    """A column's numbers as Float64; null where there is none, or one without an end."""
+    values = column.cast(pl.Float64, strict=False)
+    return values.to_frame().select(pl.when(pl.first().is_finite()).then(pl.first())).to_series()
+
+
+def missing_in(column: pl.Series, kind: Kind = "category") -> NDArray[np.bool_]:
+    """Where a column says nothing: null, NaN, a list without values, a text without words."""
+    if kind == "number":
+        column = finite(column)
+    if kind == "text":
+        without: NDArray[np.bool_] = np.array([not text.strip() for text in texts_of(column)])
+        return without
     if isinstance(column.dtype, pl.List | pl.Array):
         column = column.list.drop_nulls().list.len().replace(0, None)
     if column.dtype.is_float():
@@ -110,17 +163,22 @@ def missing_in(column: pl.Series) -> NDArray[np.bool_]:
 
 
 def scaled(
-    rows: NDArray[np.integer[Any]], places: NDArray[np.integer[Any]], shape: tuple[int, int]
+    rows: NDArray[np.integer[Any]],
+    places: NDArray[np.integer[Any]],
+    shape: tuple[int, int],
+    values: NDArray[np.float32] | None = None,
 ) -> csr_array:
-    """A sparse matrix with 1/sqrt(entries of the row) at each pair, float32, sorted.
+    """A sparse matrix, float32, sorted.
 
     Args:
         rows: int [entries].
         places: int [entries]; no pair comes twice.
         shape: of the matrix.
+        values: float32 [entries]; None: 1/sqrt(entries of the row).
     """
-    counts = np.bincount(rows, minlength=shape[0])
-    values = (1.0 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)[rows]
+    if values is None:
+        counts = np.bincount(rows, minlength=shape[0])
+        values = (1.0 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)[rows]
     matrix = csr_array((values, (rows.astype(np.int32), places.astype(np.int32))), shape=shape)
     matrix.sort_indices()
     return matrix
