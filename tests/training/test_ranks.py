@@ -1,8 +1,10 @@
 """Several ranks train the model, and measure the numbers, of one process."""
 
 import socket
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from rank_cases import measured, measured_on_ranks, several_trained, trained
@@ -50,6 +52,11 @@ CASES = {
         "optimizer.settings={eps: 1e-3}",
     ),
     "features": (UNEQUAL, "features=history"),
+    "rows of items left out": (
+        UNEQUAL,
+        "+features.items.kind={kind: category, column: kind}",
+        "features.id_dropout=0.4",
+    ),
     "sparse gradients": (
         UNEQUAL,
         "optimizer=sgd",
@@ -91,10 +98,11 @@ def both(small_table, run_config, tmp_path_factory):
             for name, case in CASES.items()
         ]
 
-    one = several_trained(configs("one"), small_table)
-    several = {
-        way: on_ranks(several_trained, configs(way), small_table)[0] for way in ("ddp", "row")
-    }
+    ids = small_table.item_vocabulary.ids
+    kinds = pl.DataFrame({"item": ids, "kind": ["abc"[number % 3] for number in range(len(ids))]})
+    table = replace(small_table, item_features=kinds)
+    one = several_trained(configs("one"), table)
+    several = {way: on_ranks(several_trained, configs(way), table)[0] for way in ("ddp", "row")}
     return {
         name: (one[k], {way: results[k] for way, results in several.items()})
         for k, name in enumerate(CASES)

@@ -386,6 +386,19 @@ class FeaturesConfig(Section):
     items: dict[BlockName, Feature] = Field(default_factory=dict)
     # Effects of time.
     time: dict[BlockName, TimeConfig] = Field(default_factory=dict)
+    # Share of items whose own rows each step leaves out, so that features learn to stand in.
+    id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _something_can_stand_in(self) -> Self:
+        blocks = self.items.values()
+        if self.id_dropout and all(isinstance(each, HistoryConfig) for each in blocks):
+            raise ValueError(
+                "features.id_dropout leaves out rows of items for features to stand in, and "
+                f"{'nothing but history' if blocks else 'none'} is asked for of items; set "
+                "features=everything, or features.id_dropout=0"
+            )
+        return self
 
     def __bool__(self) -> bool:
         """Whether there is any block."""

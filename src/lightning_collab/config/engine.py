@@ -96,6 +96,7 @@ def unsupported_parts(
     optimizer: OptimizerConfig,
     training: TrainingConfig,
     with_features: bool,
+    id_dropout: float = 0.0,
 ) -> str | None:
     """Why an engine cannot train these parts, whatever trainer there is.
 
@@ -106,6 +107,7 @@ def unsupported_parts(
         optimizer: of the training.
         training: the `training` section.
         with_features: whether the model is told more than ids.
+        id_dropout: share of the items whose rows are left out in a step.
 
     Returns:
         The reason, naming the key, or None.
@@ -120,6 +122,8 @@ def unsupported_parts(
         if engine == "compiled" and with_features:
             return "features are mapped by scipy, which torch.compile cannot see into"
         return None
+    if id_dropout:
+        return f"there are no fused kernels for features.id_dropout={id_dropout:g}"
     if not model.fused:
         return f"there are no fused kernels for model={model.name}"
     if not loss.fused:

@@ -346,6 +346,11 @@ class RunConfig(Section):
                 f"features: model={self.model.name} knows users and items by their ids alone; set "
                 "features=none, or another model"
             )
+        if self.features.id_dropout and not self.model.by_gradient:
+            raise ValueError(
+                f"features.id_dropout: model={self.model.name} is solved without steps that could "
+                "leave out rows; set features.id_dropout=0"
+            )
         if self.features.time and not self.data.has_timestamps:
             name = next(iter(self.features.time))
             raise ValueError(
@@ -399,6 +404,7 @@ def unsupported_reason(engine: Engine, config: RunConfig) -> str | None:
         optimizer=config.optimizer,
         training=config.training,
         with_features=bool(config.features),
+        id_dropout=config.features.id_dropout,
     )
     trainer = config.trainer
     if reason is not None or engine != "fused":

@@ -145,12 +145,15 @@ def fit_cold_side(
     ratings: NDArray[np.float32] | None,
     described_by: tuple[Encoder, ...],
     blocks: tuple[Encoder, ...],
+    *,
+    stand_in: bool = False,
 ) -> ColdSide:
     """The map from features to the rows of a trained model; nobody has a row by it yet.
 
-    For a dot product of one that learned ratings it is the one that gives them best. For others it
-    is a regression of the rows, weighted by their numbers of training ratings, since those of the
-    rarely rated are mostly noise.
+    Of a model that learned without some rows of items in each step it is what the features have
+    learned. For a dot product of one that learned ratings it is the one that gives them best. For
+    others it is a regression of the rows, weighted by their numbers of training ratings, since
+    those of the rarely rated are mostly noise.
 
     Args:
         model: trained, on the CPU.
@@ -160,6 +163,7 @@ def fit_cold_side(
         ratings: float32 [n], in rating units; None: the model did not learn ratings.
         described_by: encoders of the table's columns.
         blocks: of the model's own feature blocks.
+        stand_in: whether these have learned to do without rows of ids (`features.id_dropout`).
     """
     whole = model.adds_mapped
     counts = {
@@ -169,40 +173,13 @@ def fit_cold_side(
     tables: Any = model.effective_tables() if whole else _own_tables(model)
     groups = list(model.lookup_tables())
     rows = np.concatenate([_plain(tables[group][side][1:]) for group in groups], axis=1)
-    others = np.concatenate(
-        [
-            _plain(tables[group][OTHER[side]][1:])
-            if group == "embeddings"
-            else np.ones((len(counts[OTHER[side]]) - 1, tables[group][side].shape[1]))
-            for group in groups
-        ],
-        axis=1,
-    )
-    # A network does not multiply the rows of both sides.
-    metric = np.eye(rows.shape[1])
-    if whole:
-        weighted = others * counts[OTHER[side]][1:, None]
-        metric = weighted.T @ others / max(1, counts[OTHER[side]].sum())
     weights = counts[side][1:].astype(np.float64)
     features = encoded(described_by, table)
-    found = fit_row_map(
-        features, rows, weights if ratings is not None else weights**COUNT_POWER, metric
-    )
-    dot_product = whole and type(model.item_scores()) is DotProductScores
-    if dot_product and ratings is not None and can_fit(features.shape[1], rows.shape[1]):
-        order = np.argsort(training[side], kind="stable")
-        levels = np.zeros(len(others))
-        if "biases" in groups:
-            levels = _plain(tables["biases"][OTHER[side]][1:])[:, 0]
-        rated = RatedRows(
-            np.concatenate([[0], np.cumsum(counts[side][1:])]),
-            training[OTHER[side]][order] - 1,
-            ratings[order],
-            others,
-            levels,
-            model.raw_output,
-        )
-        found = fit_rating_map(rated, features, found)
+    if stand_in:
+        found = _learned_map(model, side, blocks, described_by, rows.shape[1])
+    else:
+        rated = _rated_rows(model, side, tables, counts, training, ratings)
+        found = _fitted_map(model, features, rows, weights, rated, counts[OTHER[side]])
     unknown = weights @ rows / weights.sum()
     sampled = samples = None
     if isinstance(model, BayesianFactors):
@@ -224,6 +201,78 @@ def fit_cold_side(
         sampled,
         samples,
     )
+
+
+def _rated_rows(
+    model: RatingModel,
+    side: Side,
+    tables: Any,
+    counts: Mapping[Side, NDArray[np.int64]],
+    training: Mapping[Side, NDArray[np.int32]],
+    ratings: NDArray[np.float32] | None,
+) -> RatedRows:
+    """The training ratings by rows of one side; without ratings only the rows of the other."""
+    other = OTHER[side]
+    vectors = [
+        _plain(each[other][1:]) if group == "embeddings" else np.ones((len(each[other]) - 1, 1))
+        for group, each in tables.items()
+        if group in model.lookup_tables()
+    ]
+    order = np.argsort(training[side], kind="stable")
+    levels = np.zeros(len(vectors[0]))
+    if "biases" in tables:
+        levels = _plain(tables["biases"][other][1:])[:, 0]
+    return RatedRows(
+        np.concatenate([[0], np.cumsum(counts[side][1:])]),
+        training[other][order] - 1,
+        np.empty(0) if ratings is None else ratings[order],
+        np.concatenate(vectors, axis=1),
+        levels,
+        model.raw_output,
+    )
+
+
+def _fitted_map(
+    model: RatingModel,
+    features: csr_array,
+    rows: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    rated: RatedRows,
+    of_others: NDArray[np.int64],
+) -> RowMap:
+    """The map that is made after the training."""
+    # A network does not multiply the rows of both sides.
+    metric = np.eye(rows.shape[1])
+    if model.adds_mapped:
+        weighted = rated.vectors * of_others[1:, None]
+        metric = weighted.T @ rated.vectors / max(1, of_others.sum())
+    with_ratings = len(rated.ratings) > 0
+    found = fit_row_map(features, rows, weights if with_ratings else weights**COUNT_POWER, metric)
+    dot_product = model.adds_mapped and type(model.item_scores()) is DotProductScores
+    if dot_product and with_ratings and can_fit(features.shape[1], rows.shape[1]):
+        return fit_rating_map(rated, features, found)
+    return found
+
+
+def _learned_map(
+    model: RatingModel,
+    side: Side,
+    blocks: tuple[Encoder, ...],
+    described_by: tuple[Encoder, ...],
+    width: int,
+) -> RowMap:
+    """What the features of a model have learned that was trained to do without rows of ids.
+
+    Where these are not added to a row, its own part is zero.
+    """
+    if not model.adds_mapped:
+        count = sum(each.width for each in described_by)
+        return RowMap(np.zeros(width), np.zeros((count, width)), 0.0)
+    tables = model.mapping_tables().values()
+    whole = np.concatenate([_plain(by_side[side].weight) for by_side in tables], axis=1)
+    parts = np.split(whole, np.cumsum([each.width for each in blocks])[:-1])
+    kept = [part for part, block in zip(parts, blocks, strict=True) if block in described_by]
+    return RowMap(np.zeros(width), np.concatenate(kept), 0.0)
 
 
 def _samples(model: BayesianFactors, side: Side) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Features of users or items inside a model, and the tables that map them to rows."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -41,12 +41,28 @@ class FeatureRows(nn.Module):
         super().__init__()
         known = csr_array(hstack([block.matrix[1:] for block in blocks], format="csr"))
         mean = csr_array(known.mean(axis=0, dtype=np.float64)[None, :])
-        whole = csr_array(vstack([mean, known], format="csr"), dtype=np.float32)
+        self._take(csr_array(vstack([mean, known], format="csr")), kept=True)
+
+    @classmethod
+    def of(cls, matrix: csr_array, *, kept: bool) -> Self:
+        """Of features that are all known.
+
+        Args:
+            matrix: [rows, width].
+            kept: whether a checkpoint has them.
+        """
+        made = cls.__new__(cls)
+        nn.Module.__init__(made)
+        made._take(matrix, kept=kept)
+        return made
+
+    def _take(self, matrix: csr_array, *, kept: bool) -> None:
+        whole = csr_array(matrix, dtype=np.float32)
         whole.sort_indices()
-        self.register_buffer("indptr", torch.from_numpy(whole.indptr))
-        self.register_buffer("indices", torch.from_numpy(whole.indices))
-        self.register_buffer("values", torch.from_numpy(whole.data))
-        self.register_buffer("width_", torch.tensor(whole.shape[1]))
+        self.register_buffer("indptr", torch.from_numpy(whole.indptr), persistent=kept)
+        self.register_buffer("indices", torch.from_numpy(whole.indices), persistent=kept)
+        self.register_buffer("values", torch.from_numpy(whole.data), persistent=kept)
+        self.register_buffer("width_", torch.tensor(whole.shape[1]), persistent=kept)
         self.width: int = whole.shape[1]
         self._view: tuple[Any, csr_array] | None = None
 

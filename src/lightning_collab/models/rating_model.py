@@ -13,6 +13,7 @@ from lightning_collab.data.features import FeatureBlock
 from lightning_collab.data.vocabulary import Side
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.feature_rows import FeatureRows, SelectedRows
+from lightning_collab.models.id_dropout import IdDropout
 from lightning_collab.models.item_scores import (
     DotProductScores,
     ItemScores,
@@ -102,6 +103,7 @@ class RatingModel(nn.Module, ABC):
         user_features: None where users have none.
         item_features: None where items have none.
         time_effects: empty where there are none.
+        item_dropout: None where no rows of items are left out in training.
         user_factors: a row for each user; subclasses make it and the following.
         item_factors: a row for each item.
         user_bias: where `has_biases`.
@@ -133,6 +135,7 @@ class RatingModel(nn.Module, ABC):
         self.user_features = _feature_rows(statistics.user_features if statistics else ())
         self.item_features = _feature_rows(statistics.item_features if statistics else ())
         self.time_effects = TimeEffects(() if statistics is None else statistics.time_effects)
+        self.item_dropout = _item_dropout(statistics)
 
     @classmethod
     def for_data(cls, data: "RatingDataModule", **settings: Any) -> Self:
@@ -185,11 +188,13 @@ class RatingModel(nn.Module, ABC):
         Args:
             batch: B users and items.
         """
-        users = self.embed_side("users", batch.users, batch.whole_size)
-        items = self.embed_side("items", batch.items, batch.whole_size)
+        users = self.embed_side("users", batch.users, batch.whole_size, batch.draw_seed)
+        items = self.embed_side("items", batch.items, batch.whole_size, batch.draw_seed)
         return paired(users, items, self.time_effects(batch))
 
-    def embed_side(self, side: Side, ids: Tensor, whole_size: int) -> EmbeddedSide:
+    def embed_side(
+        self, side: Side, ids: Tensor, whole_size: int, draw_seed: int = 0
+    ) -> EmbeddedSide:
         """What the tables and the features say of some users, or of some items.
 
         Args:
@@ -197,25 +202,38 @@ class RatingModel(nn.Module, ABC):
             ids: int [n], rows of its vocabulary.
             whole_size: of the whole batch over all ranks, which a table that is split over ranks
                 must know.
+            draw_seed: of the batch, which says whose rows are left out.
         """
         features = self.features().get(side)
-        selected = None if features is None else features.select(ids)
         own = {
             group: tables[side].rows(ids, whole_size)
             for group, tables in self.lookup_tables().items()
         }
         rows = dict(own)
+        selected: SelectedRows | None
+        dropout = self._dropout(side)
+        if dropout is not None:
+            left_out = dropout.left_out(ids, draw_seed)
+            rows = {group: each * ~left_out[:, None] for group, each in own.items()}
+            selected = dropout.select(ids, left_out)
+        else:
+            selected = None if features is None else features.select(ids)
         if selected is not None:
             for group, tables in self.mapping_tables().items():
-                rows[group] = self.with_mapped(own[group], selected.map(tables[side].weight))
+                rows[group] = self.with_mapped(rows[group], selected.map(tables[side].weight))
         return EmbeddedSide(rows, own, selected)
 
-    def embed_all(self, side: Side) -> EmbeddedSide:
+    def embed_all(self, side: Side, draw_seed: int = 0) -> EmbeddedSide:
         """The same of all known users, or of all known items, in the order of their rows.
 
         Args:
             side: whose rows.
+            draw_seed: of the batch, which says whose rows are left out.
         """
+        if self._dropout(side) is not None:
+            table = self.lookup_tables()["embeddings"][side]
+            everyone = torch.arange(1, table.num_embeddings, device=table.weight.device)
+            return self.embed_side(side, everyone, 0, draw_seed)._replace(features=None)
         features, mappings = self.features().get(side), self.mapping_tables()
         own = {group: tables[side].weight[1:] for group, tables in self.lookup_tables().items()}
         rows = dict(own)
@@ -361,6 +379,9 @@ class RatingModel(nn.Module, ABC):
         both = {"users": self.user_features, "items": self.item_features}
         return {side: features for side, features in both.items() if features is not None}
 
+    def _dropout(self, side: Side) -> IdDropout | None:
+        return self.item_dropout if self.training and side == "items" else None
+
     def mapping_tables(self) -> dict[str, dict[str, nn.Embedding]]:
         """The tables with a row for each feature.
 
@@ -468,6 +489,13 @@ class RatingModel(nn.Module, ABC):
         for tables in self.lookup_tables().values():
             for table in tables.values():
                 table.fill_unknown_row()
+
+
+def _item_dropout(statistics: DatasetStatistics | None) -> IdDropout | None:
+    """Where something is known of items beside ids and history."""
+    if statistics is None or not statistics.id_dropout:
+        return None
+    return IdDropout(statistics.id_dropout, statistics.item_features)
 
 
 def _feature_rows(blocks: tuple[FeatureBlock, ...]) -> FeatureRows | None:

@@ -29,6 +29,7 @@ class DatasetStatistics(NamedTuple):
         user_features: blocks with `user_rows` rows each.
         item_features: blocks with `item_rows` rows each.
         time_effects: of users and items by period.
+        id_dropout: share of the items whose own rows are left out in a step.
     """
 
     user_rows: int
@@ -38,6 +39,7 @@ class DatasetStatistics(NamedTuple):
     user_features: tuple[FeatureBlock, ...] = ()
     item_features: tuple[FeatureBlock, ...] = ()
     time_effects: tuple[TimeEffect, ...] = ()
+    id_dropout: float = 0.0
 
     @classmethod
     def of(cls, data: "RatingDataModule") -> "DatasetStatistics":

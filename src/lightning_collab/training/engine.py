@@ -83,12 +83,14 @@ def choose_engine(
             or the machine lacks what it needs.
     """
     training: TrainingConfig = module.training_config
+    dropout = module.model.item_dropout
     parts: dict[str, Any] = {
         "model": module.model.config,
         "loss": module.loss.config,
         "optimizer": module.optimizer_config,
         "training": training,
         "with_features": with_features,
+        "id_dropout": 0.0 if dropout is None else dropout.share,
     }
     if asked == "compiled":
         reason = unsupported_parts("compiled", **parts)

@@ -18,6 +18,7 @@ from lightning_collab.data.features.encoders import (
     scaled,
 )
 from lightning_collab.data.features.text import hashed_words, word_weights
+from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import DataError
 
 
@@ -40,6 +41,11 @@ class FeatureBlock(NamedTuple):
     matrix: csr_array
     labels: pl.Series
     encoder: Encoder | None = None
+
+    @property
+    def is_history(self) -> bool:
+        """Whether it is of training ratings alone."""
+        return self.encoder is not None and self.encoder.kind == "history"
 
 
 log = logging.getLogger(__name__)
@@ -207,6 +213,21 @@ def _check_numeric(key: str, column: pl.Series) -> None:
             f"{key}: the column {column.name!r} holds {column.dtype}, not numbers; "
             f"set {key}.kind=category"
         )
+
+
+INTERCEPT = "intercept"
+
+
+def intercept_block(rows: int) -> FeatureBlock:
+    """One column, of which everyone has 1.
+
+    Args:
+        rows: of the vocabulary.
+    """
+    matrix = np.ones((rows, 1), np.float32)
+    matrix[UNKNOWN_ROW] = 0
+    encoder = Encoder("intercept", "", (), False, 1)
+    return FeatureBlock(INTERCEPT, csr_array(matrix), pl.Series("label", [INTERCEPT]), encoder)
 
 
 def history_block(

@@ -24,6 +24,7 @@ from lightning_collab.data.features.blocks import (
     binned_block,
     category_block,
     history_block,
+    intercept_block,
     number_block,
     text_block,
 )
@@ -45,11 +46,13 @@ class FeatureSet(NamedTuple):
         users: blocks of the users.
         items: blocks of the items.
         time: effects of time.
+        id_dropout: share of the items whose own rows are left out in a step.
     """
 
     users: tuple[FeatureBlock, ...] = ()
     items: tuple[FeatureBlock, ...] = ()
     time: tuple[TimeEffect, ...] = ()
+    id_dropout: float = 0.0
 
 
 class SideRows(NamedTuple):
@@ -103,11 +106,18 @@ def build_features(config: FeaturesConfig, train: TrainingRows) -> FeatureSet:
             )
         of = train.users if each.of == "users" else train.items
         time.append(TimeEffect.fit(name, each.of, each.days, of.rows, train.day))
-    return FeatureSet(
-        users=_blocks("users", config.users, train.users, train.items),
-        items=_blocks("items", config.items, train.items, train.users),
-        time=tuple(time),
-    )
+    users = _blocks("users", config.users, train.users, train.items)
+    items = _blocks("items", config.items, train.items, train.users)
+    if not config.id_dropout:
+        return FeatureSet(users, items, tuple(time))
+    if all(block.is_history for block in items):
+        raise DataError(
+            "features.id_dropout: the data has nothing of items that can stand in for their rows; "
+            "set features.id_dropout=0, or give a table of items"
+        )
+    # What all items have in common must not be in rows that may be left out.
+    intercept = intercept_block(len(train.items.vocabulary))
+    return FeatureSet(users, (*items, intercept), tuple(time), config.id_dropout)
 
 
 def _blocks(

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from lightning_collab.data.features.text import hashed_words, texts_of, weighted_words
 
-Kind = Literal["category", "binned", "number", "text", "history"]
+Kind = Literal["category", "binned", "number", "text", "history", "intercept"]
 Entries = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32] | None]
 
 # The category of those of whom the column says nothing.
@@ -27,8 +27,8 @@ class Encoder(NamedTuple):
     Attributes:
         kind: `category`: an entry for each value; `binned`: for the bin of a number; `number`: the
             number itself, standardised; `text`: for each hashed word; `history`: there is no
-            column, and nobody without training ratings has an entry.
-        column: of the table of users or items; empty of a history.
+            column, and nobody without training ratings has an entry; `intercept`: everyone has 1.
+        column: of the table of users or items; empty where there is none.
         values: categories, ascending; where bins begin, but for the first one; mean and standard
             deviation of a number; the weight of each hashed word.
         missing: whether the last column of the block stands for a missing value.
@@ -53,6 +53,8 @@ class Encoder(NamedTuple):
         Raises:
             DataError: it holds text, and scikit-learn is not installed.
         """
+        if self.kind == "intercept":
+            return csr_array(np.ones((count, 1), np.float32))
         if column is None or self.kind == "history":
             return csr_array((count, self.width), dtype=np.float32)
         rows, places, values = self._entries(column)

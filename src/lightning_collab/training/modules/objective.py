@@ -188,8 +188,8 @@ class PairwiseObjective(Objective[PairBatch]):
         """Of the pairs of the batch."""
         each = 1 + batch.drawn.shape[1]
         compared = torch.cat([batch.items[:, None], batch.drawn], dim=1).view(-1)
-        users = self.model.embed_side("users", batch.users, batch.whole_size)
-        items = self.model.embed_side("items", compared, batch.whole_size * each)
+        users = self.model.embed_side("users", batch.users, batch.whole_size, batch.draw_seed)
+        items = self.model.embed_side("items", compared, batch.whole_size * each, batch.draw_seed)
         rows = {
             group: (of_user.repeat_interleave(each, 0), items.rows[group])
             for group, of_user in users.rows.items()
@@ -226,8 +226,8 @@ class UserObjective(Objective[UserBatch]):
     def __call__(self, batch: UserBatch) -> tuple[Tensor, Tensor]:
         """Of the users of the batch."""
         model = self.model
-        users = model.embed_side("users", batch.users, batch.whole_size)
-        items = model.embed_all("items")
+        users = model.embed_side("users", batch.users, batch.whole_size, batch.draw_seed)
+        items = model.embed_all("items", batch.draw_seed)
         nobody = RatingBatch(
             batch.users, batch.users, batch.users, None,
             batch.start, batch.whole_size, batch.draw_seed,
