@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
-from lightning_collab.metrics.baselines import BIAS_PENALTY, baseline_metrics
+from lightning_collab.metrics.baselines import BIAS_PENALTY, BiasBaseline, baseline_metrics
 from lightning_collab.training.build import load_data
 
 PARTS = {"test": True, "val": False}
@@ -47,6 +48,34 @@ def test_both_are_fitted_to_the_training_part_and_measured_on_the_other(data, pa
         "baseline/mean_rmse": pytest.approx(np.sqrt(((ratings[measured] - mean) ** 2).mean())),
         "baseline/bias_rmse": pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5),
     }
+
+
+@pytest.mark.parametrize("side", ["items", "users"])
+def test_of_new_ids_the_biases_of_the_other_side_alone_may_be_best(side, ml_100k, run_config):
+    """Written out: means of one side's ratings, drawn to the mean of all as by 5 more of it."""
+    data = load_data(run_config(f"split=cold_{side}", "split.seed=42"), ml_100k)
+    ids = ml_100k.users if side == "items" else ml_100k.items
+    train, test = data.rows.train, data.rows.test
+    mean = ml_100k.ratings[train].astype(np.float64).mean()
+    frame = pl.DataFrame({"id": ids[train], "rating": ml_100k.ratings[train].astype(np.float64)})
+    drawn = pl.col("rating").sum() + BIAS_PENALTY * mean
+    alone = dict(frame.group_by("id").agg(drawn / (pl.len() + BIAS_PENALTY)).iter_rows())
+    predicted = np.array([alone.get(each, mean) for each in ids[test]])
+    expected = np.sqrt(((predicted - ml_100k.ratings[test]) ** 2).mean())
+    found = baseline_metrics(data)
+    columns, held_out = data.columns(train), data.columns(test)
+    both = BiasBaseline.fit(
+        columns.users,
+        columns.items,
+        columns.ratings,
+        user_rows=len(data.user_vocabulary),
+        item_rows=len(data.item_vocabulary),
+    )
+    together = both.predict(held_out.users, held_out.items).clip(1, 5)
+    of_both = np.sqrt(((together - held_out.ratings) ** 2).mean())
+    assert found["baseline/bias_rmse"] == pytest.approx(min(expected, of_both), rel=1e-5)
+    if side == "items":
+        assert expected < of_both - 0.01
 
 
 def test_without_a_part_to_measure_there_are_none(small_table, run_config):

@@ -35,7 +35,7 @@ def run(tmp_path, run_config, ml_100k):
 def test_new_films_are_rated_better_than_by_the_biases(run, ml_100k):
     directory, metrics = run("split=cold_items")
     assert metrics["test/rmse"] == metrics["test/rmse_cold"] < 1.01
-    assert metrics["test/rmse_cold"] < metrics["baseline/bias_rmse"] - 0.05
+    assert metrics["test/rmse_cold"] < metrics["baseline/bias_rmse"] - 0.03
     assert metrics["test/cold_auc_rated"] > 0.63
     # Measured again it is the same.
     config = directory.read_config()

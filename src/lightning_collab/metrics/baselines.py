@@ -76,6 +76,25 @@ class BiasBaseline:
         return predicted
 
 
+def one_sided(rows: Ids, ratings: Floats, mean: float, length: int) -> Floats:
+    """Mean + b of users alone, or of items alone: means of their ratings, drawn to that of all.
+
+    Args:
+        rows: int [n], of one side.
+        ratings: float [n].
+        mean: of the ratings.
+        length: rows of the side.
+
+    Returns:
+        float64 [length].
+    """
+    nothing = np.zeros(1)
+    nobody = np.zeros(len(rows), dtype=np.int32)
+    sums = _residual_sums(rows, ratings, mean, nobody, nothing, length)
+    alone: Floats = mean + sums / (np.bincount(rows, minlength=length) + BIAS_PENALTY)
+    return alone
+
+
 def _residual_sums(
     rows: Ids, ratings: Floats, mean: float, others: Ids, bias: Floats, length: int
 ) -> Floats:
@@ -91,6 +110,10 @@ def _residual_sums(
 def baseline_metrics(data: RatingDataModule, *, test: bool = True) -> dict[str, float]:
     """RMSE of the mean and of user and item biases, on test, else on val.
 
+    Biases of both sides are best for ids with training ratings. Of new items, biases of users alone
+    say more: who rates obscure items rates lower. The best of both sides, users alone and items
+    alone is what a model must beat.
+
     Args:
         data: split ratings; fitted to its training part.
         test: False: the test part is not looked at.
@@ -102,18 +125,18 @@ def baseline_metrics(data: RatingDataModule, *, test: bool = True) -> dict[str, 
     measured = data.columns(data.rows.test if test and len(data.rows.test) else data.rows.val)
     if not len(measured.ratings):
         return {}
-    baseline = BiasBaseline.fit(
-        train.users,
-        train.items,
-        train.ratings,
-        user_rows=len(data.user_vocabulary),
-        item_rows=len(data.item_vocabulary),
+    sizes = {"user_rows": len(data.user_vocabulary), "item_rows": len(data.item_vocabulary)}
+    both = BiasBaseline.fit(train.users, train.items, train.ratings, **sizes)
+    alone = (
+        one_sided(train.users, train.ratings, both.mean, sizes["user_rows"])[measured.users],
+        one_sided(train.items, train.ratings, both.mean, sizes["item_rows"])[measured.items],
     )
     low, high = data.table.rating_range
-    with_biases = baseline.predict(measured.users, measured.items).clip(low, high)
+    predicted = (both.predict(measured.users, measured.items), *alone)
+    errors = [rmse(measured.ratings - each.clip(low, high)) for each in predicted]
     return {
-        "baseline/mean_rmse": rmse(measured.ratings - baseline.mean),
-        "baseline/bias_rmse": rmse(measured.ratings - with_biases),
+        "baseline/mean_rmse": rmse(measured.ratings - both.mean),
+        "baseline/bias_rmse": min(errors),
     }
 
 
