@@ -15,7 +15,13 @@ from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.api.training import train_run
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.config.columns import AUTO
-from lightning_collab.config.data import CustomFileConfig, DataConfig, Duplicates, FrameConfig
+from lightning_collab.config.data import (
+    CustomFileConfig,
+    DataConfig,
+    Duplicates,
+    FrameConfig,
+    plain_paths,
+)
 from lightning_collab.config.loss import LossConfig
 from lightning_collab.config.model import ModelConfig
 from lightning_collab.config.overrides import composed_in_python
@@ -171,11 +177,13 @@ def _source_of(
     if not isinstance(data, str | PathLike):
         return {**columns, **given}
     for key, each in frames.items():
-        if not isinstance(each, str | PathLike):
+        paths = each if isinstance(each, list | tuple) else [each]
+        if not paths or not all(isinstance(path, str | PathLike) for path in paths):
             raise ConfigError(
-                f"{key}: must be the path of a file, as data is, not a {type(each).__name__}"
+                f"{key}: must be the path of a file or a list of paths, as data is a path, not a "
+                f"{type(each).__name__}"
             )
-    files = {f"{key}_path": fspath(each) for key, each in frames.items()}
+    files = {f"{key}_path": plain_paths(each) for key, each in frames.items()}
     return {**columns, **given, "path": fspath(data), **files}
 
 

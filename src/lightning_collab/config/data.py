@@ -1,5 +1,7 @@
 """`conf/data` and `conf/features`: where ratings come from, and what else a model is told."""
 
+from collections.abc import Sequence
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -32,6 +34,17 @@ def _absolute(path: str) -> str:
 
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
+
+
+def plain_paths(given: Paths | None) -> str | list[str] | None:
+    """One path, or several, as a config holds them."""
+    if given is None or isinstance(given, str | PathLike):
+        return None if given is None else fspath(given)
+    return [fspath(each) for each in given]
+
+
+AbsolutePaths = AbsolutePath | Annotated[list[AbsolutePath], Field(min_length=1)]
 
 
 class DataConfig(Section):
@@ -164,10 +177,10 @@ class CustomFileConfig(DataConfig):
     val_path: AbsolutePath | None = None
     # File of the test part (for split=predefined); null: there is none.
     test_path: AbsolutePath | None = None
-    # File about users, with a column named as columns.user.
-    users_path: AbsolutePath | None = None
-    # File about items, with a column named as columns.item.
-    items_path: AbsolutePath | None = None
+    # File about users, or a list of files, with a column named as columns.user.
+    users_path: AbsolutePaths | None = None
+    # File about items, or a list of files, with a column named as columns.item.
+    items_path: AbsolutePaths | None = None
     # null: by the end of the file's name.
     format: Literal["csv", "parquet"] | None = None
     # One character between two values.
@@ -219,6 +232,17 @@ class CustomFileConfig(DataConfig):
     def names_parts(self) -> bool:
         """By a column, named or to be found, or by files."""
         return bool(self._may_have("part") or self.val_path or self.test_path)
+
+    def side_paths(self, side: Literal["users", "items"]) -> list[str]:
+        """The files about users, or about items.
+
+        Args:
+            side: which.
+        """
+        named = self.users_path if side == "users" else self.items_path
+        if named is None:
+            return []
+        return [named] if isinstance(named, str) else named
 
     def _may_have(self, key: str) -> bool:
         column = getattr(self.columns, key)

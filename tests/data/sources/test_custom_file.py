@@ -143,6 +143,25 @@ def test_what_other_files_say_of_users_and_items(load, tmp_path):
     assert table.user_features["age"].to_list() == [30, None]
 
 
+def test_several_files_say_something_of_an_item(load, tmp_path):
+    (tmp_path / "films.csv").write_text("what,title\n10,Fargo (1996)\n12,New (2000)\n")
+    (tmp_path / "prices.csv").write_text("what,price\n11,3.5\n10,2\n")
+    films, prices = tmp_path / "films.csv", tmp_path / "prices.csv"
+    table = load(GOOD, f"data.items_path=[{films},{prices}]")
+    assert table.item_features.to_dicts() == [
+        {"item": 10, "title": "Fargo (1996)", "year": 1996, "price": 2.0},
+        {"item": 12, "title": "New (2000)", "year": 2000, "price": None},
+        {"item": 11, "title": None, "year": None, "price": 3.5},
+    ]
+    one = load(GOOD, f"data.items_path=[{films}]")
+    assert one.item_features.equals(load(GOOD, f"data.items_path={films}").item_features)
+    prices.write_text("what,title\n10,Fargo\n")
+    with pytest.raises(
+        DataError, match=r"prices\.csv: column 'title' is in another file"
+    ):
+        load(GOOD, f"data.items_path=[{films},{prices}]")
+
+
 def test_ids_that_are_text_are_text_in_other_files_too(load, tmp_path):
     (tmp_path / "people.csv").write_text("who,age\n007,40\n2,30\n")
     table = load(GOOD.replace("\n1,", "\n007,"), f"data.users_path={tmp_path / 'people.csv'}")

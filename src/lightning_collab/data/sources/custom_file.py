@@ -20,7 +20,7 @@ from lightning_collab.data.column_rules import TYPES, UNITS, id_kind, rating_rul
 from lightning_collab.data.kept_rows import rated_at_least
 from lightning_collab.data.parquet_columns import parquet_names, read_parquet_columns
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
-from lightning_collab.data.sources.metadata_file import read_side_file
+from lightning_collab.data.sources.metadata_file import read_side_files
 from lightning_collab.data.text_columns import (
     READ_ERRORS,
     TextFormat,
@@ -38,7 +38,8 @@ def files(config: CustomFileConfig) -> list[Path]:
     Args:
         config: the `data` section.
     """
-    named = (config.path, config.val_path, config.test_path, config.users_path, config.items_path)
+    named = [config.path, config.val_path, config.test_path]
+    named += [*config.side_paths("users"), *config.side_paths("items")]
     return [Path(path) for path in named if path is not None]
 
 
@@ -71,8 +72,8 @@ def _load(config: CustomFileConfig, caller: Caller) -> RatingTable:
         title=str(path),
         caller=caller,
         rating_range=config.rating_range,
-        user_features=read_side_file(config.users_path, config, "user", own, kinds),
-        item_features=read_side_file(config.items_path, config, "item", own, kinds),
+        user_features=read_side_files(config.side_paths("users"), config, "user", own, kinds),
+        item_features=read_side_files(config.side_paths("items"), config, "item", own, kinds),
         parts=_parts_of_files(frames),
     )
     return with_one_rating_each(

@@ -12,8 +12,8 @@ from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import DataError
 
 
-def read_side_file(
-    named: str | None,
+def read_side_files(
+    named: Sequence[str],
     config: CustomFileConfig,
     side: str,
     columns: Mapping[str, str],
@@ -22,7 +22,7 @@ def read_side_file(
     """Features of users or items, as `RatingTable` has them.
 
     Args:
-        named: path of a CSV or Parquet file with one line for each; None: there is none.
+        named: paths of CSV or Parquet files with one line for each; empty: there is none.
         config: the `data` section.
         side: `user` or `item`.
         columns: of the ratings, by our names; the id has the same name here as there.
@@ -30,14 +30,36 @@ def read_side_file(
 
     Returns:
         The id under the name of the side, then the other columns under their own names; `genres`
-        such as `Drama|War` as a list, and `year` from the title where there is no such column.
+        such as `Drama|War` as a list, and `year` from the title where there is no such column. Of
+        several files an id has what each says of it, and nulls where one does not know it.
 
     Raises:
-        DataError: the file is missing or cannot be read, an id does not parse or comes twice.
+        DataError: a file is missing or cannot be read, an id does not parse or comes twice, or two
+            files have a column of the same name.
     """
-    if named is None:
-        return None
-    path = Path(named)
+    whole: pl.DataFrame | None = None
+    for path in map(Path, named):
+        table = _read_side_file(path, config, side, columns, kinds)
+        if whole is None:
+            whole = table
+            continue
+        for each in table.columns[1:]:
+            if each in whole.columns:
+                raise DataError(
+                    f"{path}: column {each!r} is in another file about {side}s too; leave it out "
+                    "of one of them"
+                )
+        whole = whole.join(table, on=side, how="full", coalesce=True, maintain_order="left_right")
+    return whole
+
+
+def _read_side_file(
+    path: Path,
+    config: CustomFileConfig,
+    side: str,
+    columns: Mapping[str, str],
+    kinds: Mapping[str, pl.DataType],
+) -> pl.DataFrame:
     check_file(path)
     parquet = path.suffix.lower() in (".parquet", ".pq")
     id_kind = kinds[side]
@@ -67,7 +89,7 @@ def side_table(
         place: where the rows come from.
 
     Returns:
-        As of `read_side_file`.
+        As of `read_side_files`.
 
     Raises:
         DataError: there is no id, or one is wrong or comes twice; a column holds no plain values.
