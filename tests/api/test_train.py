@@ -351,9 +351,7 @@ def test_overrides_are_a_mapping(frame):
 
 def test_users_of_a_file_are_in_a_file(frame):
     frame.write_csv("ratings.csv")
-    with pytest.raises(
-        ConfigError, match="users: must be the path of a file or a list of paths"
-    ):
+    with pytest.raises(ConfigError, match="users: must be the path of a file or a list of paths"):
         train("ratings.csv", users=frame)
 
 

@@ -131,6 +131,14 @@ def test_items_that_cannot_be_added(path, tmp_path, change, message):
     assert contents(path) == before
 
 
+def test_a_feature_that_no_new_item_has_is_named(path, tmp_path, caplog):
+    frame = pl.DataFrame(NEW).drop("year")
+    frame.write_csv(tmp_path / "new.csv")
+    run = lightning_collab.load(path)
+    assert add_items(run, read_items(tmp_path / "new.csv", run), "new.csv") == 4
+    assert "new.csv: no value of year, which rows are made of too" in caplog.text
+
+
 def test_a_run_without_a_map_is_refused(path):
     (path / "checkpoints/cold_rows.pt").unlink()
     run = lightning_collab.load(path)

@@ -124,6 +124,9 @@ def test_a_new_item_has_the_rows_that_the_features_learned(name, run_config):
     own = rows[: len(rows) - table.shape[1]]
     assert not own.any(), "beside its features it has nothing of its own"
     torch.testing.assert_close(rows[len(own) :], sum(places), rtol=1e-4, atol=1e-5)
+    # What further items need are columns of a table, and no history or intercept.
+    assert set(cold["items"].columns()) == {"genres", "year"}
+    assert cold["items"].without_values(film.with_columns(year=None)) == ["year"]
 
 
 def test_data_that_says_nothing_of_items_is_refused(run_config):

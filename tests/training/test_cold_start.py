@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 
+import polars as pl
 import pytest
 import torch
 
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module, load_data
+from lightning_collab.training.cold_rows import fitted_cold_rows
 from lightning_collab.training.evaluation import measure_run
 from lightning_collab.training.run import train
 
@@ -42,6 +44,17 @@ def test_new_films_are_rated_better_than_by_the_biases(run, ml_100k):
     again, _ = measure_run(config, directory, load_data(config, ml_100k))
     measured = {key: value for key, value in metrics.items() if key.startswith(("val/", "test/"))}
     assert again == pytest.approx(measured, abs=1e-6)
+
+
+def test_a_feature_that_no_new_film_has_is_named(run, ml_100k, run_config, caplog):
+    config = run_config(*QUIET, "split=cold_items", "trainer.max_epochs=1")
+    data = load_data(config, ml_100k)
+    films = data.table.item_features
+    warm = films["item"].is_in(data.item_vocabulary.ids.implode())
+    year = pl.when(pl.lit(warm)).then(pl.col("year"))
+    data = load_data(config, replace(ml_100k, item_features=films.with_columns(year=year)))
+    fitted_cold_rows(build_module(config, data).model, data)
+    assert "none of the 180 items without training ratings has a value of year" in caplog.text
 
 
 def test_softmax_finds_the_new_films_that_people_like(run):

@@ -1,5 +1,6 @@
 """Items made known to a trained run by their features alone, without training it again."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoi
 from lightning_collab.runs.lock import run_held
 from lightning_collab.training.cold_file import read_cold_rows, write_cold_rows
 from lightning_collab.training.trained_model import TrainedModel
+
+log = logging.getLogger(__name__)
 
 TITLE = "the frame of items"
 
@@ -91,7 +94,7 @@ def add_items(run: TrainedModel, items: pl.DataFrame, named: str = "items") -> i
     content = read_checkpoint(run.checkpoint, mapped=True)
     cold = read_cold_rows(run.directory, content)
     side = cold.get("items")
-    if side is None or not side.described_by:
+    if side is None or not side.columns():
         raise CheckpointError(
             f"{run.directory.path}: it has no map from features to rows: its data had no table of "
             f"items, or {run.model_name} has no rows. Train on data with one (data.items_path)"
@@ -103,15 +106,14 @@ def add_items(run: TrainedModel, items: pl.DataFrame, named: str = "items") -> i
             + (f", and so are {len(known) - 1} more" if len(known) > 1 else "")
             + "; leave out what the run knows"
         )
-    wanted = [each.column for each in side.described_by]
-    there = [
-        each for each in wanted if each in items.columns and items[each].null_count() < len(items)
-    ]
-    if not there:
+    lacking = side.without_values(items)
+    if len(lacking) == len(side.columns()):
         raise DataError(
-            f"{named}: none of the features that rows are made of ({', '.join(wanted)}); it has "
+            f"{named}: none of the features that rows are made of ({', '.join(lacking)}); it has "
             f"{', '.join(map(repr, items.columns[1:])) or 'no column beside the ids'}"
         )
+    if lacking:
+        log.warning("%s: no value of %s, which rows are made of too", named, ", ".join(lacking))
     grown = {**cold, "items": side.with_ids(items)}
     directory = run.directory
     others = run.unseen_items.filter(~pl.col("item").is_in(items["item"].implode()))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, vstack
 from torch import Tensor, nn
 
-from lightning_collab.data.features.encoders import Encoder
+from lightning_collab.data.features.encoders import Encoder, missing_in
 from lightning_collab.data.vocabulary import UNKNOWN_ROW, Side, Vocabulary
 from lightning_collab.models.bayesian_factors import BayesianFactors
 from lightning_collab.models.item_scores import DotProductScores
@@ -56,6 +56,22 @@ class ColdSide:
     features: csr_array | None
     sampled: SampledMaps | None = None
     samples: NDArray[np.float32] | None = None
+
+    def columns(self) -> tuple[str, ...]:
+        """Of a table, those that rows are made of."""
+        return tuple(each.column for each in self.described_by if each.column)
+
+    def without_values(self, table: pl.DataFrame) -> list[str]:
+        """Those of `columns` in which no line of a table has a value.
+
+        Args:
+            table: of new ids.
+        """
+        return [
+            name
+            for name in self.columns()
+            if name not in table.columns or missing_in(table[name]).all()
+        ]
 
     def with_ids(self, table: pl.DataFrame) -> Self:
         """With the rows of further ids.

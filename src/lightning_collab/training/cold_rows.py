@@ -1,5 +1,6 @@
 """Users and items without training ratings, of which only features are known, in a trained run."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from lightning_collab.models.rating_model import SIDES
 from lightning_collab.training.cold_file import vocabularies_with
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.sharding.sharded_table import is_sharded
+
+log = logging.getLogger(__name__)
 
 # Cold items of a test part from which on it is said how they are ranked among themselves.
 FEWEST = 50
@@ -72,7 +75,15 @@ def _cold_side(
         *(model, side, known, training, ratings, described_by, blocks),
         stand_in=left_out and ratings is not None,
     )
-    return fitted.with_ids(cold.unique(cold.columns[0], maintain_order=True))
+    cold = cold.unique(cold.columns[0], maintain_order=True)
+    lacking = fitted.without_values(cold) if len(cold) else []
+    if lacking:
+        log.warning(
+            "none of the %d %s without training ratings has a value of %s, which their rows are "
+            "made of",
+            *(len(cold), side, ", ".join(lacking)),
+        )
+    return fitted.with_ids(cold)
 
 
 @contextmanager

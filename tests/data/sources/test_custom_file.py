@@ -156,9 +156,7 @@ def test_several_files_say_something_of_an_item(load, tmp_path):
     one = load(GOOD, f"data.items_path=[{films}]")
     assert one.item_features.equals(load(GOOD, f"data.items_path={films}").item_features)
     prices.write_text("what,title\n10,Fargo\n")
-    with pytest.raises(
-        DataError, match=r"prices\.csv: column 'title' is in another file"
-    ):
+    with pytest.raises(DataError, match=r"prices\.csv: column 'title' is in another file"):
         load(GOOD, f"data.items_path=[{films},{prices}]")
 
 
