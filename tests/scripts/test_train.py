@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -291,3 +292,36 @@ def test_find_lr_prints_what_to_paste_and_two_ranks_find_the_same(ok, tmp_path):
     lowest = curves[0].index(min(curves[0]))
     assert curves[0][: lowest + 1] == pytest.approx(curves[1][: lowest + 1], rel=1e-5)
     ok("train.py", "hydra.run.dir=run", *QUICK, pasted[0].split()[1])
+
+
+def test_a_run_whose_file_has_moved(run_script, tmp_path):
+    random = np.random.default_rng(0)
+    lines = [f"{user},{item},{random.integers(1, 6)}" for user in range(30) for item in range(12)]
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "r.csv").write_text("user,item,rating\n" + "\n".join(lines))
+    small = (*BARE, "data.batch_size=32", "model.factors=4", "trainer.max_epochs=1")
+    done = run_script("train.py", "data=csv", "data.path=old/r.csv", *small, "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "old").rename(tmp_path / "new")
+    gone = run_script("evaluate.py", "run=out")
+    assert gone.returncode == 1
+    assert "old/r.csv" in gone.stderr
+    found = run_script("evaluate.py", "run=out", "data.path=new/r.csv")
+    assert found.returncode == 0, found.stderr
+    assert f"{numbers(tmp_path / 'out')['test/rmse']:.4f}" in found.stdout
+    wrong = run_script("evaluate.py", "run=out", "data.root=new")
+    assert "data.root: the run's data=csv has no such key" in wrong.stderr
+    before = (tmp_path / "out" / "config.yaml").read_bytes()
+    refused = run_script("train.py", "resume=out", "model.factors=20", "data.path=new/r.csv")
+    assert refused.returncode == 1
+    assert "model.factors: 4 in the run, and cannot be changed on resume" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (tmp_path / "out" / "config.yaml").read_bytes() == before
+    on = run_script("train.py", "resume=out", "data.path=new/r.csv", "trainer.max_epochs=2")
+    assert on.returncode == 0, on.stderr
+    assert numbers(tmp_path / "out")["epochs"] == 2
+    # Other ratings under the new name are noticed.
+    (tmp_path / "new" / "r.csv").write_text("user,item,rating\n" + "\n".join(reversed(lines)))
+    other = run_script("evaluate.py", "run=out", "data.path=new/r.csv")
+    assert other.returncode == 1
+    assert "of other data" in other.stderr

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_collab.errors import CheckpointError, TrainingError
@@ -245,6 +246,9 @@ def test_a_finished_run_cannot_be_resumed_to_where_it_is(trained):
 
 def test_a_checkpoint_of_other_data_is_refused(trained):
     _, run = trained()
+    config = yaml.safe_load(run.config_file.read_text())
+    config["split"] |= {"seed": 1, "test": 0.9}
+    run.config_file.write_text(yaml.safe_dump(config))
     with pytest.raises(CheckpointError, match="of other data"):
         trained("split.seed=1", "split.test=0.9", "trainer.max_epochs=5", resume=run)
 

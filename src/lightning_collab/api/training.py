@@ -68,7 +68,7 @@ def train_run(
     try:
         with (
             run_held(run.path) if first else nullcontext(),
-            run_log(run.log_file if first else None, quiet=quiet, silent=not first),
+            run_log(run.log_file if first else None, quiet=quiet, silent=not first, held=resume),
         ):
             if first and not resume:
                 run.check_new()

@@ -73,7 +73,7 @@ def _loaded(asked: EvaluateConfig) -> tuple[RatingDataModule, list[BlendedRun]]:
     first: tuple[str, RatingDataModule, str] | None = None
     for path in asked.runs:
         directory = RunDirectory(Path(path))
-        config = directory.read_config()
+        config = asked.data.moved(directory.read_config())
         if not config.split.has_val:
             raise ConfigError(
                 f"runs: {path} has no validation part, and weights are chosen by one; train it "

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -21,6 +22,7 @@ from lightning_collab.config import RunConfig, validated
 from lightning_collab.config.compose import config_error, plain, resumed_config
 from lightning_collab.config.cross_validation import OWN_KEYS, cross_validation_config
 from lightning_collab.config.plugins import check_installed
+from lightning_collab.config.resumed import check_resumed
 from lightning_collab.errors import ConfigError, LightningCollabError, StorageError
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import launched, with_launched_ranks
@@ -69,6 +71,7 @@ def clear_errors(main: Callable[[], Any]) -> Callable[[], Any]:
 
     @functools.wraps(main)
     def answered() -> Any:
+        sys.argv[1:] = for_resume(sys.argv[1:])
         COMPOSING.begin()
         try:
             return main()
@@ -83,6 +86,24 @@ def clear_errors(main: Callable[[], Any]) -> Callable[[], Any]:
             COMPOSING.end()
 
     return answered
+
+
+# A key within a section, as it is typed to be changed.
+KEY_OF_SECTION = re.compile(r"(?!hydra\.)\w+\.[\w.]+=")
+
+
+def for_resume(arguments: list[str]) -> list[str]:
+    """The arguments of a run that goes on, with keys that Hydra's defaults need not have.
+
+    A run may be of other options than the defaults are (data=csv, optimizer=sgd), and has their
+    keys. Whether a key is known is said by the run's own config, which it is laid over.
+
+    Args:
+        arguments: as they were typed.
+    """
+    if not any(each.startswith("resume=") for each in arguments):
+        return arguments
+    return [f"++{each}" if KEY_OF_SECTION.match(each) else each for each in arguments]
 
 
 def command(task: Task) -> Task:
@@ -140,7 +161,9 @@ def run_config(config: DictConfig, hydra: Any) -> RunConfig:
     saved = directory.read_plain_config()
     check_installed(saved, directory.config_file)
     resumed = resumed_config(saved, config, typed, hydra.job.config_name)
-    return validated(with_launched_ranks(resumed, launched(), everything))
+    checked = validated(with_launched_ranks(resumed, launched(), everything))
+    check_resumed(saved, checked)
+    return checked
 
 
 class CheckBeforeStart(Callback):

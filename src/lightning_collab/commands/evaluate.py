@@ -35,7 +35,7 @@ def evaluate_command(config: DictConfig) -> None:
         Console().print(table)
         return
     run = RunDirectory(Path(asked.run))
-    trained = run.read_config()
+    trained = asked.data.moved(run.read_config())
     tables, warning = [], None
     with run_log(None, quiet=True):
         data = load_data(trained)

@@ -4,9 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from lightning_collab.config.data import AbsolutePath, AbsolutePaths
 from lightning_collab.config.loss import Positives
 from lightning_collab.config.metrics import TopK, as_list
-from lightning_collab.config.section import Section, needed
+from lightning_collab.config.run import RunConfig
+from lightning_collab.config.section import Section, invalid, needed
 
 RunPath = Annotated[str, needed("set run=<run directory>")]
 RawId = int | str
@@ -104,6 +106,38 @@ class RankingConfig(Section):
     liked: Positives | None
 
 
+class MovedDataConfig(Section):
+    """Where the ratings of a run are now; null: where they were."""
+
+    # File of the ratings.
+    path: AbsolutePath | None
+    # File of the validation part.
+    val_path: AbsolutePath | None
+    # File of the test part.
+    test_path: AbsolutePath | None
+    # File about users, or a list of files.
+    users_path: AbsolutePaths | None
+    # File about items, or a list of files.
+    items_path: AbsolutePaths | None
+    # Folder of a release of MovieLens.
+    root: str | None
+
+    def moved(self, config: RunConfig) -> RunConfig:
+        """The config of a run with its ratings where they are now.
+
+        Args:
+            config: of the run.
+
+        Raises:
+            ConfigError: its source has no such place.
+        """
+        given = {key: value for key, value in self if value is not None}
+        for key in given:
+            if key not in type(config.data).model_fields:
+                raise invalid(f"data.{key}: the run's data={config.data.name} has no such key")
+        return config.model_copy(update={"data": config.data.model_copy(update=given)})
+
+
 class EvaluateConfig(RankingConfig):
     """What to measure of a trained run, or of several as one."""
 
@@ -117,6 +151,8 @@ class EvaluateConfig(RankingConfig):
     ensemble: bool
     # Also rankings of the whole catalogue, beside the baselines.
     ranking: bool
+    # Of ratings that have moved.
+    data: MovedDataConfig
 
     @model_validator(mode="after")
     def _one_run_or_several(self) -> Self:

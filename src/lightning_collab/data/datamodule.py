@@ -1,7 +1,9 @@
 """The ratings of a run as Lightning wants them."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from os import PathLike, fspath
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -193,6 +195,25 @@ class RatingDataModule(pl.LightningDataModule):
         wanted = self.settings.features
         self._wants_day = bool(wanted.time)
         self.features = self._features(wanted) if wanted else FeatureSet()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of all ratings and of which of them are of which part, in hexadecimal.
+
+        Unlike `data.fingerprint.fingerprint` it takes the columns as they are in memory, which is
+        fast, and leaves out times and what is said of users and items beside their ratings.
+        """
+        total = hashlib.sha256()
+        table = self.table
+        columns = [table.users, table.items, table.ratings, table.weights]
+        for column in (*columns, self.rows.train, self.rows.val, self.rows.test):
+            total.update(b"none" if column is None else np.ascontiguousarray(column).data)
+            total.update(b"\0")
+        for vocabulary in (table.user_vocabulary, table.item_vocabulary):
+            ids = vocabulary.ids
+            whole = ids.dtype == polars.Int64
+            total.update(ids.to_numpy().data if whole else "\0".join(ids).encode())
+        return total.hexdigest()
 
     @classmethod
     def from_frame(

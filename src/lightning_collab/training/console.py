@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,37 @@ class RunLogFile(logging.FileHandler):
             super().close()
 
 
+class HeldLog(MemoryHandler):
+    """Keeps what is said until a run has begun: one that is refused changes no file."""
+
+    def __init__(self, file: logging.Handler) -> None:
+        super().__init__(capacity=1 << 20, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+        self.setTarget(file)
+
+    def begin(self) -> None:
+        """Write what was kept, and from now on each line at once."""
+        self.flush()
+        self.capacity = 1
+
+    def close(self) -> None:
+        """Close the file too."""
+        file = self.target
+        super().close()
+        if file is not None:
+            file.close()
+
+
+def begin_log() -> None:
+    """Let the logs of this thread's runs be written that were held back."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, HeldLog):
+            handler.begin()
+
+
 @contextmanager
-def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False) -> Iterator[None]:
+def run_log(
+    log_file: Path | None, *, quiet: bool = False, silent: bool = False, held: bool = False
+) -> Iterator[None]:
     """Send log records to the terminal and to a file while a job runs.
 
     Jobs of several threads at once have each its own records. What a thread without a job says
@@ -60,6 +90,7 @@ def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False)
         log_file: of the run; None (another rank's run): no file.
         quiet: only warnings on the terminal.
         silent: nothing on the terminal, as in one of many trials.
+        held: the file stays as it is until `begin_log`.
     """
     root = logging.getLogger()
     terminal = RichHandler(
@@ -69,9 +100,9 @@ def run_log(log_file: Path | None, *, quiet: bool = False, silent: bool = False)
     # With no handler at all, logging would print warnings by itself.
     handlers: list[logging.Handler] = [logging.NullHandler() if silent else terminal]
     if log_file is not None:
-        file = RunLogFile(log_file)
+        file = RunLogFile(log_file, delay=held)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        handlers.append(file)
+        handlers.append(HeldLog(file) if held else file)
     thread = threading.get_ident()
     for handler in handlers:
         handler.addFilter(lambda record: record.thread == thread or not _JOBS[record.thread])

@@ -1,8 +1,9 @@
 """Numbers of a checkpoint, and of the mean of a run's cycles."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -91,6 +92,7 @@ def evaluate_checkpoint(
     """
     # A rank that has some rows of each table reads no more than those.
     content = read_checkpoint(checkpoint, mapped=is_sharded(module.model))
+    check_data(content, module, data, checkpoint)
     module.load_trained(content, checkpoint)
     metrics: dict[str, float] = {}
     loggers, trainer.loggers = trainer.loggers, []
@@ -103,6 +105,33 @@ def evaluate_checkpoint(
             metrics |= cold_item_rankings(module, data, cold)
     trainer.loggers = loggers
     return metrics
+
+
+def check_data(
+    content: Mapping[str, Any], module: BaseModule, data: RatingDataModule, checkpoint: Path
+) -> None:
+    """Refuse ratings, or parts of them, that a checkpoint was not trained beside.
+
+    Args:
+        content: of the checkpoint; of an earlier version it does not know them.
+        module: of the data.
+        data: split ratings.
+        checkpoint: its file, for messages.
+
+    Raises:
+        CheckpointError: they are others.
+    """
+    try:
+        module.check_vocabularies(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from error
+    known = content.get("data_fingerprint")
+    if known is not None and known != data.fingerprint:
+        raise CheckpointError(
+            f"{checkpoint}: it is of other data: users and items are the same, but ratings, their "
+            "order or their parts are not those that the run was trained with; give it the file "
+            "as it was (data.path=<file> where it has moved)"
+        )
 
 
 CYCLE_FILE = re.compile(r"cycle-(\d+)\.ckpt")

@@ -5,7 +5,7 @@ import platform
 import resource
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.data import FrameConfig
+from lightning_collab.config.resumed import check_resumed
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.metadata import history_table, metadata_table
 from lightning_collab.errors import (
@@ -35,12 +36,14 @@ from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
 from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.cold_file import write_cold_rows
-from lightning_collab.training.evaluation import evaluate_checkpoint
+from lightning_collab.training.console import begin_log
+from lightning_collab.training.evaluation import check_data, evaluate_checkpoint
 from lightning_collab.training.loggers import log_config, log_results
 from lightning_collab.training.lr_range_test import with_found_rate
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.parts import check_parts, further_callbacks
 from lightning_collab.training.process import signals_put_back
+from lightning_collab.training.schedules import build_schedule
 from lightning_collab.training.trainer import build_trainer
 from lightning_collab.training.warm_start import start_from_run
 
@@ -123,13 +126,18 @@ def _train(
     callbacks = [*callbacks, *further_callbacks(config.callbacks)]
     _say_what_is_not_kept(config)
     config = config.as_kept()
-    checkpoint = _checkpoint_to_go_on_from(config, run) if resume else None
+    checkpoint = None
+    if resume:
+        if run.config_file.is_file():
+            check_resumed(run.read_plain_config(), config)
+        checkpoint = _checkpoint_to_go_on_from(config, run)
     data = data or load_data(config)
-    if config.find_lr:
+    if config.find_lr and checkpoint is None:
         config = with_found_rate(config, data, run)
     module = build_module(config, data, to_shard=config.model.sharded)
-    if checkpoint is not None and not config.model.sharded:
-        _check_same_model(module, checkpoint)
+    if checkpoint is not None:
+        _check_goes_on(config, module, data, checkpoint)
+    begin_log()
     trainer = build_trainer(config, run, callbacks)
     log.info(_introduction(config, data, module))
     if config.init_from is not None and checkpoint is None:
@@ -143,7 +151,7 @@ def _train(
         log_config(trainer.loggers, config)
     started = time.perf_counter()
     first_epoch = _fit(trainer, module, data, run, config, checkpoint)
-    seconds = time.perf_counter() - started
+    here = time.perf_counter() - started
     # A limit on steps may end a run before its first validation.
     validated = config.monitor is not None and run.best_checkpoint.is_file()
     measured_on = run.best_checkpoint if validated else run.last_checkpoint
@@ -153,8 +161,9 @@ def _train(
         **measured,
         **_baselines(config, data, test=test),
         "epochs": epochs,
-        "fit_seconds": round(seconds, 3),
-        "train_ratings_per_second": round((epochs - first_epoch) * len(data.rows.train) / seconds),
+        # Of the whole training, over all processes that it took.
+        "fit_seconds": round(module.seconds_before + here, 3),
+        "train_ratings_per_second": round((epochs - first_epoch) * len(data.rows.train) / here),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "parameters": sum(p.numel() for p in module.model.parameters()),
         "train_ratings": len(data.rows.train),
@@ -202,14 +211,19 @@ def _keep_cold_rows(run: RunDirectory, module: BaseModule, checkpoint: Path) -> 
         run.cold_file.unlink(missing_ok=True)
 
 
-def _check_same_model(module: BaseModule, checkpoint: Path) -> None:
-    """Refuse to go on with another model, before the run's config says that it has that one.
+def _check_goes_on(
+    config: RunConfig, module: BaseModule, data: RatingDataModule, checkpoint: Path
+) -> None:
+    """Refuse to go on with another model or other ratings, before anything of the run changes.
 
     Raises:
         CheckpointError: the message names what differs.
     """
     saved = read_checkpoint(checkpoint, mapped=True)
-    module.check_vocabularies(saved)
+    check_data(saved, module, data, checkpoint)
+    _say_where_the_schedule_goes_on(config, saved)
+    if config.model.sharded:
+        return
     there, here = (
         {name: list(value.shape) for name, value in state.items()}
         for state in (saved["state_dict"], module.state_dict())
@@ -221,6 +235,32 @@ def _check_same_model(module: BaseModule, checkpoint: Path) -> None:
                 f"and here it is {here.get(name, 'not there')}; leave what the model and its "
                 "features are as the run has it"
             )
+
+
+def _say_where_the_schedule_goes_on(config: RunConfig, saved: Mapping[str, Any]) -> None:
+    """A word where the run is longer now, and a schedule that is spread over it goes back up."""
+    before = saved["config"]
+    epochs = (before.get("trainer") or {}).get("max_epochs")
+    done, steps = _epochs_done(saved), steps_of_checkpoint(saved)
+    scheduler = config.scheduler
+    if not config.model.by_gradient or not epochs or not done or not steps:
+        return
+    if before.get("scheduler") != scheduler.model_dump(mode="json"):
+        return  # another one was typed
+    a_epoch = max(1, round(steps / done))
+    then, now = (
+        build_schedule(
+            scheduler, lr=config.optimizer.lr, steps_per_epoch=a_epoch, total_steps=a_epoch * total
+        )(min(steps, a_epoch * total) - 1)
+        for total in (epochs, config.trainer.max_epochs)
+    )
+    if abs(now - then) > 0.01 * max(now, then):
+        log.warning(
+            "scheduler=%s is spread over trainer.max_epochs: over %d epochs in place of %d it goes "
+            "on at %.3g of optimizer.lr, after %.3g, as if the run had been meant to last so long; "
+            "with scheduler=constant and a low optimizer.lr it would not go back up",
+            *(scheduler.name, config.trainer.max_epochs, epochs, now, then),
+        )
 
 
 def _tried(trainer: pl.Trainer, module: BaseModule, data: RatingDataModule) -> dict[str, Any]:
@@ -302,7 +342,7 @@ def _fit(
     checkpoint: Path | None,
 ) -> int:
     """Train to the end, and return the epoch that it began with."""
-    first_epoch = 0 if checkpoint is None else read_checkpoint(checkpoint)["epoch"]
+    first_epoch = 0 if checkpoint is None else _epochs_done(read_checkpoint(checkpoint))
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except SystemExit:
@@ -348,7 +388,7 @@ def _last_good(run: RunDirectory) -> str:
     return f"\nThe last good checkpoint, of epoch {epochs}, is {run.last_checkpoint}"
 
 
-def _epochs_done(checkpoint: dict[str, Any]) -> int:
+def _epochs_done(checkpoint: Mapping[str, Any]) -> int:
     return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 

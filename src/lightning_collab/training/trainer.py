@@ -10,7 +10,8 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning import callbacks as callbacks_of_lightning
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -206,6 +207,14 @@ def _callbacks(
     # Last in the list, so that last.ckpt knows what the others have seen of its epoch.
     callbacks.append(_checkpoint(config, run, "last", monitor=None))
     return callbacks
+
+
+class EarlyStopping(callbacks_of_lightning.EarlyStopping):
+    """Lightning's, of the same name in checkpoints, but with the patience that it is given now."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What it has seen, and not how long it waits."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 def _checkpoint(

@@ -1,6 +1,7 @@
 """What every LightningModule of a rating model shares: metrics, checkpoints, unknown rows."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,9 @@ class BaseModule(pl.LightningModule):
         # step would make the CPU wait.
         self._loss_sum = torch.zeros((), dtype=torch.float64)
         self._rows_seen = 0
+        # Of a resumed training, what the processes before took; and when this one began.
+        self.seconds_before = 0.0
+        self._began: float | None = None
         # Whether a loss that is no number ends the run, as it should but in a range test.
         self.stops_on_divergence = True
 
@@ -290,6 +294,7 @@ class BaseModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Move the sums of a resumed epoch to the device."""
+        self._began = time.perf_counter()
         self._loss_sum = self._loss_sum.to(self.device)
 
     def on_train_epoch_start(self) -> None:
@@ -430,6 +435,10 @@ class BaseModule(pl.LightningModule):
         }
         checkpoint["config"] = dict(self.config)
         checkpoint["rating_range"] = list(self.rating_range)
+        here = 0.0 if self._began is None else time.perf_counter() - self._began
+        checkpoint["fit_seconds"] = self.seconds_before + here
+        if self.given_data is not None:
+            checkpoint["data_fingerprint"] = self.given_data.fingerprint
         checkpoint["epoch_sums"] = {"loss": self._loss_sum, "rows_seen": self._rows_seen}
         checkpoint["rng_state"] = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
@@ -438,6 +447,7 @@ class BaseModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the sums of the epoch under way and the state of torch's random numbers."""
         self.check_vocabularies(checkpoint)
+        self.seconds_before = checkpoint.get("fit_seconds", 0.0)
         sums = checkpoint["epoch_sums"]
         # Of earlier versions, which knew one loss.
         loss = sums["squared_errors"] if "squared_errors" in sums else sums["loss"]
@@ -465,7 +475,7 @@ class BaseModule(pl.LightningModule):
         except (CheckpointError, RuntimeError) as error:
             raise CheckpointError(f"{path}: {error}") from error
 
-    def check_vocabularies(self, checkpoint: dict[str, Any]) -> None:
+    def check_vocabularies(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint whose rows are of other ids.
 
         Raises:

@@ -118,6 +118,8 @@ class RatingModule(BaseModule):
         self._batch_size = 0
         # Why the fused engine cannot take these steps, as far as the data says.
         self.unsupported_by_data: str | None = None
+        # Of each parameter group, what the config says.
+        self._settings: list[dict[str, Any]] = []
         # Whether the rows that the model has when training begins are those to begin with.
         self.keeps_start = False
         # Whether the resumed epoch has another number of Lightning's batches than later ones.
@@ -275,8 +277,14 @@ class RatingModule(BaseModule):
         """The optimizer over the named groups; its rates follow the schedule at each step."""
         groups = self._parameter_groups()
         if self.choice.engine == "fused":
-            return self._fused_optimizer(groups)
-        return build_optimizer(groups, self.optimizer_config)
+            optimizer = self._fused_optimizer(groups)
+        else:
+            optimizer = build_optimizer(groups, self.optimizer_config)
+        self._settings = [
+            {key: value for key, value in group.items() if key not in ("params", "lr")}
+            for group in optimizer.param_groups
+        ]
+        return optimizer
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Those of the model, without a gradient where the loss has none."""
@@ -353,6 +361,7 @@ class RatingModule(BaseModule):
                 f"{self._steps_done} steps, which another engine has counted; go on without "
                 "trainer.max_steps, or with the engine of the run"
             )
+        self._take_settings()
         self._follow_schedule()
 
     def on_train_epoch_start(self) -> None:
@@ -388,6 +397,13 @@ class RatingModule(BaseModule):
             log.warning("torch.compile failed, so the run goes on without it: %s", reason)
             self._compiled = None
         return self.objective(batch)
+
+    def _take_settings(self) -> None:
+        """Rates, decays and the like are those of the config, where a checkpoint had others."""
+        if not self._settings:
+            return  # of an optimizer of somebody else's
+        for group, own in zip(self._groups(), self._settings, strict=True):
+            group.update(own)
 
     def _take_block(self, batch: Any) -> dict[str, Any]:
         if not isinstance(batch, RatingBatch):
