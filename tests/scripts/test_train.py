@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -317,6 +318,18 @@ def test_a_run_whose_file_has_moved(run_script, tmp_path):
     assert "model.factors: 4 in the run, and cannot be changed on resume" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert (tmp_path / "out" / "config.yaml").read_bytes() == before
+    # A run of somebody else reads nothing of ours.
+    shutil.copytree(tmp_path / "out", tmp_path / "foreign")
+    config = tmp_path / "foreign" / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 42", "seed: ${oc.env:SECRET}", 1))
+    secret = {"SECRET": "314159"}
+    stolen = run_script("train.py", "resume=foreign", "trainer.max_epochs=2", environment=secret)
+    assert stolen.returncode == 1
+    assert "refused: seed is an interpolation (${oc.env:SECRET})" in stolen.stderr
+    assert not [
+        path for path in (tmp_path / "foreign").rglob("*")
+        if path.is_file() and b"314159" in path.read_bytes()
+    ]  # fmt: skip
     on = run_script("train.py", "resume=out", "data.path=new/r.csv", "trainer.max_epochs=2")
     assert on.returncode == 0, on.stderr
     assert numbers(tmp_path / "out")["epochs"] == 2

@@ -45,6 +45,22 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
     assert "s3cret" not in str(address)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me@127.0.0.1:1/db?password=s3cret",
+        "postgresql://me@127.0.0.1:1/db?sslmode=s3cret&sslpassword=s3cret",
+    ],
+)
+def test_secrets_of_an_address_are_in_no_message(address, tmp_path):
+    pytest.importorskip("psycopg")
+    parsed = StorageURL.parse(address, tmp_path)
+    with pytest.raises(StudyStorageError) as raised:
+        parsed.open()
+    said = f"{raised.value} {parsed}".replace("sslmode=s3cret", "")
+    assert "s3cret" not in said
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "study.db").write_text("no database" * 100)
     with pytest.raises(StudyStorageError, match="cannot be used"):
@@ -57,6 +73,12 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         ("postgresql://me:a@b:c@host/db", "postgresql://me:***@host/db"),
         ("postgresql://me@host/db", "postgresql://me@host/db"),
         ("/path/study.log", "/path/study.log"),
+        (
+            "postgresql://me@host/db?sslmode=require&password=a=b&sslpassword=c&options=x",
+            "postgresql://me@host/db?sslmode=require&password=***&sslpassword=***&options=x",
+        ),
+        ("postgresql://me:a?b@host/db?TOKEN=x", "postgresql://me:***@host/db?TOKEN=***"),
+        ("postgresql://me:a?password=b@host/db", "postgresql://me:***@host/db"),
     ],
 )
 def test_passwords_are_hidden(url, shown):

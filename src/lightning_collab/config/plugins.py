@@ -102,6 +102,26 @@ def refuse_class_paths(saved: Any, file: Path) -> None:
             )
 
 
+def refuse_interpolations(saved: Any, file: Path) -> None:
+    """Refuse a saved config with an interpolation in it; ours are plain values.
+
+    To resolve one, such as ${oc.env:NAME}, would read what is the user's own, and keep it in files.
+
+    Args:
+        saved: a run's config as plain values.
+        file: that it is of, for the message.
+
+    Raises:
+        ConfigError: the message names the key.
+    """
+    for key, value in _leaves(saved):
+        if "${" in key or (isinstance(value, str) and "${" in value):
+            raise ConfigError(
+                f"{file}: refused: {key} is an interpolation ({value}), and the config of a run "
+                "holds plain values alone. Nothing of it was looked up; put the value in its place"
+            )
+
+
 def _record(saved: Mapping[str, Any]) -> dict[str, str]:
     record = saved.get(RECORD)
     return {str(k): str(v) for k, v in record.items()} if isinstance(record, Mapping) else {}

@@ -7,7 +7,11 @@ from typing import Any
 import yaml
 
 from lightning_collab.config import RunConfig, validated
-from lightning_collab.config.plugins import check_installed, refuse_class_paths
+from lightning_collab.config.plugins import (
+    check_installed,
+    refuse_class_paths,
+    refuse_interpolations,
+)
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.errors import CheckpointError
 from lightning_collab.runs.atomic_write import write_atomically
@@ -94,19 +98,25 @@ class RunDirectory:
 
         Raises:
             CheckpointError: this is not a run directory.
-            ConfigError: it names a class by its path.
+            ConfigError: it names a class by its path, or has an interpolation in it.
         """
         try:
-            content = yaml.safe_load(self.config_file.read_text())
+            content = yaml.safe_load(self.config_file.read_text("utf-8"))
         except OSError as error:
             raise CheckpointError(
                 f"{self.path}: not a run directory (it has no readable config.yaml)"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise CheckpointError(
+                f"{self.config_file}: not text in UTF-8: byte {error.start + 1} is "
+                f"0x{error.object[error.start]:02x}"
             ) from error
         except yaml.YAMLError as error:
             raise CheckpointError(f"{self.config_file}: not readable as YAML: {error}") from error
         if not isinstance(content, dict):
             raise CheckpointError(f"{self.config_file}: not a config")
         refuse_class_paths(content, self.config_file)
+        refuse_interpolations(content, self.config_file)
         return with_new_names(content)
 
     def write_config(self, config: RunConfig) -> None:
@@ -123,13 +133,18 @@ class RunDirectory:
             CheckpointError: the run has not ended, or the file is not what was written.
         """
         try:
-            metrics = json.loads(self.metrics_file.read_text())
+            metrics: dict[str, Any] = json.loads(self.metrics_file.read_text())
         except OSError as error:
             raise CheckpointError(f"{self.path}: no metrics.json; the run has not ended") from error
         except ValueError as error:
             raise CheckpointError(f"{self.metrics_file}: not readable as JSON: {error}") from error
-        if not isinstance(metrics, dict):
-            raise CheckpointError(f"{self.metrics_file}: not the numbers of a run")
+        plain = isinstance(metrics, dict) and all(
+            each is None or isinstance(each, str | int | float) for each in metrics.values()
+        )
+        if not plain:
+            raise CheckpointError(
+                f"{self.metrics_file}: not the numbers of a run, which are one for each name"
+            )
         return metrics
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ from lightning_collab.errors import ConfigError, LightningCollabError
 
 JOURNAL_FILE = "study.log"
 CONNECT_TIMEOUT_SECONDS = 10
+# What is in the names of an address's parameters that nobody else should see.
+SECRET = "passw|pwd|secret|token|key|credential"  # noqa: S105 (of names, not one itself)
 
 
 class StudyStorageError(LightningCollabError):
@@ -147,11 +149,21 @@ class StorageURL:
             return {"connect_args": {"timeout": 60}}
         return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_SECONDS}}
 
+    def _secrets(self) -> list[str]:
+        """The password, and values of the query that are named as secrets are."""
+        if self.is_journal:
+            return []
+        url = sqlalchemy.make_url(self.url)
+        found = [str(url.password)] if url.password else []
+        for name, values in url.query.items():
+            if re.search(SECRET, name, flags=re.IGNORECASE):
+                found += [values] if isinstance(values, str) else list(values)
+        return [each for each in found if each]
+
     def _unusable(self, error: Exception) -> StudyStorageError:
         text = " ".join(str(getattr(error, "orig", None) or error).split())
-        password = None if self.is_journal else sqlalchemy.make_url(self.url).password
-        if password:
-            text = text.replace(str(password), "***")
+        for secret in self._secrets():
+            text = text.replace(secret, "***")
         return StudyStorageError(
             f"the study's storage {self} cannot be used: {text[:300] or type(error).__name__}\n"
             "Check hydra.sweeper.storage, and that the server runs."
@@ -159,12 +171,20 @@ class StorageURL:
 
 
 def hidden(url: str) -> str:
-    """An address without its password.
+    """An address without its password, and without what its query has of secrets.
 
     Args:
         url: possibly with a password in it.
     """
-    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    before, mark, query = url.partition("?")
+    if mark and "@" in query:
+        # A password may have a question mark in it: up to the last @ it is all password.
+        start, _, rest = url.rpartition("@")
+        before, mark, query = rest.partition("?")
+        before = f"{start}@{before}"
+    before = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", before)
+    named = rf"((?:^|&)[^=&]*(?:{SECRET})[^=&]*=)[^&]*"
+    return before + mark + re.sub(named, r"\1***", query, flags=re.IGNORECASE)
 
 
 def trial_id_of(storage: BaseStorage, study_name: str, number: int) -> int:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import quoted
 from lightning_collab.runs.launch import run_directory_of_all
+from lightning_collab.tuning.storage import hidden
 
 LONGEST_LABEL = 48
 HOW_IT_IS_RUN = (
@@ -48,7 +49,8 @@ def sweep_directory(*, _root_: DictConfig) -> str:
         if re.match(r"\+*hydra[./]sweeper", each) and not re.match(HOW_IT_IS_RUN, each)
     ]
     if storage is not None:
-        others.append(_without_password(str(storage)))
+        # As earlier versions wrote it, so that a study is found again.
+        others.append(hidden(str(storage)).replace(":***@", "@"))
     label = "+".join(shipped) or "+".join(_swept_keys(typed)) or "sweep"
     label = re.sub(r"[^\w.+-]", "_", label, flags=re.ASCII)[:LONGEST_LABEL]
     if shipped and not others:
@@ -61,10 +63,6 @@ def _swept_keys(typed: list[str]) -> list[str]:
     """Keys whose value looks like a sweep; only for the label."""
     pairs = [each.split("=", 1) for each in typed if "=" in each]
     return [key.lstrip("+~") for key, value in pairs if re.search(r"[,(]", value)]
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1@", url)
 
 
 def register_resolvers() -> None:
