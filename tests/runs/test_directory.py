@@ -45,7 +45,7 @@ def test_a_run_with_further_callbacks_does_not_keep_them(tmp_path):
     ("key", "value"),
     [
         ("optimizer.lr", "${oc.env:SECRET}"),
-        ("data.root", "/home/${oc.env:SECRET}/x"),
+        ("trainer.precision", "32-${oc.env:SECRET}"),
         ("callbacks.report.map", "${seed}"),
     ],
 )

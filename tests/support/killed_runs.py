@@ -109,7 +109,9 @@ def differences(one: Any, two: Any, place: str = "") -> list[str]:
         one, two = _by_file_name(one), _by_file_name(two)
         if set(one) != set(two):
             return [f"{place}: {sorted(map(str, set(one) ^ set(two)))}"]
-        return [d for key in one for d in differences(one[key], two[key], f"{place}/{key}")]
+        # A clock too: how long the training took.
+        keys = [key for key in one if key != "fit_seconds"]
+        return [d for key in keys for d in differences(one[key], two[key], f"{place}/{key}")]
     if isinstance(one, list | tuple):
         if len(one) != len(two):
             return [place]

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.tuning.storage import StorageURL, StudyStorageError, hidden
+from lightning_collab.runs.plain_text import hidden
+from lightning_collab.tuning.storage import StorageURL, StudyStorageError
 
 
 def test_the_default_is_a_journal_in_the_sweep(tmp_path):

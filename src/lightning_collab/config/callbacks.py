@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lightning_collab.config.section import EMPTY_IF_NULL, Section
+from lightning_collab.config.section import EMPTY_IF_NULL, MOST, Section
 
 # The key of Hydra that names what is called to make an object.
 TARGET = "_target_"
@@ -18,16 +18,16 @@ class EarlyStoppingConfig(Section):
     """When to give up before max_epochs."""
 
     # Epochs without improvement before stopping.
-    patience: Annotated[int, Field(ge=1)] = 3
+    patience: Annotated[int, Field(ge=1, le=MOST)] = 3
     # What counts as an improvement, in units of the monitored metric.
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: Annotated[float, Field(ge=0, le=1e9)] = 0.0
 
 
 class ProjectorConfig(Section):
     """When embeddings are logged to TensorBoard's projector, with histograms and genre overlap."""
 
     # null: at the end of each cycle of the schedule; at the end of the run in any case.
-    every_n_epochs: Annotated[int, Field(ge=1)] | None = None
+    every_n_epochs: Annotated[int, Field(ge=1, le=MOST)] | None = None
     # Users as well as items.
     users: bool = True
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import MOST, Section
 
 # Found by its usual names, `lightning_collab.data.column_names.USUAL_NAMES`.
 AUTO = "auto"
-Column = str | Annotated[int, Field(ge=1)]
+Column = str | Annotated[int, Field(ge=1, le=MOST)]
 # Columns that data may do without, so that `auto` may find none.
 OPTIONAL = ("timestamp", "part", "weight")
 

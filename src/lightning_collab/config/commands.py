@@ -8,12 +8,12 @@ from lightning_collab.config.data import AbsolutePath, AbsolutePaths
 from lightning_collab.config.loss import Positives
 from lightning_collab.config.metrics import TopK, as_list
 from lightning_collab.config.run import RunConfig
-from lightning_collab.config.section import Section, invalid, needed
+from lightning_collab.config.section import MOST, Section, invalid, needed
 
 RunPath = Annotated[str, needed("set run=<run directory>")]
 RawId = int | str
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Positive = Annotated[int, Field(ge=1, le=MOST)]
 MapMethod = Literal["tsne", "umap", "pca"]
 MapChoice = Literal["auto", MapMethod]
 
@@ -65,9 +65,9 @@ class MapConfig(OfARunConfig):
     # Training ratings that a point must have, unless it is known by its features alone.
     min_ratings: Count
     # At most so many points, the most rated.
-    max_points: Annotated[int, Field(ge=3)]
+    max_points: Annotated[int, Field(ge=3, le=MOST)]
     # Of t-SNE: about how many neighbours count.
-    perplexity: Annotated[float, Field(gt=1)]
+    perplexity: Annotated[float, Field(gt=1, le=10_000)]
     # Of t-SNE and UMAP.
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     # At most so many labels in the picture, of the most rated points.

@@ -124,6 +124,15 @@ FIXED_BY_THE_CHECKPOINT = (
 )
 
 
+def _literal(values: Any) -> Any:
+    """Values in which OmegaConf finds nothing to resolve: of a saved config all are plain."""
+    if isinstance(values, dict):
+        return {key: _literal(each) for key, each in values.items()}
+    if isinstance(values, list):
+        return [_literal(each) for each in values]
+    return values.replace("${", "\\${") if isinstance(values, str) else values
+
+
 def resumed_config(
     saved: Mapping[str, Any], composed: DictConfig, typed: list[str], config_name: str
 ) -> dict[str, Any]:
@@ -141,7 +150,7 @@ def resumed_config(
     Raises:
         ConfigError: an override that changes what the checkpoint is of.
     """
-    result = OmegaConf.create(dict(saved))
+    result = OmegaConf.create(_literal(dict(saved)))
     groups = HydraConfig.get().runtime.choices
     overrides = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(typed)}
     overrides.pop("resume", None)

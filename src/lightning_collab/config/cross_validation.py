@@ -10,7 +10,7 @@ from pydantic import Field
 
 from lightning_collab.config.compose import composed_run
 from lightning_collab.config.run import RunConfig
-from lightning_collab.config.section import Section, checked
+from lightning_collab.config.section import MOST, Section, checked
 from lightning_collab.config.split import (
     ColdItemsConfig,
     ColdUsersConfig,
@@ -31,7 +31,7 @@ class CrossValidationConfig(Section):
     # Experiments on the same folds; null: the one that is typed.
     compare: Annotated[list[str], Field(min_length=2)] | None
     # Times that all folds are gone through.
-    repeats: Annotated[int, Field(ge=1)]
+    repeats: Annotated[int, Field(ge=1, le=MOST)]
     # Which folds to run now; null: all.
     folds: Fold | list[Fold] | None
 

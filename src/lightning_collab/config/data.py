@@ -17,9 +17,9 @@ from pydantic import (
 
 from lightning_collab.config.columns import AUTO, OPTIONAL, ColumnsConfig, FrameColumnsConfig
 from lightning_collab.config.registry import SOURCES
-from lightning_collab.config.section import Section, choose_by_name, needed
+from lightning_collab.config.section import MOST, Section, choose_by_name, needed
 
-BatchSize = Annotated[int, Field(ge=1)] | Literal["full"]
+BatchSize = Annotated[int, Field(ge=1, le=MOST)] | Literal["full"]
 Order = Literal["random", "by_user"]
 
 
@@ -66,9 +66,9 @@ class DataConfig(Section):
     # Keep the parsed table, so that the next start need not parse again.
     cache: bool = True
     # Rows rated less are left out before anything else; null: none.
-    min_rating: float | None = None
+    min_rating: Annotated[float, Field(ge=-1e30, le=1e30)] | None = None
     # Users and items with fewer rows are left out until all have so many; null: none.
-    k_core: Annotated[int, Field(ge=1)] | None = None
+    k_core: Annotated[int, Field(ge=1, le=MOST)] | None = None
 
     @model_validator(mode="after")
     def _only_ratings_have_a_scale(self) -> Self:
@@ -291,21 +291,21 @@ class SyntheticConfig(DataConfig):
 
     name: Literal["synthetic"] = "synthetic"
     # How many.
-    ratings: Annotated[int, Field(ge=1)] = 100000
+    ratings: Annotated[int, Field(ge=1, le=MOST)] = 100000
     # How many; null: as many as a release of MovieLens of this size would have.
-    users: Annotated[int, Field(ge=2)] | None = None
+    users: Annotated[int, Field(ge=2, le=MOST)] | None = None
     # How many; null: as many as a release of MovieLens of this size would have.
-    items: Annotated[int, Field(ge=2)] | None = None
+    items: Annotated[int, Field(ge=2, le=MOST)] | None = None
     # Length of the true factors; 0: biases alone.
-    factors: Annotated[int, Field(ge=0)] = 8
+    factors: Annotated[int, Field(ge=0, le=10_000)] = 8
     # Standard deviation of the dot product of true factors, in rating units.
-    factor_scale: Annotated[float, Field(ge=0)] = 0.5
+    factor_scale: Annotated[float, Field(ge=0, le=1e6)] = 0.5
     # Standard deviation of the true biases of users and of items, in rating units.
-    bias_scale: Annotated[float, Field(ge=0)] = 0.35
+    bias_scale: Annotated[float, Field(ge=0, le=1e6)] = 0.35
     # Standard deviation of what no model can know, in rating units.
-    noise: Annotated[float, Field(ge=0)] = 0.75
+    noise: Annotated[float, Field(ge=0, le=1e6)] = 0.75
     # Ratings are rounded to whole multiples of it; 0: not rounded.
-    step: Annotated[float, Field(ge=0)] = 0.5
+    step: Annotated[float, Field(ge=0, le=1e6)] = 0.5
     # Zipf exponent of the items' popularity; 0: all alike.
     popularity: Annotated[float, Field(ge=0, le=2)] = 0.8
     # Whether each rating has a time; 8 bytes more a rating.
@@ -355,7 +355,7 @@ class BinnedConfig(Section):
     # Of the data's table of users (of items), by its name there; a number.
     column: Annotated[str, Field(min_length=1)]
     # How many; fewer where values are so few that bins would be equal.
-    bins: Annotated[int, Field(ge=2)]
+    bins: Annotated[int, Field(ge=2, le=1_000_000)]
     # Where the data has no such column: an error, or the block is left out.
     if_absent: IfAbsent = "error"
 
@@ -398,7 +398,7 @@ class TimeConfig(Section):
     # Whose effect it is.
     of: Literal["users", "items"]
     # Length of a period.
-    days: Annotated[int, Field(ge=1)]
+    days: Annotated[int, Field(ge=1, le=MOST)]
 
 
 class FeaturesConfig(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PlainValidator, SerializeAsAny
 
 from lightning_collab.config.registry import LOSSES
-from lightning_collab.config.section import Section, choose_by_name
+from lightning_collab.config.section import MOST, Section, choose_by_name
 
 # Which ratings say that an item was chosen: all, or those of at least so much.
 Positives = Literal["all"] | float
@@ -66,9 +66,9 @@ class SoftmaxConfig(RankingLossConfig):
 
     name: Literal["softmax"] = "softmax"
     # Most scores of a batch (users times items); above it, items are drawn for the catalogue.
-    catalogue_limit: Annotated[int, Field(ge=0)] = 1 << 25
+    catalogue_limit: Annotated[int, Field(ge=0, le=MOST)] = 1 << 25
     # Items drawn for each batch where the catalogue is above the limit.
-    samples: Annotated[int, Field(ge=1)] = 1024
+    samples: Annotated[int, Field(ge=1, le=MOST)] = 1024
     # They are drawn by their number of choices to this power; 0: all alike.
     popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.5
 
@@ -77,7 +77,7 @@ class SampledLossConfig(RankingLossConfig):
     """Of losses that compare each choice with items drawn for it."""
 
     # Items drawn for each choice, none of which its user chose.
-    negatives: Annotated[int, Field(ge=1)] = 1
+    negatives: Annotated[int, Field(ge=1, le=MOST)] = 1
     # They are drawn by their number of choices to this power; 0: all alike.
     popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.0
 
@@ -90,7 +90,7 @@ class BCEConfig(SampledLossConfig):
 
     name: Literal["bce"] = "bce"
     # Items drawn for each choice, none of which its user chose.
-    negatives: Annotated[int, Field(ge=1)] = 4
+    negatives: Annotated[int, Field(ge=1, le=MOST)] = 4
 
 
 class BPRConfig(SampledLossConfig):

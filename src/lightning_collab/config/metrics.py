@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from lightning_collab.config.loss import Positives
 from lightning_collab.config.registry import METRICS
-from lightning_collab.config.section import Section, suggestion
+from lightning_collab.config.section import MOST, Section, suggestion
 
 
 def _known(name: str) -> str:
@@ -41,7 +41,9 @@ def _ascending(top_k: list[int]) -> list[int]:
 
 
 # Numbers of first items, each of which has its metrics.
-TopK = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_ascending)]
+TopK = Annotated[
+    list[Annotated[int, Field(ge=1, le=MOST)]], Field(min_length=1), AfterValidator(_ascending)
+]
 
 
 def as_list(top_k: Any) -> Any:
@@ -67,7 +69,7 @@ class MetricsConfig(Section):
     # loss's positives.
     liked: Positives | None = None
     # Users who are ranked after each epoch, a random sample; null: all.
-    users: Annotated[int, Field(ge=1)] | None = None
+    users: Annotated[int, Field(ge=1, le=MOST)] | None = None
 
     def liked_beside(self, positives: Positives | None) -> Positives:
         """What counts as liked in a run: 4 or more where it learns from all ratings.

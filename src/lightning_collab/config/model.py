@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, PlainValidator, SerializeAsAny
 
 from lightning_collab.config.registry import MODELS
-from lightning_collab.config.section import Section, choose_by_name
+from lightning_collab.config.section import MOST, Section, choose_by_name
 
 
 class ModelConfig(Section):
@@ -41,7 +41,7 @@ class ModelConfig(Section):
 
     name: str
     # Length of the embedding of a user and of an item.
-    factors: Annotated[int, Field(ge=1)] = 50
+    factors: Annotated[int, Field(ge=1, le=MOST)] = 50
 
     def check_run(self, max_epochs: int) -> None:
         """Refuse a run that makes nothing of this model, before any data is read.

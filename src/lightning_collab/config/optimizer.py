@@ -6,11 +6,11 @@ from pydantic import Field, PlainValidator, SerializeAsAny, model_validator
 
 from lightning_collab.config.contract import class_at
 from lightning_collab.config.registry import SCHEDULERS
-from lightning_collab.config.section import EMPTY_IF_NULL, Section, choose_by_name, needed
+from lightning_collab.config.section import EMPTY_IF_NULL, MOST, Section, choose_by_name, needed
 
-NonNegative = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, le=1e6)]
 Decay = Literal["gradient", "decoupled", "per_row"]
 
 
@@ -177,7 +177,7 @@ class AdamConfig(OptimizerConfig):
     # Decay of the running mean of squared gradients.
     beta2: Fraction = 0.999
     # Added to the denominator.
-    eps: Annotated[float, Field(gt=0)] = 1e-8
+    eps: Annotated[float, Field(gt=0, le=1e3)] = 1e-8
 
 
 class AdamWConfig(AdamConfig):
@@ -225,7 +225,7 @@ Optimizer = Annotated[
 ]
 
 
-Whole = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class SchedulerConfig(Section):
@@ -290,11 +290,11 @@ class WarmRestartsConfig(SchedulerConfig):
 
     name: Literal["warm_restarts"] = "warm_restarts"
     # Epochs of the first cycle.
-    cycle_len: Annotated[float, Field(gt=0)] = 1
+    cycle_len: Annotated[float, Field(ge=0.001, le=1e6)] = 1
     # Each cycle is this many times as long as the one before.
     cycle_mult: Whole = 2
     # Lowest learning rate, before lr_scale.
-    eta_min: Annotated[float, Field(ge=0)] = 0.0
+    eta_min: Annotated[float, Field(ge=0, le=1e6)] = 0.0
 
     def cycle_ends(self, epochs: float) -> list[float]:
         """Where the cycles end that end within so many epochs, in epochs from the start.
@@ -318,9 +318,9 @@ class OneCycleConfig(SchedulerConfig):
     # Share of the run in which the rate rises.
     warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.3
     # The first rate is lr divided by this.
-    start_div: Annotated[float, Field(ge=1)] = 25.0
+    start_div: Annotated[float, Field(ge=1, le=1e12)] = 25.0
     # The last rate is the first one divided by this.
-    end_div: Annotated[float, Field(ge=1)] = 10000.0
+    end_div: Annotated[float, Field(ge=1, le=1e12)] = 10000.0
 
 
 class StepsConfig(SchedulerConfig):
@@ -332,7 +332,7 @@ class StepsConfig(SchedulerConfig):
     # Epochs after which the rate changes, ascending.
     milestones: list[Whole] = Field(default_factory=lambda: [3], min_length=1)
     # Factor at each milestone.
-    gamma: Annotated[float, Field(gt=0)] = 0.1
+    gamma: Annotated[float, Field(gt=0, le=10)] = 0.1
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -360,7 +360,7 @@ class EMAConfig(Section):
     # Share of the average that stays at each step.
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
     # Epochs of training before the average begins.
-    from_epoch: Annotated[int, Field(ge=0)] = 0
+    from_epoch: Annotated[int, Field(ge=0, le=MOST)] = 0
 
 
 class SWAConfig(Section):
@@ -370,7 +370,7 @@ class SWAConfig(Section):
     # After what the weights enter the mean.
     every: Literal["epoch", "cycle"] = "epoch"
     # Epochs of training before the average begins.
-    from_epoch: Annotated[int, Field(ge=0)] = 0
+    from_epoch: Annotated[int, Field(ge=0, le=MOST)] = 0
 
 
 Averaging = Annotated[NoAveragingConfig | EMAConfig | SWAConfig, Field(discriminator="name")]
@@ -387,11 +387,11 @@ class LRRangeTestConfig(Section):
     # optimizer.lr at the last step.
     end_lr: Rate = 10.0
     # Optimizer steps between the two.
-    steps: Annotated[int, Field(ge=10)] = 200
+    steps: Annotated[int, Field(ge=10, le=1_000_000)] = 200
     # Share of the running mean of losses that each new loss leaves.
     smoothing: Fraction = 0.95
     # The test stops where the smoothed loss is this many times the lowest.
-    divergence: Annotated[float, Field(gt=1)] = 4.0
+    divergence: Annotated[float, Field(gt=1, le=1e6)] = 4.0
     # Which suggestion is used and printed to paste.
     suggestion: Suggestion = "valley"
 

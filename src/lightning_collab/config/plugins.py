@@ -106,6 +106,7 @@ def refuse_interpolations(saved: Any, file: Path) -> None:
     """Refuse a saved config with an interpolation in it; ours are plain values.
 
     To resolve one, such as ${oc.env:NAME}, would read what is the user's own, and keep it in files.
+    Names of files and columns may have any letters, and are never resolved.
 
     Args:
         saved: a run's config as plain values.
@@ -115,7 +116,8 @@ def refuse_interpolations(saved: Any, file: Path) -> None:
         ConfigError: the message names the key.
     """
     for key, value in _leaves(saved):
-        if "${" in key or (isinstance(value, str) and "${" in value):
+        named = key.partition(".")[0] in ("data", "init_from")
+        if "${" in key or (isinstance(value, str) and "${" in value and not named):
             raise ConfigError(
                 f"{file}: refused: {key} is an interpolation ({value}), and the config of a run "
                 "holds plain values alone. Nothing of it was looked up; put the value in its place"

@@ -33,6 +33,11 @@ from lightning_collab.config.section import Section, checked, suggestion
 from lightning_collab.config.split import Split
 from lightning_collab.config.trainer import TrainerConfig
 
+# What is measured after each epoch of a run that learns ratings.
+OF_RATINGS = ("val/rmse", "val/mae", "val/loss", "train/loss")
+# A schedule of more cycles would take longer to be written down than to be followed.
+MOST_CYCLES = 1_000_000
+
 
 class RunConfig(Section):
     """Everything that decides the numbers of a run, and nothing else."""
@@ -175,6 +180,11 @@ class RunConfig(Section):
                 "measured by errors of ratings; set loss=softmax, bce or bpr, or "
                 "callbacks.monitor=null"
             )
+        measured = [*OF_RATINGS, *self.metrics.logged]
+        if monitor not in measured:
+            raise ValueError(
+                f"callbacks.monitor={monitor} is not measured; {suggestion(monitor, measured)}"
+            )
 
     def _ranking_fits(self) -> None:
         """What losses that rank, and data without ratings, cannot be combined with."""
@@ -227,6 +237,14 @@ class RunConfig(Section):
 
     def _cycle_fits_the_run(self) -> None:
         scheduler = self.scheduler
+        if isinstance(scheduler, WarmRestartsConfig) and scheduler.cycle_mult == 1:
+            cycles = self.trainer.max_epochs / scheduler.cycle_len
+            if cycles > MOST_CYCLES:
+                raise ValueError(
+                    f"scheduler.cycle_len={scheduler.cycle_len:g} gives {cycles:,.0f} cycles in "
+                    f"trainer.max_epochs={self.trainer.max_epochs}, and at most {MOST_CYCLES:,} "
+                    "can be followed; set it higher, or lower trainer.max_epochs"
+                )
         if (
             isinstance(scheduler, WarmRestartsConfig)
             and scheduler.cycle_len > self.trainer.max_epochs

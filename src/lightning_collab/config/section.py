@@ -12,6 +12,9 @@ from lightning_collab.config.registry import Registry
 from lightning_collab.config.renamed import new_form
 from lightning_collab.errors import ConfigError
 
+# Of a count: what an int32 holds.
+MOST = 2**31 - 1
+
 
 class Section(BaseModel):
     """A group of config keys: typed, closed (an unknown key is an error) and read-only."""

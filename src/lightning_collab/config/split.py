@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, SerializeAsAny, mod
 from lightning_collab.config.contract import class_at
 from lightning_collab.config.data import DataConfig
 from lightning_collab.config.registry import SPLITS
-from lightning_collab.config.section import Section, choose_by_name
+from lightning_collab.config.section import MOST, Section, choose_by_name
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -96,9 +96,9 @@ class KFoldSplitConfig(SplitConfig):
 
     name: Literal["k_fold"] = "k_fold"
     # How many.
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[int, Field(ge=2, le=MOST)] = 5
     # Which is the test part, counted from 1.
-    fold: Annotated[int, Field(ge=1)] = 1
+    fold: Annotated[int, Field(ge=1, le=MOST)] = 1
     # Share of the rows that are not test; 0: no validation part.
     val: Share = 0.1
 
@@ -260,9 +260,9 @@ class _ColdConfig(SplitConfig):
     # Share of the items (users), drawn at random, rounded; not with `folds`.
     share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     # Deal all of them into so many disjoint test parts; null: draw `share`.
-    folds: Annotated[int, Field(ge=2)] | None = None
+    folds: Annotated[int, Field(ge=2, le=MOST)] | None = None
     # Which of these is the test part, counted from 1.
-    fold: Annotated[int, Field(ge=1)] = 1
+    fold: Annotated[int, Field(ge=1, le=MOST)] = 1
     # Share of the ratings of the others, drawn at random; 0: no validation part.
     val: Share = 0.1
 

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lightning_collab.config.section import Section
+from lightning_collab.config.section import MOST, Section
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
 # Of batches: so many, or this share of them.
-Limit = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)]
+Limit = Annotated[int, Field(ge=0, le=MOST)] | Annotated[float, Field(ge=0, le=1)]
 Precision = Literal[
     "32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "transformer-engine"
 ]
@@ -35,7 +35,7 @@ class TrainerConfig(Section):
     # Kind of device.
     accelerator: Literal["cpu", "gpu", "cuda", "mps", "tpu", "auto"] = "cpu"
     # How many devices of this kind on each machine, or which; auto: all.
-    devices: Count | Literal["auto"] | list[Annotated[int, Field(ge=0)]] = 1
+    devices: Count | Literal["auto"] | list[Annotated[int, Field(ge=0, le=MOST)]] = 1
     # How many machines.
     num_nodes: Count = 1
     # How ranks share the work; ddp: each takes a share of each batch; another name is Lightning's.
@@ -51,7 +51,7 @@ class TrainerConfig(Section):
     # Optimizer steps between two points of the step curves.
     log_every_n_steps: Count = 50
     # Norm to which gradients are clipped; null: not.
-    gradient_clip_val: Annotated[float, Field(gt=0)] | None = None
+    gradient_clip_val: Annotated[float, Field(gt=0, le=1e30)] | None = None
     # norm: of all gradients together; value: each entry.
     gradient_clip_algorithm: Literal["norm", "value"] | None = None
     # Batches in an epoch, or their share, for a quick try; null: all.
@@ -67,7 +67,7 @@ class TrainerConfig(Section):
     # Passes that early stopping must let happen.
     min_epochs: Count | None = None
     # Optimizer steps, in all; null: no limit but that of the epochs.
-    max_steps: Annotated[int, Field(ge=0)] | None = None
+    max_steps: Annotated[int, Field(ge=0, le=MOST)] | None = None
     # Optimizer steps that early stopping must let happen.
     min_steps: Count | None = None
     # Longest time of the training, as DD:HH:MM:SS; null: no limit.
@@ -79,7 +79,7 @@ class TrainerConfig(Section):
     # Epochs between two validations.
     check_val_every_n_epoch: Count | None = 1
     # Batches that are validated before the training, to see that it works.
-    num_sanity_val_steps: Annotated[int, Field(ge=-1)] = 0
+    num_sanity_val_steps: Annotated[int, Field(ge=-1, le=MOST)] = 0
     # Lightning's table of the model's layers.
     enable_model_summary: bool = False
     # Batches whose gradients make one optimizer step.
@@ -101,7 +101,7 @@ class TrainerConfig(Section):
     # Batch norm over all ranks, for models of your own.
     sync_batchnorm: bool = False
     # Epochs after which the loaders are made anew; 0: never.
-    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0)] = 0
+    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0, le=MOST)] = 0
     # Let loggers that can do so take hyper-parameters of their own accord.
     enable_autolog_hparams: bool = True
     # Name in Lightning's registry of models.

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from lightning_collab.config.loss import Positives
 from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.section import MOST
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
@@ -18,9 +19,9 @@ class EmbeddingModelConfig(ModelConfig):
     # `sigmoid`: stretched to the rating range; `linear`: the training mean plus the raw output.
     output: Literal["sigmoid", "linear"] = "sigmoid"
     # How far the sigmoid may go beyond the lowest and the highest rating, in rating units.
-    range_margin: Annotated[float, Field(ge=0)] = 0.0
+    range_margin: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     # Embeddings and biases start uniform in (-init_range, init_range).
-    init_range: Annotated[float, Field(ge=0)] = 0.01
+    init_range: Annotated[float, Field(ge=0, le=100)] = 0.01
     # `row`: each rank holds some rows of each table; `none`: each holds all.
     sharding: Literal["none", "row"] = "none"
 
@@ -45,13 +46,13 @@ class EmbeddingNetConfig(EmbeddingModelConfig):
     name: Literal["embedding_net"] = "embedding_net"
     group_names: ClassVar[tuple[str, ...]] = ("embeddings", "hidden", "output")
     # Units of the hidden layer (the lecture's nh).
-    hidden: Annotated[int, Field(ge=1)] = 10
+    hidden: Annotated[int, Field(ge=1, le=MOST)] = 10
     # Dropout on the concatenated embeddings (the lecture's p1).
     embedding_dropout: Probability = 0.05
     # Dropout on the hidden layer (the lecture's p2).
     hidden_dropout: Probability = 0.5
     # How far the sigmoid may go beyond the lowest and the highest rating, in rating units.
-    range_margin: Annotated[float, Field(ge=0)] = 0.5
+    range_margin: Annotated[float, Field(ge=0, le=1e6)] = 0.5
 
 
 class MatrixProductConfig(ModelConfig):
@@ -63,9 +64,9 @@ class MatrixProductConfig(ModelConfig):
 
     name: Literal["matrix_product"] = "matrix_product"
     # Length of the embedding of a user and of an item.
-    factors: Annotated[int, Field(ge=1)] = 10
+    factors: Annotated[int, Field(ge=1, le=MOST)] = 10
     # Factors start uniform in (-init_range, init_range).
-    init_range: Annotated[float, Field(gt=0)] = 0.5
+    init_range: Annotated[float, Field(gt=0, le=100)] = 0.5
 
 
 class LeastSquaresFactorsConfig(ModelConfig):
@@ -76,15 +77,15 @@ class LeastSquaresFactorsConfig(ModelConfig):
 
     name: Literal["least_squares_factors"] = "least_squares_factors"
     # Length of the embedding of a user and of an item.
-    factors: Annotated[int, Field(ge=1)] = 10
+    factors: Annotated[int, Field(ge=1, le=MOST)] = 10
     # Ridge penalty on squared factors.
-    penalty: Annotated[float, Field(gt=0)] = 1.4
+    penalty: Annotated[float, Field(gt=0, le=1e12)] = 1.4
     # Ridge penalty on squared biases.
-    bias_penalty: Annotated[float, Field(gt=0)] = 0.5
+    bias_penalty: Annotated[float, Field(gt=0, le=1e12)] = 0.5
     # Penalties of a row are times its number of ratings to this power; 1: weighted-lambda.
     weighting: Annotated[float, Field(ge=0, le=1)] = 0.5
     # Factors start uniform in (-init_range, init_range).
-    init_range: Annotated[float, Field(gt=0)] = 0.1
+    init_range: Annotated[float, Field(gt=0, le=100)] = 0.1
 
 
 class ImplicitLeastSquaresConfig(ModelConfig):
@@ -97,17 +98,17 @@ class ImplicitLeastSquaresConfig(ModelConfig):
 
     name: Literal["implicit_least_squares"] = "implicit_least_squares"
     # Length of the embedding of a user and of an item.
-    factors: Annotated[int, Field(ge=1)] = 64
+    factors: Annotated[int, Field(ge=1, le=MOST)] = 64
     # Of a pair that was not seen, where a chosen one has 1.
-    unobserved_weight: Annotated[float, Field(gt=0)] = 0.2
+    unobserved_weight: Annotated[float, Field(gt=0, le=1e6)] = 0.2
     # Of squared factors; grows with a row's pairs.
-    regularization: Annotated[float, Field(gt=0)] = 0.3
+    regularization: Annotated[float, Field(gt=0, le=1e12)] = 0.3
     # Power to which it grows with them; 0: the same for all rows.
     frequency_scaling: Annotated[float, Field(ge=0, le=2)] = 0.5
     # The lowest rating of an item that somebody chose; `all`: whatever was rated was chosen.
     positives: Positives = "all"
     # Factors start uniform in (-init_range, init_range).
-    init_range: Annotated[float, Field(gt=0)] = 0.1
+    init_range: Annotated[float, Field(gt=0, le=100)] = 0.1
 
 
 class EaseConfig(ModelConfig):
@@ -120,9 +121,9 @@ class EaseConfig(ModelConfig):
 
     name: Literal["ease"] = "ease"
     # It has none, whatever is said here.
-    factors: Annotated[int, Field(ge=0)] = 0
+    factors: Annotated[int, Field(ge=0, le=MOST)] = 0
     # Of squared weights (lambda).
-    regularization: Annotated[float, Field(gt=0)] = 400.0
+    regularization: Annotated[float, Field(gt=0, le=1e12)] = 400.0
     # The lowest rating of an item that somebody chose; `all`: whatever was rated was chosen.
     positives: Positives = "all"
 
@@ -141,17 +142,17 @@ class BayesianFactorsConfig(ModelConfig):
 
     name: Literal["bayesian_factors"] = "bayesian_factors"
     # Length of the embedding of a user and of an item.
-    factors: Annotated[int, Field(ge=1)] = 16
+    factors: Annotated[int, Field(ge=1, le=MOST)] = 16
     # Sweeps before the first sample is kept.
-    burn_in: Annotated[int, Field(ge=0)] = 10
+    burn_in: Annotated[int, Field(ge=0, le=MOST)] = 10
     # Most samples to keep; with no more room, every second one is dropped.
-    samples: Annotated[int, Field(ge=1)] = 200
+    samples: Annotated[int, Field(ge=1, le=MOST)] = 200
     # Whether each user's ratings have a noise of their own.
     user_noise: bool = True
     # Whether each item's ratings have a noise of their own.
     item_noise: bool = True
     # Feature blocks with at most this many rows or columns are regressed on in one draw.
-    joint_regression: Annotated[int, Field(ge=0)] = 200
+    joint_regression: Annotated[int, Field(ge=0, le=MOST)] = 200
 
     def check_run(self, max_epochs: int) -> None:
         """Refuse a chain that ends in its burn-in."""

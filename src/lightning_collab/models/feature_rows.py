@@ -1,7 +1,7 @@
 """Features of users or items inside a model, and the tables that map them to rows."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -24,7 +24,8 @@ class FeatureRows(nn.Module):
     mean of what is mapped from them.
 
     Args:
-        blocks: of one side; their own unknown row is not looked at.
+        blocks: of one side; their own unknown row is not looked at. Or all rows as they are.
+        kept: whether a checkpoint has them.
 
     Attributes:
         indptr: [rows + 1], where the entries of each row begin (CSR).
@@ -37,27 +38,14 @@ class FeatureRows(nn.Module):
     indices: Tensor
     values: Tensor
 
-    def __init__(self, blocks: Sequence[FeatureBlock]) -> None:
+    def __init__(self, blocks: Sequence[FeatureBlock] | csr_array, *, kept: bool = True) -> None:
         super().__init__()
-        known = csr_array(hstack([block.matrix[1:] for block in blocks], format="csr"))
-        mean = csr_array(known.mean(axis=0, dtype=np.float64)[None, :])
-        self._take(csr_array(vstack([mean, known], format="csr")), kept=True)
-
-    @classmethod
-    def of(cls, matrix: csr_array, *, kept: bool) -> Self:
-        """Of features that are all known.
-
-        Args:
-            matrix: [rows, width].
-            kept: whether a checkpoint has them.
-        """
-        made = cls.__new__(cls)
-        nn.Module.__init__(made)
-        made._take(matrix, kept=kept)
-        return made
-
-    def _take(self, matrix: csr_array, *, kept: bool) -> None:
-        whole = csr_array(matrix, dtype=np.float32)
+        whole = blocks
+        if not isinstance(whole, csr_array):
+            known = csr_array(hstack([block.matrix[1:] for block in whole], format="csr"))
+            mean = csr_array(known.mean(axis=0, dtype=np.float64)[None, :])
+            whole = vstack([mean, known], format="csr")
+        whole = csr_array(whole, dtype=np.float32)
         whole.sort_indices()
         self.register_buffer("indptr", torch.from_numpy(whole.indptr), persistent=kept)
         self.register_buffer("indices", torch.from_numpy(whole.indices), persistent=kept)

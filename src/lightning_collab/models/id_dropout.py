@@ -35,7 +35,7 @@ class IdDropout(nn.Module):
         ]
         alone = csr_array(hstack(told, format="csr"))
         # The rows of those that are left out lie behind the others.
-        self.rows = FeatureRows.of(csr_array(vstack([whole, alone], format="csr")), kept=False)
+        self.rows = FeatureRows(csr_array(vstack([whole, alone], format="csr")), kept=False)
 
     def left_out(self, ids: Tensor, draw_seed: int) -> Tensor:
         """Which ids are left out in a step, the same wherever they occur in its batch.

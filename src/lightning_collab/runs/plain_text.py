@@ -1,5 +1,6 @@
 """Text from data files, made harmless where it is shown: in a terminal and in a spreadsheet."""
 
+import re
 import unicodedata
 
 import polars as pl
@@ -10,6 +11,9 @@ _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _NOT_SHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _FORMULA = r"^[=+\-@\t\r\n]"
 _NUMBER = r"^[+\-]?(\d+\.?\d*|\.\d+)([eE][+\-]?\d+)?$"
+
+# What is in the names of an address's parameters that nobody else should see.
+SECRET = "passw|pwd|secret|token|key|credential"  # noqa: S105 (of names, not one itself)
 
 
 def printable(value: object) -> str:
@@ -62,3 +66,20 @@ def _shown(character: str) -> str:
     if character in _DIRECTION or unicodedata.category(character) in _NOT_SHOWN:
         return "\ufffd"
     return character
+
+
+def hidden(url: str) -> str:
+    """An address without its password, and without what its query has of secrets.
+
+    Args:
+        url: possibly with a password in it.
+    """
+    before, mark, query = url.partition("?")
+    if mark and "@" in query:
+        # A password may have a question mark in it: up to the last @ it is all password.
+        start, _, rest = url.rpartition("@")
+        before, mark, query = rest.partition("?")
+        before = f"{start}@{before}"
+    before = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", before)
+    named = rf"((?:^|&)[^=&]*(?:{SECRET})[^=&]*=)[^&]*"
+    return before + mark + re.sub(named, r"\1***", query, flags=re.IGNORECASE)

@@ -99,13 +99,24 @@ def build_module(
 
 
 def _check_memory(statistics: DatasetStatistics, config: ModelConfig) -> None:
-    """Refuse tables of features, and squares of catalogues, that cannot be trained here."""
+    """Refuse tables, of ids and of features, and squares of catalogues that do not fit here."""
     factors = config.factors
     width = sum(
         block.matrix.shape[1] for block in (*statistics.user_features, *statistics.item_features)
     )
     needed = width * (factors + 1) * BYTES_AN_ENTRY
     free = psutil.virtual_memory().available
+    rows = statistics.user_rows + statistics.item_rows
+    hidden = getattr(config, "hidden", 0)
+    # Some optimizers need no more than the weights.
+    tables = (rows * (factors + 1) + 2 * factors * hidden) * 4
+    if tables > free and not config.sharded:
+        key = "model.hidden" if 2 * factors * hidden > rows * factors else "model.factors"
+        raise DataError(
+            f"{key}={getattr(config, key.partition('.')[2])}: a model of {rows - 2:,} users and "
+            f"items has weights of {tables / 2**30:,.1f} GiB, and {free / 2**30:.1f} GiB are free; "
+            "lower it"
+        )
     square = config.bytes_needed(statistics.item_rows - 1)
     if square > free:
         raise DataError(

@@ -16,11 +16,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from lightning_collab.errors import ConfigError, LightningCollabError
+from lightning_collab.runs.plain_text import SECRET, hidden
 
 JOURNAL_FILE = "study.log"
 CONNECT_TIMEOUT_SECONDS = 10
-# What is in the names of an address's parameters that nobody else should see.
-SECRET = "passw|pwd|secret|token|key|credential"  # noqa: S105 (of names, not one itself)
 
 
 class StudyStorageError(LightningCollabError):
@@ -168,23 +167,6 @@ class StorageURL:
             f"the study's storage {self} cannot be used: {text[:300] or type(error).__name__}\n"
             "Check hydra.sweeper.storage, and that the server runs."
         )
-
-
-def hidden(url: str) -> str:
-    """An address without its password, and without what its query has of secrets.
-
-    Args:
-        url: possibly with a password in it.
-    """
-    before, mark, query = url.partition("?")
-    if mark and "@" in query:
-        # A password may have a question mark in it: up to the last @ it is all password.
-        start, _, rest = url.rpartition("@")
-        before, mark, query = rest.partition("?")
-        before = f"{start}@{before}"
-    before = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", before)
-    named = rf"((?:^|&)[^=&]*(?:{SECRET})[^=&]*=)[^&]*"
-    return before + mark + re.sub(named, r"\1***", query, flags=re.IGNORECASE)
 
 
 def trial_id_of(storage: BaseStorage, study_name: str, number: int) -> int:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import quoted
 from lightning_collab.runs.launch import run_directory_of_all
-from lightning_collab.tuning.storage import hidden
+from lightning_collab.runs.plain_text import hidden
 
 LONGEST_LABEL = 48
 HOW_IT_IS_RUN = (
