@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import random
 import zipfile
 
 import pytest
@@ -105,3 +106,23 @@ def test_a_failed_save_leaves_the_file_before_it(saved, monkeypatch):
     monkeypatch.undo()
     assert read_checkpoint(saved)["epoch"] == 3
     assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_flipped_bit_is_never_taken_for_weights(saved, seed):
+    """A hundred places each: the content is what was written, or the file is refused by name."""
+    draw = random.Random(seed)
+    whole = saved.read_bytes()
+    altered = 0
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        saved.write_bytes(damaged)
+        try:
+            found = read_checkpoint(saved)
+        except CheckpointError as error:
+            altered += "last.ckpt: altered since it was written" in str(error)
+            continue
+        assert torch.equal(found["state_dict"]["w"], CONTENT["state_dict"]["w"])
+        assert {**found, "state_dict": 0} == {**CONTENT, "state_dict": 0}
+    assert altered > 50

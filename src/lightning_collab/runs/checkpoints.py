@@ -15,6 +15,7 @@ from lightning_collab.runs.directory import RunDirectory
 CHECKPOINTS = ("best", "last")
 # What makes a checkpoint one of ours.
 NEEDED = ("state_dict", "vocabularies", "config")
+READ_AT_A_TIME = 1 << 20
 
 
 def read_checkpoint(
@@ -56,7 +57,7 @@ def read_tensors(
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     not_whole = f"{path}: not a whole checkpoint of lightning-collab ({path.stat().st_size} bytes)"
-    _refuse_packed(path)
+    _check_archive(path, mapped=mapped)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
@@ -88,22 +89,38 @@ def steps_of_checkpoint(content: Mapping[str, Any]) -> int:
     return int(content.get("steps_done", content["global_step"]))
 
 
-def _refuse_packed(path: Path) -> None:
-    """Refuse a file whose members would take more memory than they take on the disk.
+def _check_archive(path: Path, *, mapped: bool) -> None:
+    """Refuse a file that is not as torch wrote it, before anything of it is taken.
 
-    Torch stores tensors as they are; a packed or overlapping member is a bomb.
+    Torch stores tensors as they are; a packed or overlapping member is a bomb. Each member has a
+    sum, which torch writes and does not look at.
+
+    Args:
+        path: of the file.
+        mapped: only parts of it are wanted, so that it is not read whole for its sums.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError):
-        return  # torch says what is wrong
-    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+            packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+            if packed or sum(member.file_size for member in members) > path.stat().st_size:
+                raise CheckpointError(
+                    f"{path}: refused: it would unpack to more than its "
+                    f"{path.stat().st_size:,} bytes, and no checkpoint of ours is packed"
+                )
+            for member in () if mapped else members:
+                with archive.open(member) as file:
+                    while file.read(READ_AT_A_TIME):
+                        pass
+    except CheckpointError:
+        raise
+    except Exception as error:
+        if isinstance(error, zipfile.BadZipFile) and "CRC" not in str(error):
+            return  # no archive, or cut short: torch says so
         raise CheckpointError(
-            f"{path}: refused: it would unpack to more than its {path.stat().st_size:,} bytes, "
-            "and no checkpoint of ours is packed"
-        )
+            f"{path}: altered since it was written ({str(error) or type(error).__name__}). Get the "
+            "file again, or take another checkpoint of the run"
+        ) from error
 
 
 def checkpoint_of(run: RunDirectory, which: str) -> Path:
