@@ -80,7 +80,7 @@ def test_every_number_has_both_bounds():
 NONSENSE = {
     "model.init_range=1e300": "model.init_range",
     "model.factors=10000000000": "model.factors",
-    "optimizer.lr=1e300": "optimizer.lr",
+    "optimizer.lr=1e305": "optimizer.lr",
     "data.batch_size=99999999999": "data.batch_size",
     "trainer.threads=99999999999": "trainer.threads",
     "scheduler.cycle_len=1e-7": "scheduler.cycle_len",

@@ -10,7 +10,7 @@ from lightning_collab.config.section import EMPTY_IF_NULL, MOST, Section, choose
 
 NonNegative = Annotated[float, Field(ge=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Rate = Annotated[float, Field(gt=0, le=1e6)]
+Rate = Annotated[float, Field(gt=0, le=1e300)]
 Decay = Literal["gradient", "decoupled", "per_row"]
 
 
@@ -332,7 +332,7 @@ class StepsConfig(SchedulerConfig):
     # Epochs after which the rate changes, ascending.
     milestones: list[Whole] = Field(default_factory=lambda: [3], min_length=1)
     # Factor at each milestone.
-    gamma: Annotated[float, Field(gt=0, le=10)] = 0.1
+    gamma: Annotated[float, Field(gt=0, le=1e30)] = 0.1
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:

@@ -106,17 +106,6 @@ def _check_memory(statistics: DatasetStatistics, config: ModelConfig) -> None:
     )
     needed = width * (factors + 1) * BYTES_AN_ENTRY
     free = psutil.virtual_memory().available
-    rows = statistics.user_rows + statistics.item_rows
-    hidden = getattr(config, "hidden", 0)
-    # Some optimizers need no more than the weights.
-    tables = (rows * (factors + 1) + 2 * factors * hidden) * 4
-    if tables > free and not config.sharded:
-        key = "model.hidden" if 2 * factors * hidden > rows * factors else "model.factors"
-        raise DataError(
-            f"{key}={getattr(config, key.partition('.')[2])}: a model of {rows - 2:,} users and "
-            f"items has weights of {tables / 2**30:,.1f} GiB, and {free / 2**30:.1f} GiB are free; "
-            "lower it"
-        )
     square = config.bytes_needed(statistics.item_rows - 1)
     if square > free:
         raise DataError(
@@ -129,4 +118,15 @@ def _check_memory(statistics: DatasetStatistics, config: ModelConfig) -> None:
             f"features: more than memory allows: tables of {width:,} features by {factors} factors "
             f"need about {needed / 2**30:.1f} GiB with gradients and moments, and "
             f"{free / 2**30:.1f} GiB are free; leave blocks out, or lower model.factors"
+        )
+    rows = statistics.user_rows + statistics.item_rows
+    hidden = getattr(config, "hidden", 0)
+    # Some optimizers need no more than the weights.
+    tables = (rows * (factors + 1) + 2 * factors * hidden) * 4
+    if tables > free and not config.sharded:
+        key = "model.hidden" if 2 * factors * hidden > rows * factors else "model.factors"
+        raise DataError(
+            f"{key}={getattr(config, key.partition('.')[2])}: a model of {rows - 2:,} users and "
+            f"items has weights of {tables / 2**30:,.1f} GiB, and {free / 2**30:.1f} GiB are free; "
+            "lower it"
         )
