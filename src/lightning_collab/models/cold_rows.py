@@ -234,7 +234,8 @@ def _rated_rows(
         for group, each in tables.items()
         if group in model.lookup_tables()
     ]
-    order = np.argsort(training[side], kind="stable")
+    # Sorting them takes long, and only a map of ratings looks at them.
+    order = np.argsort(training[side] if ratings is not None else (), kind="stable")
     levels = np.zeros(len(vectors[0]))
     if "biases" in tables:
         levels = _plain(tables["biases"][other][1:])[:, 0]

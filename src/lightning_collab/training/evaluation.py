@@ -92,8 +92,8 @@ def evaluate_checkpoint(
     """
     # A rank that has some rows of each table reads no more than those.
     content = read_checkpoint(checkpoint, mapped=is_sharded(module.model))
-    check_data(content, module, data, checkpoint)
     module.load_trained(content, checkpoint)
+    check_ratings(content, data, checkpoint)
     metrics: dict[str, float] = {}
     loggers, trainer.loggers = trainer.loggers, []
     with with_cold_rows(module, data) as cold:
@@ -107,24 +107,17 @@ def evaluate_checkpoint(
     return metrics
 
 
-def check_data(
-    content: Mapping[str, Any], module: BaseModule, data: RatingDataModule, checkpoint: Path
-) -> None:
-    """Refuse ratings, or parts of them, that a checkpoint was not trained beside.
+def check_ratings(content: Mapping[str, Any], data: RatingDataModule, checkpoint: Path) -> None:
+    """Refuse ratings, or parts of them, that a checkpoint of the same ids was not trained beside.
 
     Args:
         content: of the checkpoint; of an earlier version it does not know them.
-        module: of the data.
         data: split ratings.
         checkpoint: its file, for messages.
 
     Raises:
         CheckpointError: they are others.
     """
-    try:
-        module.check_vocabularies(content)
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint}: {error}") from error
     known = content.get("data_fingerprint")
     if known is not None and known != data.fingerprint:
         raise CheckpointError(

@@ -37,7 +37,7 @@ from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
 from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.cold_file import write_cold_rows
 from lightning_collab.training.console import begin_log
-from lightning_collab.training.evaluation import check_data, evaluate_checkpoint
+from lightning_collab.training.evaluation import check_ratings, evaluate_checkpoint
 from lightning_collab.training.loggers import log_config, log_results
 from lightning_collab.training.lr_range_test import with_found_rate
 from lightning_collab.training.modules.base_module import BaseModule
@@ -220,7 +220,11 @@ def _check_goes_on(
         CheckpointError: the message names what differs.
     """
     saved = read_checkpoint(checkpoint, mapped=True)
-    check_data(saved, module, data, checkpoint)
+    try:
+        module.check_vocabularies(saved)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from error
+    check_ratings(saved, data, checkpoint)
     _say_where_the_schedule_goes_on(config, saved)
     if config.model.sharded:
         return
@@ -342,7 +346,9 @@ def _fit(
     checkpoint: Path | None,
 ) -> int:
     """Train to the end, and return the epoch that it began with."""
-    first_epoch = 0 if checkpoint is None else _epochs_done(read_checkpoint(checkpoint))
+    first_epoch = 0
+    if checkpoint is not None:
+        first_epoch = _epochs_done(read_checkpoint(checkpoint, mapped=True))
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except SystemExit:
