@@ -1,8 +1,8 @@
 """`columns` of `conf/data/csv.yaml`: which columns of your own data are what."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lightning_collab.config.section import MOST, Section
 
@@ -13,7 +13,23 @@ Column = str | Annotated[int, Field(ge=1, le=MOST)]
 OPTIONAL = ("timestamp", "part", "weight")
 
 
-class ColumnsConfig(Section):
+class _Columns(Section):
+    @model_validator(mode="after")
+    def _each_is_another(self) -> Self:
+        owner: dict[object, str] = {}
+        for key, column in self:
+            if column in (None, AUTO):
+                continue
+            if column in owner:
+                raise ValueError(
+                    f"data.columns.{owner[column]} and data.columns.{key} are both {column!r}; "
+                    "each is a column of its own"
+                )
+            owner[column] = key
+        return self
+
+
+class ColumnsConfig(_Columns):
     """Which columns of your own file are what: `auto`, a name, or a position counted from 1."""
 
     # Ids of users; auto: by its usual names.
@@ -30,7 +46,7 @@ class ColumnsConfig(Section):
     weight: Column | None = AUTO
 
 
-class FrameColumnsConfig(Section):
+class FrameColumnsConfig(_Columns):
     """Which columns of a frame are what: `auto`, or a name."""
 
     # Ids of users; auto: by its usual names.

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lightning_collab.config.data import AbsolutePath, AbsolutePaths
+from lightning_collab.config.data import AbsolutePath, AbsolutePaths, Delimiter
 from lightning_collab.config.loss import Positives
 from lightning_collab.config.metrics import TopK, as_list
 from lightning_collab.config.run import RunConfig
@@ -190,8 +190,8 @@ class PredictConfig(OfARunConfig):
     # The predictions.
     output: Annotated[str, needed("set output=<file>.parquet or <file>.csv")]
     columns: PairColumnsConfig
-    # One character between two values of text.
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
+    # One character between two values of text, or its name, such as tab; auto: found.
+    delimiter: Delimiter
     # Replace the output where it is there.
     overwrite: bool
     # null: all cores.
@@ -251,8 +251,8 @@ class AddItemsConfig(OfARunConfig):
 
     # The items and their features.
     items: Annotated[str, needed("set items=<CSV or Parquet file with a line for each item>")]
-    # One character between two values of text.
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
+    # One character between two values of text, or its name, such as tab; auto: found.
+    delimiter: Delimiter
 
 
 class ExportConfig(OfARunConfig):

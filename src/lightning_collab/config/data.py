@@ -72,11 +72,12 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _only_ratings_have_a_scale(self) -> Self:
-        for key in ("rating_range", "min_rating"):
-            if not self.has_ratings and getattr(self, key, None) is not None:
+        for key, none in (("rating_range", None), ("min_rating", None), ("missing", ())):
+            if not self.has_ratings and getattr(self, key, none) != none:
                 raise ValueError(
                     f"data.{key} is of ratings, and data.columns.rating=null is data without them; "
-                    f"set data.{key}=null, or name the column of the ratings"
+                    f"set data.{key}={'null' if none is None else '[]'}, or name the column of the "
+                    "ratings"
                 )
         return self
 
@@ -152,8 +153,8 @@ class MovieLensLargeConfig(MovieLensConfig):
     batch_size: BatchSize = 16384
 
 
-def _pair(value: Any) -> Any:
-    """YAML has lists, which strict validation does not take for a pair."""
+def _as_tuple(value: Any) -> Any:
+    """YAML has lists, which strict validation does not take for a tuple."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -163,15 +164,37 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
-RatingRange = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_ascending)]
+# Numbers that mean that there is no rating.
+Marks = Annotated[
+    tuple[Annotated[float, Field(ge=-1e30, le=1e30)], ...], BeforeValidator(_as_tuple)
+]
+RatingRange = Annotated[tuple[float, float], BeforeValidator(_as_tuple), AfterValidator(_ascending)]
 Duplicates = Literal["error", "last", "mean"]
 
 
+# Names of characters that a shell or YAML makes something else of.
+DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+
+
+def _one_character(given: Any) -> Any:
+    character = DELIMITERS.get(given, given)
+    if character == AUTO or not isinstance(character, str):
+        return character
+    if len(character) != 1 or not character.isascii() or character in '"\r\n':
+        names = ", ".join(name for name in DELIMITERS if name.isalpha())
+        raise ValueError(f"must be auto, one character or one of {names}")
+    return character
+
+
+Delimiter = Annotated[str, BeforeValidator(_one_character)]
+
+
 class CustomFileConfig(DataConfig):
-    """Your own CSV or Parquet file."""
+    """Your own file: delimited text, JSON lines or Parquet."""
 
     name: Literal["csv"] = "csv"
-    # File of the ratings: delimited text (also compressed by gzip) or Parquet.
+    # File of the ratings, a folder of its parts, or a pattern such as part-*.csv: delimited text or
+    # JSON lines (also compressed by gzip or zstd), or Parquet.
     path: Annotated[AbsolutePath, needed("set data.path=<file of the ratings>")]
     # File of the validation part (for split=predefined); null: there is none.
     val_path: AbsolutePath | None = None
@@ -181,21 +204,31 @@ class CustomFileConfig(DataConfig):
     users_path: AbsolutePaths | None = None
     # File about items, or a list of files, with a column named as columns.item.
     items_path: AbsolutePaths | None = None
-    # null: by the end of the file's name.
-    format: Literal["csv", "parquet"] | None = None
-    # One character between two values.
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    # Whether the first line names the columns.
-    header: bool = True
-    # Of the text.
-    encoding: Literal["utf8", "latin-1"] = "utf8"
+    # null: by what stands in the file.
+    format: Literal["csv", "jsonl", "parquet"] | None = None
+    # One character between two values, or tab, comma, semicolon, pipe, space; auto: found.
+    delimiter: Delimiter = AUTO
+    # Whether the first line names the columns; auto: found.
+    header: bool | Literal["auto"] = "auto"
+    # Of the text; auto: found.
+    encoding: Literal["auto", "utf8", "utf16", "cp1252", "latin-1"] = "auto"
+    # What stands around a value that has the delimiter in it; null: quotes are text as any other;
+    # auto: \" unless the file shows that they are text.
+    quote: Literal["auto", '"', "'"] | None = "auto"
+    # Sign before the decimals of a number; auto: found.
+    decimal: Literal["auto", "point", "comma"] = "auto"
     columns: ColumnsConfig = ColumnsConfig()
-    # What ids are; auto: integers where the first thousand are.
+    # Numbers in the column of the ratings that mean that there is none; such rows are left out.
+    missing: Marks = ()
+    # What ids are; auto: integers where all are, written as integers are (007 is not).
     ids: Literal["auto", "integer", "string"] = "auto"
     # Lowest and highest rating that the scale allows; null: those found.
     rating_range: RatingRange | None = None
     # Of timestamps that are numbers since 1970.
     timestamp_unit: Literal["s", "ms", "us"] = "s"
+    # Of timestamps in text, such as %m/%d/%Y, as `strftime` has it; null: ISO 8601 (UTC where no
+    # zone is named).
+    timestamp_format: Annotated[str, Field(min_length=1)] | None = None
     # Several ratings of one item by one user; last: in time, else in the file. Without ratings:
     # always one.
     duplicates: Duplicates = "error"
@@ -211,10 +244,15 @@ class CustomFileConfig(DataConfig):
             for key, column in self.columns
             if isinstance(column, str) and not (column == AUTO and key in OPTIONAL)
         ]
-        if not self.header and named:
+        if self.header is False and named:
             raise ValueError(
                 f"data.columns.{named[0]} must be a position counted from 1, since with "
                 "data.header=false the columns have no names"
+            )
+        if self.decimal == "comma" and self.delimiter == ",":
+            raise ValueError(
+                "data.decimal=comma and data.delimiter=comma cannot be told apart; the delimiter "
+                "is another one"
             )
         return self
 
@@ -246,7 +284,7 @@ class CustomFileConfig(DataConfig):
 
     def _may_have(self, key: str) -> bool:
         column = getattr(self.columns, key)
-        return column is not None and (self.header or column != AUTO)
+        return column is not None and (self.header is not False or column != AUTO)
 
 
 class FrameConfig(DataConfig):
@@ -262,6 +300,8 @@ class FrameConfig(DataConfig):
     users: bool = False
     # Whether a frame about items came with it.
     items: bool = False
+    # Numbers in the column of the ratings that mean that there is none; such rows are left out.
+    missing: Marks = ()
     # Lowest and highest rating that the scale allows; null: those found.
     rating_range: RatingRange | None = None
     # Several ratings of one item by one user; last: in time, else in the frame. Without ratings:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,15 @@ from lightning_collab.data.rating_table import IMPLICIT_RANGE, RatingTable
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
+
+# Of a setting that is advised.
+Value = str | bool | int | tuple[float, ...] | None
+# A rating farther from all others than so many times what they span is a slip of somebody's pen.
+OUTLIER_SPANS = 10
+# Of all rows: rarer values may be outliers, commoner ones marks that mean "no rating".
+RARE, COMMON = 0.001, 0.01
+# Ids that a warning names.
+NAMED = 3
 
 
 class Caller(Enum):
@@ -29,7 +39,7 @@ class Caller(Enum):
             return f"data.{name}"
         return f"{name.removeprefix('columns.')}="
 
-    def setting(self, name: str, value: str | tuple[float, float] | None) -> str:
+    def setting(self, name: str, value: Value) -> str:
         """A setting with a value, to be pasted: `data.duplicates=last`, or `duplicates="last"`."""
         if self is Caller.PYTHON:
             return f"{self.key(name)}{_in_python(value)}"
@@ -37,11 +47,13 @@ class Caller(Enum):
             return f"{self.key(name)}=null"
         if isinstance(value, tuple):
             return f"{self.key(name)}=[{','.join(f'{end:g}' for end in value)}]"
-        if value.replace("-", "").isalnum():
+        if isinstance(value, bool | int):
+            return f"{self.key(name)}={str(value).lower()}"
+        if value.replace("_", "").replace("-", "").isalnum():
             return f"{self.key(name)}={value}"
         return f"'{self.key(name)}=\"{value}\"'"
 
-    def advice(self, name: str, *values: str | None) -> str:
+    def advice(self, name: str, *values: Value) -> str:
         """What to do, by one of some values: `set data.duplicates=last or data.duplicates=mean`."""
         verb = "set" if self is Caller.COMMAND else "pass"
         return f"{verb} {' or '.join(self.setting(name, value) for value in values)}"
@@ -49,9 +61,10 @@ class Caller(Enum):
 
 def _in_python(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"({', '.join(f'{end:g}' for end in value)})"
-    if value is None:
-        return "None"
+        ends = ", ".join(f"{end:g}" for end in value)
+        return f"({ends})" if len(value) > 1 else f"[{ends}]"
+    if value is None or isinstance(value, bool):
+        return str(value)
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -90,12 +103,33 @@ def checked_table(
         rating_range=_range(frame, rating_range, title, caller),
         parts=_named_parts(frame) if "part" in frame.columns else parts,
     )
-    if len(table.user_vocabulary) <= 2:
-        raise DataError(
-            f"{title}: all {len(table)} {table.rows_called} are of one user; learning from "
-            f"{table.rows_called} needs several (is {caller.key('columns.user')} the right column?)"
-        )
+    for side, vocabulary in (("user", table.user_vocabulary), ("item", table.item_vocabulary)):
+        if len(vocabulary) <= 2:
+            raise DataError(
+                f"{title}: all {len(table)} {table.rows_called} are of one {side}; learning from "
+                f"{table.rows_called} needs several (is {caller.key(f'columns.{side}')} the right "
+                "column?)"
+            )
+    for side, features, ids in (
+        ("user", user_features, table.user_vocabulary.ids),
+        ("item", item_features, table.item_vocabulary.ids),
+    ):
+        if features is not None:
+            _say_what_is_described(features[side], ids, side, title)
     return table
+
+
+def _say_what_is_described(described: pl.Series, ids: pl.Series, side: str, title: str) -> None:
+    known = int(described.is_in(ids.implode()).sum())
+    if known:
+        log.info("%s: %d of %d %ss are described by their table", title, known, len(ids), side)
+        return
+    log.warning(
+        "%s: the table of %ss describes none of the %d %ss: its ids are like %s, and those of the "
+        "%s like %s",
+        *(title, side, len(ids), side, ", ".join(map(repr, described.head(NAMED).to_list()))),
+        *("rows", ", ".join(map(repr, ids.head(NAMED).to_list()))),
+    )
 
 
 def _range(
@@ -112,9 +146,44 @@ def _range(
             f"{title}: every rating is {low:g}, which is no scale; name it, such as "
             f"{caller.setting('rating_range', (1, 5))}"
         )
+    _check_ends(frame["rating"], title, caller)
     key = caller.key("rating_range")
     log.info("%s: ratings from %g to %g taken as the scale (%s)", title, low, high, key)
     return float(low), float(high)
+
+
+def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
+    """Refuse a scale that a few odd rows would make, and warn of marks that may be no ratings.
+
+    Raises:
+        DataError: a few ratings are farther from the others by orders of magnitude.
+    """
+    counts = ratings.value_counts().sort("rating")
+    for values in (counts, counts.reverse()):
+        value, count = values["rating"].to_list(), values["count"].to_list()
+        rows = 0
+        for place in range(min(3, len(value) - 2)):
+            rows += count[place]
+            gap, span = abs(value[place + 1] - value[place]), abs(value[-1] - value[place + 1])
+            low, high = sorted((value[place + 1], value[-1]))
+            if gap > OUTLIER_SPANS * span and rows <= max(1, RARE * len(ratings)):
+                whole = (min(value[0], low), max(value[0], high))
+                raise DataError(
+                    f"{title}: {'a rating is' if rows == 1 else f'{rows} ratings are far off, as'} "
+                    f"{value[0]:g}, and all others are from {low:g} to {high:g}. If it means no "
+                    f"rating, {caller.advice('missing', tuple(value[: place + 1]))}; if the scale "
+                    f"goes so far, {caller.advice('rating_range', whole)}"
+                )
+        if len(value) < 4 or count[0] < COMMON * len(ratings):
+            continue
+        gap, span = abs(value[1] - value[0]), abs(value[-1] - value[1])
+        steps = [abs(b - a) for a, b in pairwise(value[1:])]
+        if gap > span or (value[0] < 0 <= value[1] and gap > 1.5 * max(steps)):
+            log.warning(
+                "%s: %d ratings are %g, far from the others (%g to %g); if it means no rating, %s",
+                *(title, count[0], value[0], *sorted((value[1], value[-1]))),
+                caller.advice("missing", (value[0],)),
+            )
 
 
 def _named_parts(frame: pl.DataFrame) -> dict[str, NDArray[np.int32]]:

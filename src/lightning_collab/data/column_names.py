@@ -1,7 +1,9 @@
 """The usual names of columns, by which those are found that nobody has named."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
 from lightning_collab.config.columns import AUTO, OPTIONAL, Column
 from lightning_collab.data.checked_table import Caller
@@ -21,6 +23,20 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "part": ("part", "split"),
     "weight": ("weight", "count", "plays"),
 }
+# Those of some public data sets, taken where there is none of the usual ones.
+FURTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "user": ("reviewer", "reviewerid", "member", "memberid", "visitor", "visitorid", "account"),
+    "item": (
+        *("asin", "book", "bookid", "isbn", "game", "gameid", "anime", "animeid", "joke", "jokeid"),
+        *("track", "trackid", "song", "songid", "artist", "artistid", "business", "businessid"),
+    ),
+    "rating": ("overall", "bookrating"),
+    "timestamp": ("unixreviewtime",),
+    "part": (),
+    "weight": ("playcount",),
+}
+# RecBole writes the type of a column after its name, such as `user_id:token`.
+TYPED = re.compile(r":(token|token_seq|float|float_seq)$")
 # What each is called in messages, of several rows.
 PLURALS = {
     "user": "users",
@@ -39,8 +55,8 @@ DOUBTFUL = {
 
 
 def plain(name: str) -> str:
-    """A name without what people write in different ways: capitals, `_`, `-` and spaces."""
-    return name.lower().translate({ord(each): None for each in "_- "})
+    """A name without what people write in different ways: capitals, `_`, `-`, spaces, a type."""
+    return TYPED.sub("", name.lower()).translate({ord(each): None for each in "_- "})
 
 
 def usual_columns(ours: str, names: Sequence[str]) -> list[str]:
@@ -52,7 +68,21 @@ def usual_columns(ours: str, names: Sequence[str]) -> list[str]:
     """
     if ours in names:
         return [ours]
-    return [name for name in names if plain(name) in USUAL_NAMES[ours]]
+    usual = [name for name in names if plain(name) in USUAL_NAMES[ours]]
+    return usual or [name for name in names if plain(name) in FURTHER_NAMES[ours]]
+
+
+def like(wanted: str, names: Sequence[str]) -> list[str]:
+    """The columns that may be meant by a name that is not there: alike, or with it in theirs.
+
+    Args:
+        wanted: the name.
+        names: of the columns there are.
+    """
+    by_plain = {plain(name): name for name in reversed(names)}
+    close = get_close_matches(plain(wanted), by_plain, n=2, cutoff=0.7)
+    close += [each for each in by_plain if plain(wanted) in each or each in plain(wanted)]
+    return [by_plain[each] for each in dict.fromkeys(close) if each][:2]
 
 
 def found_columns(
@@ -113,10 +143,15 @@ def _not_found(ours: str, names: Sequence[str], caller: Caller) -> str:
     without = ""
     if ours == "rating":
         without = f"; for data without ratings, {caller.advice('columns.rating', None)}"
+    meant = like(ours, names)
+    name_it = (
+        f"If one of them is it, {caller.advice(f'columns.{ours}', *meant)}"
+        if meant
+        else f"Name it by {caller.key(f'columns.{ours}')}"
+    )
     return (
         f"no column of the {PLURALS[ours]} by a usual name ({', '.join(USUAL_NAMES[ours])}); it "
-        f"has {', '.join(map(repr, names)) or 'no columns'}. Name it by "
-        f"{caller.key(f'columns.{ours}')}{without}"
+        f"has {', '.join(map(repr, names)) or 'no columns'}. {name_it}{without}"
     )
 
 

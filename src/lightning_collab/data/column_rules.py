@@ -1,7 +1,7 @@
 """What must hold of columns and of each value in them, and how to say where it does not."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_collab.data.files.times import seconds
 from lightning_collab.errors import DataError
 
 # The year 5138: a larger number is milliseconds or something finer.
@@ -161,6 +162,7 @@ def typed_columns(
     place: Place,
     *,
     unit: Unit = "s",
+    time_format: str | None = None,
 ) -> pl.DataFrame:
     """Columns that have types already, as the types that are wanted, with every value checked.
 
@@ -173,6 +175,7 @@ def typed_columns(
         rules: what must hold of the values.
         place: where the rows come from.
         unit: of times.
+        time_format: of times that are text; None: ISO 8601.
 
     Raises:
         DataError: there are no rows, a column cannot be of its type, or a value is wrong.
@@ -184,7 +187,12 @@ def typed_columns(
             raise DataError(
                 f"{place.name}: a column is of a type that makes no sense: {name} is {kind}"
             )
-    typed = raw.select(_converted(name, raw.schema[name], types[name], unit) for name in types)
+    typed = raw.select(
+        _time_of_text(unit, time_format)
+        if name == "timestamp" and raw.schema[name] == pl.String
+        else _converted(name, raw.schema[name], types[name], unit)
+        for name in types
+    )
     check_columns(typed, raw, [*number_rules(types), *rules], place)
     return typed
 
@@ -207,6 +215,12 @@ def _converted(name: str, found: pl.DataType, wanted: pl.DataType, unit: Unit) -
     return column.cast(wanted, strict=False)
 
 
+def _time_of_text(unit: Unit, time_format: str | None) -> pl.Expr:
+    read = (seconds("timestamp", time_format) * UNITS[unit]).cast(pl.Float64)
+    number = pl.col("timestamp").cast(pl.Float64, strict=False)
+    return read if time_format is not None else pl.coalesce(read, number)
+
+
 def id_kind(found: pl.DataType) -> pl.DataType:
     """Whether ids in a column that has a type already are numbers or text."""
     return pl.Int64() if found.is_numeric() else pl.String()
@@ -222,6 +236,7 @@ def rating_rules(
     others: Collection[str],
     rating_range: tuple[float, float] | None,
     unit: Unit = "s",
+    missing: Sequence[float] = (),
 ) -> list[Rule]:
     """What must hold of ratings, whatever they come from.
 
@@ -230,6 +245,7 @@ def rating_rules(
         others: which of `rating`, `timestamp`, `part` and `weight` there are.
         rating_range: lowest and highest rating; None: any finite number.
         unit: of the timestamps.
+        missing: ratings that mean that there is none, which need not be on the scale.
     """
     rules = [
         Rule.text_id(column) if kind == pl.String else Rule.whole_id(column)
@@ -238,7 +254,8 @@ def rating_rules(
     if "rating" in others:
         rules.append(Rule.finite("rating"))
         if rating_range is not None:
-            rules.append(Rule.within("rating", *rating_range))
+            within = Rule.within("rating", *rating_range)
+            rules.append(replace(within, holds=within.holds | is_missing(missing)))
     if "timestamp" in others:
         rules += [Rule.finite("timestamp"), Rule.time("timestamp", unit)]
     if "part" in others:
@@ -247,6 +264,16 @@ def rating_rules(
     if "weight" in others:
         rules.append(Rule.above_zero("weight"))
     return rules
+
+
+def is_missing(missing: Sequence[float]) -> pl.Expr:
+    """Whether the number in the column `rating` means that there is none.
+
+    Args:
+        missing: the numbers that do.
+    """
+    marks = pl.Series(missing, dtype=pl.Float32)
+    return pl.col("rating").cast(pl.Float32).is_in(marks.implode())
 
 
 # Of the columns that are not ids; times may have a fraction.

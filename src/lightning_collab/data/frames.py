@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from lightning_collab.data.text_columns import READ_ERRORS
+from lightning_collab.data.files.text_columns import READ_ERRORS
 from lightning_collab.errors import DataError
 
 WANTED = "a polars DataFrame or LazyFrame, a pandas DataFrame or a pyarrow Table"

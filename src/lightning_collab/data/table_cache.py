@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from lightning_collab.data.download import sha256_of
+from lightning_collab.data.files.text_columns import READ_ERRORS
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.text_columns import READ_ERRORS
 from lightning_collab.data.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from lightning_collab.data.column_names import USUAL_NAMES, plain
-from lightning_collab.data.text_columns import READ_ERRORS, check_file
+from lightning_collab.data.column_names import USUAL_NAMES, plain, usual_columns
+from lightning_collab.data.files.whole_table import read_table
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import DataError, NotFoundError
 from lightning_collab.inference.lookup import row_of_title, rows_of_ids
@@ -32,8 +32,8 @@ def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
 
     Args:
         run: the trained run.
-        path: CSV with a first line of names, or Parquet: `rating`, and `item` (or `movieId` or so)
-            or `title`, which is found as people type it.
+        path: text with a first line of names, JSON lines or Parquet: `rating`, and `item` (or
+            `movieId` or so) or `title`, which is found as people type it.
 
     Returns:
         Raw item id -> rating. Items that the run does not know are left out, and that is said.
@@ -42,12 +42,14 @@ def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
         DataError: the file is missing, empty or not readable, or has a rating that is no number.
         NotFoundError: the run knows none of the items.
     """
-    table = _read(path)
-    ratings = table[_column(table, path, USUAL_NAMES["rating"])].cast(pl.Float64, strict=False)
+    table = read_table(path, as_text=lambda names: names)
+    if table.is_empty():
+        raise DataError(f"{path}: no rows")
+    ratings = table[_column(table, path, "rating")].cast(pl.Float64, strict=False)
     if ratings.null_count():
         first = int(ratings.is_null().arg_max() or 0)
         raise DataError(f"{path}, row {first + 1} below the names: the rating is no number")
-    name = _column(table, path, (*USUAL_NAMES["item"], "title"))
+    name = _column(table, path, "item", "title")
     by_title = name.lower() == "title"
     found: dict[Any, float] = {}
     unknown = []
@@ -77,27 +79,12 @@ def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
     return found
 
 
-def _read(path: Path) -> pl.DataFrame:
-    check_file(path)
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table = pl.read_parquet(path, glob=False)
-        else:
-            table = pl.read_csv(path, infer_schema=False, glob=False)
-    except pl.exceptions.NoDataError:
-        raise DataError(f"{path}: the file is empty") from None
-    except READ_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: cannot be read: {reason}") from error
-    if table.is_empty():
-        raise DataError(f"{path}: no rows")
-    return table
-
-
-def _column(table: pl.DataFrame, path: Path, names: tuple[str, ...]) -> str:
-    for name in table.columns:
-        if plain(name) in names:
-            return name
+def _column(table: pl.DataFrame, path: Path, ours: str, other: str | None = None) -> str:
+    found = usual_columns(ours, table.columns)
+    found += [name for name in table.columns if plain(name) == other]
+    if found:
+        return found[0]
+    names = [*USUAL_NAMES[ours], *([] if other is None else [other])]
     raise DataError(
         f"{path}: no column named {' or '.join(names)}; it has "
         f"{', '.join(map(repr, table.columns))}"

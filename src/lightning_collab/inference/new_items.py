@@ -1,16 +1,18 @@
 """Items made known to a trained run by their features alone, without training it again."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from lightning_collab.data.column_names import USUAL_NAMES, plain
+from lightning_collab.data.column_names import USUAL_NAMES, usual_columns
 from lightning_collab.data.column_rules import Place
+from lightning_collab.data.files.text_format import TextSettings
+from lightning_collab.data.files.whole_table import read_table
 from lightning_collab.data.frames import read_frame
 from lightning_collab.data.sources.metadata_file import side_table
-from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import CheckpointError, DataError
 from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
@@ -23,33 +25,21 @@ log = logging.getLogger(__name__)
 TITLE = "the frame of items"
 
 
-def read_items(path: Path, run: TrainedModel, delimiter: str = ",") -> pl.DataFrame:
+def read_items(path: Path, run: TrainedModel, delimiter: str = "auto") -> pl.DataFrame:
     """A file of items as a run's own table has them: `item`, then features.
 
     Args:
-        path: CSV or Parquet, a line for each item.
+        path: text, JSON lines or Parquet, a line for each item.
         run: the trained run.
-        delimiter: between two values of text.
+        delimiter: between two values of text; auto: found.
 
     Raises:
         DataError: the file cannot be read, has no column of ids, or an id is of another type, or
             there twice.
     """
-    check_file(path)
-    of_ids = run.item_vocabulary.ids.dtype
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            frame = pl.read_parquet(path, glob=False)
-        else:
-            frame = pl.read_csv(
-                path, separator=delimiter, infer_schema_length=None, glob=False,
-                schema_overrides={"item": of_ids} if of_ids == pl.String else None,
-            )  # fmt: skip
-    except pl.exceptions.NoDataError:
-        raise DataError(f"{path}: the file is empty") from None
-    except READ_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: cannot be read: {reason}") from error
+    text = run.item_vocabulary.ids.dtype == pl.String
+    settings = TextSettings(delimiter, header=True)
+    frame = read_table(path, settings, as_text=partial(usual_columns, "item") if text else None)
     return _table(frame, run, Place.rows(path))
 
 
@@ -67,7 +57,7 @@ def items_of_frame(frame: Any, run: TrainedModel) -> pl.DataFrame:
 
 
 def _table(frame: pl.DataFrame, run: TrainedModel, place: Place) -> pl.DataFrame:
-    named = [each for each in frame.columns if plain(each) in USUAL_NAMES["item"]]
+    named = usual_columns("item", frame.columns)
     if not named:
         raise DataError(
             f"{place.name}: no column of items, such as {' or '.join(USUAL_NAMES['item'][:4])}; "

@@ -1,6 +1,7 @@
 """A file of pairs of a user and an item, read some rows at a time."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 import polars as pl
 
 from lightning_collab.data.column_names import usual_columns
-from lightning_collab.data.text_columns import READ_ERRORS, check_file
+from lightning_collab.data.files.kinds import check_file
+from lightning_collab.data.files.text_columns import READ_ERRORS
+from lightning_collab.data.files.text_format import TextSettings, called, open_text
 from lightning_collab.errors import ConfigError, DataError
 
 ROWS_AT_A_TIME = 1 << 18
@@ -28,6 +31,7 @@ class PairsFile:
         rows: how many there are.
         schema: of the blocks.
         delimiter: one character between two values of text.
+        quote: what stands around a value that has the delimiter in it; None: nothing does.
     """
 
     path: Path
@@ -35,6 +39,7 @@ class PairsFile:
     rows: int
     schema: Mapping[str, Any]
     delimiter: str
+    quote: str | None
 
     @classmethod
     def open(
@@ -42,7 +47,7 @@ class PairsFile:
         path: Path,
         columns: Mapping[str, str | None],
         *,
-        delimiter: str = ",",
+        delimiter: str = "auto",
         as_text: bool = False,
         further_names: Mapping[str, str] | None = None,
     ) -> "PairsFile":
@@ -51,7 +56,7 @@ class PairsFile:
         Args:
             path: text with a first line of names, or Parquet (by the end of its name).
             columns: our name -> the column's name in the file, or None where it is to be found.
-            delimiter: one character between two values of text.
+            delimiter: one character between two values of text; auto: it is found.
             as_text: keep the columns of text as they stand; else those in which every value is a
                 number become numbers.
             further_names: our name -> a name by which the column may be found as well.
@@ -64,21 +69,27 @@ class PairsFile:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
         usual = further_names or {}
+        quote = None
+        if not is_parquet(path):
+            with ExitStack() as stack:
+                settings = TextSettings(delimiter, header=True, encoding="utf8")
+                found_format = open_text(path, settings, stack).format
+            delimiter, quote = found_format.separator, found_format.quote_char
         try:
-            scanned = _scanned(path, delimiter)
+            scanned = _scanned(path, delimiter, quote)
             schema = dict(scanned.collect_schema())
             found = {
                 ours: name
                 for ours, theirs in columns.items()
                 if (name := _column(path, ours, theirs, list(schema), usual.get(ours), delimiter))
             }
-            text = [] if as_text or _is_parquet(path) else list(schema)
+            text = [] if as_text or is_parquet(path) else list(schema)
             statistics = _statistics(scanned, text)
         except READ_ERRORS as error:
             raise _unreadable(path, error) from error
         rows = statistics.pop("")
         if rows == 0:
-            raise DataError(f"{path}: no rows" + ("" if _is_parquet(path) else " below the header"))
+            raise DataError(f"{path}: no rows" + ("" if is_parquet(path) else " below the header"))
         for name in text:
             if not statistics[f"any {name}"]:
                 continue  # a column without values is text
@@ -86,7 +97,7 @@ class PairsFile:
                 schema[name] = pl.Int64()
             elif statistics[f"number {name}"] and name not in found.values():
                 schema[name] = pl.Float64()
-        return cls(path, found, rows, schema, delimiter)
+        return cls(path, found, rows, schema, delimiter, quote)
 
     def blocks(self) -> Iterator[pl.DataFrame]:
         """The rows in their order, some at a time.
@@ -96,7 +107,7 @@ class PairsFile:
         """
         try:
             yield from (
-                _scanned(self.path, self.delimiter)
+                _scanned(self.path, self.delimiter, self.quote)
                 .cast(pl.Schema(self.schema))
                 .collect_batches(chunk_size=ROWS_AT_A_TIME, maintain_order=True)
             )
@@ -126,15 +137,11 @@ def _statistics(scanned: pl.LazyFrame, text: list[str]) -> dict[str, int]:
     return scanned.select(asked).collect(engine="streaming").row(0, named=True)
 
 
-def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() in (".parquet", ".pq")
-
-
-def _scanned(path: Path, delimiter: str) -> pl.LazyFrame:
+def _scanned(path: Path, delimiter: str, quote: str | None) -> pl.LazyFrame:
     # `glob`: a name with brackets in it is the name of one file.
-    if _is_parquet(path):
+    if is_parquet(path):
         return pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    return pl.scan_csv(path, separator=delimiter, infer_schema=False, glob=False)
+    return pl.scan_csv(path, separator=delimiter, quote_char=quote, infer_schema=False, glob=False)
 
 
 def _column(
@@ -163,7 +170,7 @@ def _column(
     others = [each for each in ",;\t|" if each != delimiter and each in names[0]]
     delimited = ""
     if len(names) == 1 and others:
-        delimited = f". Is the delimiter {others[0]!r}? Then set 'delimiter=\"{others[0]}\"'"
+        delimited = f". Is the delimiter a {called(others[0])}? Then set delimiter=auto"
     raise ConfigError(
         f"{path}: no column for the {ours}s; it has {listed}. Say which by columns.{ours}=<name>"
         + delimited

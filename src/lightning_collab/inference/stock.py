@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,14 +13,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_collab.data.column_names import USUAL_NAMES, plain
-from lightning_collab.data.text_columns import (
-    READ_ERRORS,
-    TextFormat,
-    check_file,
-    column_names,
-    read_text_columns,
-)
+from lightning_collab.data.column_names import USUAL_NAMES, usual_columns
+from lightning_collab.data.files.kinds import check_file, is_parquet
+from lightning_collab.data.files.text_columns import column_names, read_opened
+from lightning_collab.data.files.text_format import TextSettings, open_text
+from lightning_collab.data.files.whole_table import read_table
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import ConfigError, DataError, NotFoundError
 from lightning_collab.inference.lookup import RawIds, rows_of_ids
@@ -183,40 +181,33 @@ def _first_unknown(ids: RawIds, rows: NDArray[np.int32]) -> str:
 
 
 def _ids_of_file(path: Path, key: str) -> pl.Series:
-    if path.suffix.lower() not in (".parquet", ".pq"):
-        return _ids_of_text(path, key)
-    check_file(path)
-    try:
-        table = pl.read_parquet(path, glob=False)
-    except READ_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: cannot be read: {reason}") from error
-    position = _item_column(table.columns)
-    if position is None:
-        raise DataError(f"{key}={path}: {_no_column(table.columns)}")
-    return table.to_series(position).drop_nulls()
-
-
-def _ids_of_text(path: Path, key: str) -> pl.Series:
     """A first line with a usual name is a header; without one, a single column is ids alone."""
-    text = TextFormat(",", has_header=True, quote_char='"')
-    names = column_names(path, text)
-    position = _item_column(names)
-    if position is None:
-        if len(names) > 1:
-            raise DataError(
-                f"{key}={path}, line 1: {_no_column(names)}, or give a file of ids alone, one a "
-                "line and without a header"
-            )
-        text, position = replace(text, has_header=False), 0
-    table = read_text_columns(path, {"item": pl.String()}, text, positions=[position])
+    check_file(path)
+    if is_parquet(path):
+        table = read_table(path)
+        name = _item_column(table.columns)
+        if name is None:
+            raise DataError(f"{key}={path}: {_no_column(table.columns)}")
+        return table[name].drop_nulls()
+    with ExitStack() as stack:
+        opened = open_text(path, TextSettings(header=True), stack)
+        names = column_names(opened.path, opened.format, path)
+        name = _item_column(names)
+        position = 0 if name is None else names.index(name)
+        if name is None:
+            if len(names) > 1:
+                raise DataError(
+                    f"{key}={path}, line 1: {_no_column(names)}, or give a file of ids alone, one "
+                    "a line and without a header"
+                )
+            opened = replace(opened, format=replace(opened.format, has_header=False))
+        table = read_opened(opened, {"item": pl.String()}, [position])
     return table["item"].drop_nulls()
 
 
-def _item_column(names: Sequence[str]) -> int | None:
-    """Where the first column stands that has one of the usual names."""
-    usual = (place for place, name in enumerate(names) if plain(name) in USUAL_NAMES["item"])
-    return next(usual, None)
+def _item_column(names: Sequence[str]) -> str | None:
+    """The first column that has one of the usual names."""
+    return next(iter(usual_columns("item", names)), None)
 
 
 def _no_column(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_collab.data.text_columns import check_file
+from lightning_collab.data.files.text_columns import check_file
 from lightning_collab.errors import DataError
 
 

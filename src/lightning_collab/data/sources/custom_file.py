@@ -1,6 +1,9 @@
-"""Your own ratings: delimited text or Parquet, with the columns that you name."""
+"""Your own ratings in files: delimited text, JSON lines or Parquet, with the columns you name."""
 
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +14,25 @@ from lightning_collab.config.columns import AUTO, OPTIONAL, Column
 from lightning_collab.config.data import CustomFileConfig
 from lightning_collab.data.checked_table import Caller, checked_table
 from lightning_collab.data.column_names import (
+    TYPED,
     advice_on_found,
     found_columns,
+    like,
     log_taken,
     usual_columns,
 )
-from lightning_collab.data.column_rules import TYPES, UNITS, id_kind, rating_rules
+from lightning_collab.data.files.kinds import part_files
+from lightning_collab.data.files.text_format import called
 from lightning_collab.data.kept_rows import rated_at_least
-from lightning_collab.data.parquet_columns import parquet_names, read_parquet_columns
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources.metadata_file import read_side_files
-from lightning_collab.data.text_columns import (
-    READ_ERRORS,
-    TextFormat,
-    column_names,
-    read_text_columns,
-)
+from lightning_collab.data.sources.rating_file import OpenFile, open_file, read_file, with_ids
 from lightning_collab.errors import DataError
 
-SAMPLE_ROWS = 1000
+log = logging.getLogger(__name__)
+
+# An integer as a program writes it: 007 and +7 are text, which would be lost in a number.
+INTEGER = r"^\s*-?(0|[1-9]\d{0,18})\s*$"
 
 
 def files(config: CustomFileConfig) -> list[Path]:
@@ -37,10 +40,13 @@ def files(config: CustomFileConfig) -> list[Path]:
 
     Args:
         config: the `data` section.
+
+    Raises:
+        DataError: a folder has no parts, or a pattern fits none.
     """
     named = [config.path, config.val_path, config.test_path]
     named += [*config.side_paths("users"), *config.side_paths("items")]
-    return [Path(path) for path in named if path is not None]
+    return [part for path in named if path is not None for part in part_files(Path(path))]
 
 
 def load(config: CustomFileConfig, caller: Caller = Caller.COMMAND) -> RatingTable:
@@ -54,26 +60,45 @@ def load(config: CustomFileConfig, caller: Caller = Caller.COMMAND) -> RatingTab
         DataError: a file is missing or bad; the message names file, line or count.
     """
     try:
-        return _load(config, caller)
+        with ExitStack() as stack:
+            return _load(config, caller, stack)
     except DataError as error:
         raise DataError(f"{error}{_advice(str(error), config, caller)}") from error
 
 
-def _load(config: CustomFileConfig, caller: Caller) -> RatingTable:
+def _load(config: CustomFileConfig, caller: Caller, stack: ExitStack) -> RatingTable:
     paths = {"train": config.path, "val": config.val_path, "test": config.test_path}
-    named = {part: Path(path) for part, path in paths.items() if path is not None}
-    columns = _columns(named, config, caller)
-    kinds = _id_kinds(named, columns, config)
-    frames = {part: _read(path, columns[part], config, kinds) for part, path in named.items()}
-    path, own = Path(config.path), columns["train"]
+    opened = {
+        part: [open_file(each, config, stack) for each in part_files(Path(path))]
+        for part, path in paths.items()
+        if path is not None
+    }
+    columns = _columns([each for part in opened.values() for each in part], config, caller)
+    read = {
+        part: [read_file(each, columns[each.path], config, caller) for each in part_of]
+        for part, part_of in opened.items()
+    }
+    kinds = _id_kinds([frame for part_of in read.values() for frame in part_of], config)
+    frames = {
+        part: pl.concat(
+            [
+                with_ids(each, columns[each.path], frame, kinds, config, caller)
+                for each, frame in zip(opened[part], read[part], strict=True)
+            ]
+        )
+        for part in opened
+    }
+    own = columns[opened["train"][0].path]
+    named = opened["train"][0].has_names
+    path = Path(config.path)
     table = checked_table(
-        pl.concat(frames.values()) if len(frames) > 1 else frames["train"],
+        pl.concat(frames.values()),
         name=path.name,
         title=str(path),
         caller=caller,
         rating_range=config.rating_range,
-        user_features=read_side_files(config.side_paths("users"), config, "user", own, kinds),
-        item_features=read_side_files(config.side_paths("items"), config, "item", own, kinds),
+        user_features=read_side_files(config.side_paths("users"), "user", own, kinds, named=named),
+        item_features=read_side_files(config.side_paths("items"), "item", own, kinds, named=named),
         parts=_parts_of_files(frames),
     )
     return with_one_rating_each(
@@ -83,144 +108,118 @@ def _load(config: CustomFileConfig, caller: Caller) -> RatingTable:
     )
 
 
-def is_parquet(path: Path, config: CustomFileConfig) -> bool:
-    """Whether a file is Parquet, by what is said or by its name."""
-    if config.format is not None:
-        return config.format == "parquet"
-    return path.suffix.lower() in (".parquet", ".pq")
-
-
-def _text_format(config: CustomFileConfig) -> TextFormat:
-    return TextFormat(config.delimiter, config.header, config.encoding, quote_char='"')
-
-
-def _names(path: Path, config: CustomFileConfig) -> list[str]:
-    if is_parquet(path, config):
-        return parquet_names(path)
-    return column_names(path, _text_format(config))
-
-
 def _columns(
-    paths: Mapping[str, Path], config: CustomFileConfig, caller: Caller
-) -> dict[str, dict[str, str]]:
-    """Of the file of each part, our name of each column that is taken -> its name there."""
-    names = {part: _names(path, config) for part, path in paths.items()}
+    opened: Sequence[OpenFile], config: CustomFileConfig, caller: Caller
+) -> dict[Path, dict[str, str]]:
+    """Of each file, our name of each column that is taken -> its name there."""
     asked: dict[str, Column | None] = dict(config.columns)
+    several = config.val_path or config.test_path
     for ours in OPTIONAL:
-        everywhere = config.header and all(usual_columns(ours, each) for each in names.values())
-        said_by_files = ours == "part" and len(paths) > 1
-        if asked[ours] == AUTO and (said_by_files or not everywhere):
+        everywhere = all(each.has_names and usual_columns(ours, each.names) for each in opened)
+        if asked[ours] == AUTO and ((ours == "part" and several) or not everywhere):
             asked[ours] = None
-    columns = {
-        part: _columns_of(path, names[part], asked, config, caller) for part, path in paths.items()
-    }
+    columns = {each.path: _columns_of(each, asked, caller) for each in opened}
     if AUTO in asked.values():
-        log_taken(config.path, columns["train"])
+        log_taken(config.path, columns[opened[0].path])
     return columns
 
 
 def _columns_of(
-    path: Path,
-    names: list[str],
-    asked: Mapping[str, Column | None],
-    config: CustomFileConfig,
-    caller: Caller,
+    opened: OpenFile, asked: Mapping[str, Column | None], caller: Caller
 ) -> dict[str, str]:
-    hint = _delimiter_hint(names, config, caller)
+    path, names = opened.path, opened.names
+    hint = _delimiter_hint(opened, caller)
+    if not opened.has_names:
+        _check_positions(opened, asked, caller, hint)
     columns = {}
     for ours, theirs in found_columns(asked, names, str(path), caller, hint).items():
-        if isinstance(theirs, int) and theirs <= len(names):
-            columns[ours] = names[theirs - 1]
-        elif isinstance(theirs, str) and theirs in names:
-            columns[ours] = theirs
-        else:
+        column = _named_so(theirs, names)
+        if column is None:
             what = f"column {theirs}" if isinstance(theirs, int) else f"column {theirs!r}"
+            meant = like(theirs, names) if isinstance(theirs, str) else []
+            close = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else ""
             raise DataError(
                 f"{path}: no {what} ({caller.key(f'columns.{ours}')}); "
-                f"it has {', '.join(map(repr, names))}{hint}"
+                f"it has {', '.join(map(repr, names))}{close}{hint}"
             )
+        columns[ours] = column
     return columns
 
 
-def _delimiter_hint(names: list[str], config: CustomFileConfig, caller: Caller) -> str:
-    if len(names) != 1:
+def _named_so(theirs: Column, names: Sequence[str]) -> str | None:
+    """The column of that name, or at that position; RecBole's types may be left out."""
+    if isinstance(theirs, int):
+        return names[theirs - 1] if theirs <= len(names) else None
+    if theirs in names:
+        return theirs
+    return next((name for name in names if TYPED.sub("", name) == theirs), None)
+
+
+def _check_positions(
+    opened: OpenFile, asked: Mapping[str, Column | None], caller: Caller, hint: str
+) -> None:
+    """Without names each column that is wanted has to be a position."""
+    named = [ours for ours, column in asked.items() if isinstance(column, str)]
+    if not named or opened.text is None:
+        return
+    first = ", ".join(repr(each[:20]) for each in opened.text.first[:8])
+    likely = [*range(1, len(opened.names) + 1), 1, 2, 3][:3]
+    places = " ".join(
+        caller.setting(f"columns.{ours}", place)
+        for ours, place in zip(("user", "item", "rating"), likely, strict=True)
+        if asked[ours] is not None
+    )
+    raise DataError(
+        f"{opened.path}: the first line looks like data and not like names ({first}), so that "
+        f"{caller.setting('header', False)} is taken; say where the columns stand, counted from 1, "
+        f"such as {places}{hint}"
+    )
+
+
+def _delimiter_hint(opened: OpenFile, caller: Caller) -> str:
+    if len(opened.names) != 1 or opened.text is None:
         return ""
-    others = [each for each in ",;\t|" if each != config.delimiter and each in names[0]]
+    mine = opened.text.format.separator
+    others = [each for each in ",;\t| " if each != mine and each in opened.names[0].strip()]
     if not others:
         return ""
-    return f". Is the delimiter {others[0]!r}? Then {caller.advice('delimiter', others[0])}"
+    other = called(others[0])
+    return f". Is the delimiter a {other}? Then {caller.advice('delimiter', other)}"
 
 
-def _id_kinds(
-    paths: Mapping[str, Path], columns: Mapping[str, Mapping[str, str]], config: CustomFileConfig
-) -> dict[str, pl.DataType]:
+def _id_kinds(frames: Sequence[pl.DataFrame], config: CustomFileConfig) -> dict[str, pl.DataType]:
     """Whether the ids of users and of items are numbers or text, the same for all files."""
     kinds: dict[str, pl.DataType] = {}
     for side in ("user", "item"):
         whole = config.ids == "integer" or (
-            config.ids == "auto"
-            and all(
-                _begins_with_integers(path, columns[part][side], config)
-                for part, path in paths.items()
-            )
+            config.ids == "auto" and all(_are_integers(frame[side]) for frame in frames)
         )
         kinds[side] = pl.Int64() if whole else pl.String()
     return kinds
 
 
-def _begins_with_integers(path: Path, name: str, config: CustomFileConfig) -> bool:
-    if is_parquet(path, config):
-        return id_kind(pl.scan_parquet(path).collect_schema()[name]) == pl.Int64
-    try:
-        sample = pl.read_csv(
-            path,
-            separator=config.delimiter,
-            has_header=config.header,
-            encoding=config.encoding,
-            infer_schema=False,
-            n_rows=SAMPLE_ROWS,
-        )[name].drop_nulls()
-    except READ_ERRORS:
-        # Reading it in earnest says what is wrong.
-        return False
-    # Text such as 007 would lose its zeros as a number.
-    return bool(sample.str.contains(r"^\s*-?(0|[1-9]\d*)\s*$").all())
-
-
-def _read(
-    path: Path,
-    columns: Mapping[str, str],
-    config: CustomFileConfig,
-    kinds: Mapping[str, pl.DataType],
-) -> pl.DataFrame:
-    """The columns that are taken, by our names."""
-    unit = config.timestamp_unit
-    rules = rating_rules(ids=kinds, others=columns, rating_range=config.rating_range, unit=unit)
-    types = {ours: kinds.get(ours) or TYPES[ours] for ours in columns}
-    if is_parquet(path, config):
-        frame = read_parquet_columns(path, columns, types, rules, unit=unit)
-    else:
-        names = _names(path, config)
-        places = [names.index(theirs) for theirs in columns.values()]
-        text = _text_format(config)
-        frame = read_text_columns(path, types, text, positions=places, rules=rules)
-    if "timestamp" not in columns:
-        return frame
-    return frame.with_columns((pl.col("timestamp") / UNITS[unit]).floor().cast(pl.Int64))
+def _are_integers(ids: pl.Series) -> bool:
+    return ids.dtype != pl.String or bool(ids.str.contains(INTEGER).all())
 
 
 def _advice(message: str, config: CustomFileConfig, caller: Caller) -> str:
     """Which setting may help."""
     if "looks like milliseconds" in message:
         return f". If they are, {caller.advice('timestamp_unit', 'ms')}"
-    if "not utf8" in message:
-        return f": {caller.advice('encoding', 'latin-1')}"
-    guessed = config.ids == "auto" and not is_parquet(Path(config.path), config)
-    if guessed and ("valid user" in message or "valid item" in message):
-        return (
-            f" (the first {SAMPLE_ROWS} ids are integers; if some are text, "
-            f"{caller.advice('ids', 'string')})"
-        )
+    if "the text is not" in message and config.encoding != "auto":
+        return f": {caller.advice('encoding', 'auto')}"
+    for side in ("user", "item"):
+        if f"'' is not a valid {side}" in message or f"None is not a valid {side}" in message:
+            return (
+                f". A row without {side} says nothing: take such rows out of the file, or name "
+                f"another column by {caller.key(f'columns.{side}')}"
+            )
+    if config.ids == "integer" and ("valid user" in message or "valid item" in message):
+        return f". If ids are text, {caller.advice('ids', 'string')}"
+    if "is not a valid rating" in message and config.decimal != "comma":
+        found = re.search(r"'-?\d+,\d+' is not a valid rating", message)
+        if found:
+            return f". If the comma is the decimal sign, {caller.advice('decimal', 'comma')}"
     return advice_on_found(message, dict(config.columns), caller)
 
 

@@ -5,28 +5,29 @@ from pathlib import Path
 
 import polars as pl
 
-from lightning_collab.config.data import CustomFileConfig
+from lightning_collab.data.column_names import usual_columns
 from lightning_collab.data.column_rules import Place, Rule, typed_columns
+from lightning_collab.data.files.whole_table import read_table
 from lightning_collab.data.sources.movielens import release_year
-from lightning_collab.data.text_columns import READ_ERRORS, check_file
 from lightning_collab.errors import DataError
 
 
 def read_side_files(
-    named: Sequence[str],
-    config: CustomFileConfig,
+    paths: Sequence[str],
     side: str,
     columns: Mapping[str, str],
     kinds: Mapping[str, pl.DataType],
+    *,
+    named: bool = True,
 ) -> pl.DataFrame | None:
     """Features of users or items, as `RatingTable` has them.
 
     Args:
-        named: paths of CSV or Parquet files with one line for each; empty: there is none.
-        config: the `data` section.
+        paths: of text, JSON lines or Parquet with one line for each; empty: there is none.
         side: `user` or `item`.
         columns: of the ratings, by our names; the id has the same name here as there.
         kinds: of the ids of each side, Int64 or String.
+        named: whether the columns of the ratings have names.
 
     Returns:
         The id under the name of the side, then the other columns under their own names; `genres`
@@ -38,8 +39,8 @@ def read_side_files(
             files have a column of the same name.
     """
     whole: pl.DataFrame | None = None
-    for path in map(Path, named):
-        table = _read_side_file(path, config, side, columns, kinds)
+    for path in map(Path, paths):
+        table = _read_side_file(path, named, side, columns, kinds)
         if whole is None:
             whole = table
             continue
@@ -54,25 +55,18 @@ def read_side_files(
 
 
 def _read_side_file(
-    path: Path,
-    config: CustomFileConfig,
-    side: str,
-    columns: Mapping[str, str],
-    kinds: Mapping[str, pl.DataType],
+    path: Path, named: bool, side: str, columns: Mapping[str, str], kinds: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    check_file(path)
-    parquet = path.suffix.lower() in (".parquet", ".pq")
     id_kind = kinds[side]
-    # Where columns are positions, the name of one here is ours.
-    theirs = columns[side] if config.header else side
+    # Where the ratings have no names, the name of a column here is ours.
+    theirs = columns[side] if named else side
     names = list(dict.fromkeys((theirs, side)))
-    # Text such as 007 would lose its zeros as a number.
-    as_text = dict.fromkeys(names, pl.String()) if id_kind == pl.String else {}
-    try:
-        frame = pl.read_parquet(path) if parquet else _read_text(path, config, as_text)
-    except READ_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: cannot be read: {reason}") from error
+
+    def of_ids(there: Sequence[str]) -> list[str]:
+        return [name for name in names if name in there] or usual_columns(side, there)
+
+    frame = read_table(path, as_text=of_ids if id_kind == pl.String else None)
+    names = of_ids(frame.columns) or names
     return side_table(frame, names, side, id_kind, Place.rows(path))
 
 
@@ -115,16 +109,3 @@ def side_table(
     elif frame.schema.get("title") == pl.String:
         frame = frame.with_columns(year=release_year(pl.col("title")))
     return frame
-
-
-def _read_text(
-    path: Path, config: CustomFileConfig, types: Mapping[str, pl.DataType]
-) -> pl.DataFrame:
-    return pl.read_csv(
-        path,
-        separator=config.delimiter,
-        encoding=config.encoding,
-        schema_overrides=types,
-        infer_schema_length=None,
-        try_parse_dates=False,
-    )

@@ -12,6 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_collab.data.download import PackageIndex, Place, Server, obtain, sha256_of
+from lightning_collab.data.files.text_columns import read_text_columns
+from lightning_collab.data.files.text_format import TextFormat
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources.ml_100k_folds import FOLDS, official_folds
 from lightning_collab.data.sources.movielens import (
@@ -20,7 +22,6 @@ from lightning_collab.data.sources.movielens import (
     read_ratings,
     release_year,
 )
-from lightning_collab.data.text_columns import TextFormat, read_text_columns
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)

@@ -9,6 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from lightning_collab.data.download import Server
+from lightning_collab.data.files.text_columns import read_text_columns
+from lightning_collab.data.files.text_format import TextFormat
 from lightning_collab.data.sources.movielens import (
     CSV_FILES,
     HALF_STARS,
@@ -18,7 +20,6 @@ from lightning_collab.data.sources.movielens import (
     read_csv_files,
     read_ratings,
 )
-from lightning_collab.data.text_columns import TextFormat, read_text_columns
 
 NOTICE = (
     "MovieLens {} is for research use; it may not be redistributed or used commercially without "

@@ -12,8 +12,9 @@ from platformdirs import user_cache_path
 
 from lightning_collab.data.column_rules import rating_rules
 from lightning_collab.data.download import Server, obtain, sha256_of
+from lightning_collab.data.files.text_columns import read_text_columns
+from lightning_collab.data.files.text_format import TextFormat
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
-from lightning_collab.data.text_columns import TextFormat, read_text_columns
 from lightning_collab.errors import DataError
 
 ENVIRONMENT_VARIABLE = "LIGHTNING_COLLAB_DATA"

@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from lightning_collab.data.column_rules import Place, Rule, Unit, typed_columns
-from lightning_collab.data.text_columns import READ_ERRORS, check_file
+from lightning_collab.data.files.kinds import check_file
+from lightning_collab.data.files.text_columns import READ_ERRORS
 from lightning_collab.errors import DataError
 
 
@@ -21,7 +22,7 @@ def parquet_names(path: Path) -> list[str]:
     """
     check_file(path)
     try:
-        return pl.scan_parquet(path).collect_schema().names()
+        return pl.scan_parquet(path, glob=False).collect_schema().names()
     except READ_ERRORS as error:
         raise _unreadable(path, error) from error
 
@@ -33,6 +34,7 @@ def read_parquet_columns(
     rules: Sequence[Rule] = (),
     *,
     unit: Unit = "s",
+    time_format: str | None = None,
 ) -> pl.DataFrame:
     """Some columns of a file, typed.
 
@@ -42,16 +44,17 @@ def read_parquet_columns(
         types: by our names; numbers must be there in each row.
         rules: what must hold of the values.
         unit: of times, which dates become.
+        time_format: of times that are text; None: ISO 8601.
 
     Raises:
         DataError: the file is not whole, has no rows, or a value or a column does not fit.
     """
     try:
         columns = [pl.col(theirs).alias(ours) for ours, theirs in chosen.items()]
-        raw = pl.scan_parquet(path).select(columns).collect()
+        raw = pl.scan_parquet(path, glob=False).select(columns).collect()
     except READ_ERRORS as error:
         raise _unreadable(path, error) from error
-    return typed_columns(raw, types, rules, Place.rows(path), unit=unit)
+    return typed_columns(raw, types, rules, Place.rows(path), unit=unit, time_format=time_format)
 
 
 def _unreadable(path: Path, error: BaseException) -> DataError:
