@@ -128,7 +128,7 @@ def test_what_cannot_be_told_is_refused_with_what_to_set(read, names, message):
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("date", "1999-01-01"), ("part", "wheel"), ("count", 0), ("weight", "x")]
+    ("column", "value"), [("date", "1999-13-01"), ("part", "wheel"), ("count", 0), ("weight", "x")]
 )
 def test_a_value_that_makes_no_sense_says_how_to_leave_the_column_out(read, column, value):
     frame = pl.DataFrame({name: ROWS[name] for name in NEEDED})
@@ -143,8 +143,9 @@ def test_a_value_that_makes_no_sense_says_how_to_leave_the_column_out(read, colu
 
 def test_a_delimiter_that_is_another_is_said(tmp_path):
     (tmp_path / "a.csv").write_text("user;item;rating\n1;2;3\n")
-    with pytest.raises(DataError, match=r"Is the delimiter ';'\? Then pass delimiter=\";\""):
-        RatingDataModule.from_file(tmp_path / "a.csv", cache=False)
+    advice = r"Is the delimiter a semicolon\? Then pass delimiter=\"semicolon\""
+    with pytest.raises(DataError, match=advice):
+        RatingDataModule.from_file(tmp_path / "a.csv", cache=False, delimiter=",")
 
 
 def test_a_position_is_counted_from_one(tmp_path):

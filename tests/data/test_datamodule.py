@@ -171,8 +171,8 @@ def test_a_file_makes_the_same_one(tmp_path):
     assert one.user_vocabulary == other.user_vocabulary
     assert other.source.path == str(tmp_path / "sales.csv")
     assert len(other.table.item_features) == 10
-    with pytest.raises(DataError, match=r"\(user=\); it has .* Then pass delimiter=\";\"$"):
-        RatingDataModule.from_file(tmp_path / "sales.csv", **NAMES, cache=False)
+    with pytest.raises(DataError, match=r"\(user=\); it has .* Then pass delimiter=\"semicolon\"$"):
+        RatingDataModule.from_file(tmp_path / "sales.csv", **NAMES, cache=False, delimiter=",")
 
 
 @pytest.mark.parametrize(

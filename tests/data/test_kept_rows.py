@@ -103,7 +103,7 @@ def test_rows_that_are_all_left_are_the_table_itself(small_table, run_config):
 
 
 def test_low_ratings_are_left_out_before_several_become_one(tmp_path, run_config):
-    rows = {"user": [1, 1, 2, 3], "item": [1, 1, 1, 1], "rating": [5.0, 1.0, 4.0, 2.0]}
+    rows = {"user": [1, 1, 2, 3], "item": [1, 1, 1, 2], "rating": [5.0, 1.0, 4.0, 2.0]}
     frame = pl.DataFrame(rows)
     frame.write_csv(tmp_path / "a.csv")
     keys = ("data.min_rating=2", "data.duplicates=last")
@@ -137,7 +137,7 @@ def test_whoever_leaves_nothing_is_told(ml_100k, run_config):
         load_ratings(run_config("data.k_core=100000").data)
     with pytest.raises(DataError, match=r"\(k_core=\)"):
         RatingDataModule.from_frame(
-            pl.DataFrame({"user": [1, 2], "item": [1, 1]}), rating=None, k_core=3
+            pl.DataFrame({"user": [1, 2], "item": [1, 2]}), rating=None, k_core=3
         )
     with pytest.raises(ConfigError, match=r"k_core"):
         run_config("data.k_core=0")

@@ -173,7 +173,7 @@ def test_a_failure_of_the_parser_leaves_no_entry(cache, source):
 
 def test_a_run_uses_it_unless_told_not_to(cache, run_config, tmp_path, monkeypatch):
     path = tmp_path / "ratings.csv"
-    path.write_text("user,item,rating\n1,1,3\n2,1,4\n")
+    path.write_text("user,item,rating\n1,1,3\n2,2,4\n")
     config = run_config("data=csv", f"data.path={path}").data
     table = load_ratings(config)
     monkeypatch.setattr(custom_file, "load", lambda *_: pytest.fail("parsed"))

@@ -178,7 +178,7 @@ def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
             continue
         gap, span = abs(value[1] - value[0]), abs(value[-1] - value[1])
         steps = [abs(b - a) for a, b in pairwise(value[1:])]
-        if gap > span or (value[0] < 0 <= value[1] and gap > 1.5 * max(steps)):
+        if gap > span or (value[0] < 0 <= value[1] and gap >= 1.5 * max(steps)):
             log.warning(
                 "%s: %d ratings are %g, far from the others (%g to %g); if it means no rating, %s",
                 *(title, count[0], value[0], *sorted((value[1], value[-1]))),

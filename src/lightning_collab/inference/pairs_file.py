@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from lightning_collab.data.column_names import usual_columns
-from lightning_collab.data.files.kinds import check_file
+from lightning_collab.data.files.kinds import check_file, is_parquet
 from lightning_collab.data.files.text_columns import READ_ERRORS
 from lightning_collab.data.files.text_format import TextSettings, called, open_text
 from lightning_collab.errors import ConfigError, DataError

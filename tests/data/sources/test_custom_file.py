@@ -96,11 +96,11 @@ def test_milliseconds_are_turned_into_seconds(load):
 @pytest.mark.parametrize(("policy", "expected"), [("last", 2.0), ("mean", 3.0)])
 def test_several_ratings_of_one_item_become_one(load, policy, expected):
     # The later one in time is the earlier one in the file.
-    content = "who,what,stars,when\n1,1,5,100\n2,1,1,100\n1,1,2,300\n1,1,2,200\n".replace(
+    content = "who,what,stars,when\n1,1,5,100\n2,2,1,100\n1,1,2,300\n1,1,2,200\n".replace(
         "1,1,5,100", "1,1,5,50"
     )
     table = load(content, f"data.duplicates={policy}")
-    assert columns(table) == [(2, 1, 1.0), (1, 1, expected)]
+    assert columns(table) == [(2, 2, 1.0), (1, 1, expected)]
     assert table.timestamps.tolist() == [100, 300]
 
 
@@ -167,7 +167,7 @@ def test_ids_that_are_text_are_text_in_other_files_too(load, tmp_path):
 
 
 HEAD = "who,what,stars,when\n"
-ONE = "1,1,3,100\n2,1,4,100\n"
+ONE = "1,1,3,100\n2,2,4,100\n"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,11 @@ ONE = "1,1,3,100\n2,1,4,100\n"
             (),
             r"no column 'stars' \(data\.columns\.rating\); it has 'who'",
         ),
-        (GOOD.replace(",", ";"), (), r"no column 'who'.*Is the delimiter ';'\?"),
+        (
+            GOOD.replace(",", ";"),
+            ("data.delimiter=comma",),
+            r"no column 'who'.*Is the delimiter a semicolon\? Then set data\.delimiter=semicolon$",
+        ),
         (
             HEAD + ONE + "1,2,good,100\n",
             (),
@@ -198,7 +202,11 @@ ONE = "1,1,3,100\n2,1,4,100\n"
             r"line 4: '6' is outside the scale of 1 to 5 \(1 such",
         ),
         (HEAD + "\n" + ONE + "-1,2,3,100\n", (), r"line 5: '-1' is not a valid user: .*negative"),
-        (HEAD + ONE + f"1,{10**30},3,100\n", (), rf"line 4: '{10**30}' is not a valid item"),
+        (
+            HEAD + ONE + f"1,{10**30},3,100\n",
+            ("data.ids=integer",),
+            rf"line 4: '{10**30}' is not a valid item",
+        ),
         (HEAD + ONE + "x,2,3,100\n", ("data.ids=integer",), r"line 4: 'x' is not a valid user"),
         (HEAD + ONE + "a,,3,100\n", (), r"line 4: '' is not a valid item"),
         (
@@ -208,14 +216,15 @@ ONE = "1,1,3,100\n2,1,4,100\n"
         ),
         (HEAD + ONE + f"1,2,3,{10**12}\n", (), r"line 4: .*milliseconds.*data\.timestamp_unit=ms"),
         (HEAD + "1,1,3,100\n1,2,4,100\n", (), r"all 2 ratings are of one user"),
+        (HEAD + "1,1,3,100\n2,1,4,100\n", (), r"all 2 ratings are of one item"),
         (HEAD + "1,1,3,100\n2,2,3,100\n", (), r"every rating is 3, .*data\.rating_range"),
         (
             (HEAD + ONE).encode() + "3,ü,3,100\n".encode("latin-1"),
-            ("data.ids=string",),
-            r"line 4: the text is not utf8.*data\.encoding=latin-1",
+            ("data.ids=string", "data.encoding=utf8"),
+            r"line 4: the text is not utf8.*data\.encoding=auto",
         ),
         (gzip.compress(GOOD.encode(), mtime=0)[:-9], (), r"cut short"),
-        ((HEAD + ONE).encode("utf-16"), (), r"ratings\.csv"),
+        ((HEAD + ONE).encode("utf-16")[2:], (), r"ratings\.csv: this is no text"),
         (b"PAR1 is not enough", ("data.format=parquet",), r"not a whole Parquet file"),
     ],
 )
@@ -254,7 +263,22 @@ def test_what_is_wrong_with_a_parquet_file_is_said(load, tmp_path, frame, messag
         ((), r"data\.path: set data\.path="),
         (("data.path=x", "data.rating_range=[5,1]"), r"data\.rating_range: must be \[lowest"),
         (("data.path=x", "data.header=false"), r"data\.columns\.user must be a position"),
-        (("data.path=x", "data.delimiter='::'"), r"data\.delimiter: .*at most 1 character"),
+        (
+            ("data.path=x", "data.delimiter='::'"),
+            r"data\.delimiter: must be auto, one character or one of tab, comma, semi",
+        ),
+        (
+            ("data.path=x", "data.delimiter=comma", "data.decimal=comma"),
+            r"data\.decimal=comma and data\.delimiter=comma",
+        ),
+        (
+            ("data.path=x", "data.columns.user=a", "data.columns.item=a"),
+            r"data\.columns\.user and data\.columns\.item are both 'a'",
+        ),
+        (
+            ("data.path=x", "data.columns.rating=null", "data.missing=[-1]"),
+            r"data\.missing is of ratings, .*set data\.missing=\[\]",
+        ),
         (("data.path=x", "data.columns.user=0"), r"data\.columns\.user"),
         (
             ("data.path=x", "data.columns.timestamp=null", "split=temporal"),

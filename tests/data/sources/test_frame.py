@@ -213,14 +213,14 @@ def test_several_ratings_of_one_item_become_one(kind, policy, expected):
     frame = pl.DataFrame(
         {
             "who": [1, 2, 1, 1],
-            "what": [1, 1, 1, 1],
+            "what": [1, 2, 1, 1],
             "stars": [5.0, 1.0, 2.0, 2.0],
             "when": [50, 100, 300, 200],
         }
     )
     config = CONFIG.model_copy(update={"duplicates": policy})
     table, known = checked_frame(kind(frame), config)
-    assert rows(table) == [(2, 1, 1.0, 100), (1, 1, expected, 300)]
+    assert rows(table) == [(2, 2, 1.0, 100), (1, 1, expected, 300)]
     assert known.rows == 4
 
 

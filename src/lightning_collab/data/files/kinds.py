@@ -29,8 +29,9 @@ FOREIGN = (
     (rb"\s*<(!doctype|html)", "a web page", "the download gave a page in place of the file"),
     (rb"\s*\[\s*[\[{]", "one JSON array", "write one object a line (JSON lines)"),
 )
-# Text has none of these.
+# Text has none of the first, and few of the others.
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+MOST_CONTROL = 0.1
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -102,11 +103,10 @@ def check_readable(path: Path, head: bytes) -> None:
             if what == "a zip archive" and _is_workbook(path):
                 what, cure = "an Excel workbook", "save the sheet as CSV"
             raise DataError(f"{path}: this is {what}, which is not read; {cure}")
-    if not head.startswith(UTF16_MARKS) and (found := CONTROL.search(head)):
-        raise DataError(
-            f"{path}: this is no text (byte {found.start() + 1} is {found.group()[0]:#04x}); "
-            "delimited text, JSON lines and Parquet are read"
-        )
+    if head.startswith(UTF16_MARKS):
+        return
+    if b"\0" in head or len(CONTROL.findall(head)) > MOST_CONTROL * len(head):
+        raise DataError(f"{path}: this is no text; delimited text, JSON lines and Parquet are read")
 
 
 def _is_workbook(path: Path) -> bool:

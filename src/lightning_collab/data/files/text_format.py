@@ -245,7 +245,8 @@ def _quotes(
     )
 
 
-def _is_number(value: str) -> bool:
+def is_number(value: str) -> bool:
+    """Whether a text is a number, with a point or a comma before its decimals."""
     return NUMBER.fullmatch(value.strip()) is not None
 
 
@@ -253,7 +254,7 @@ def _names_columns(records: Sequence[Sequence[str]], names: Sequence[str]) -> bo
     """Whether the first line names columns: by usual names, else since it has no number."""
     first = records[0]
     usual = sum(plain(each) in ALL_NAMES for each in first)
-    numbers = sum(map(_is_number, first))
+    numbers = sum(map(is_number, first))
     return usual > 1 or not numbers or any(name in first for name in names)
 
 
@@ -261,6 +262,6 @@ def _has_decimal_commas(sample: Sequence[Sequence[str]]) -> bool:
     """Whether a column has numbers with a comma, and nothing but numbers."""
     for values in zip(*sample, strict=False):
         there = [each.strip() for each in values if each.strip()]
-        if any(map(WITH_COMMA.fullmatch, there)) and all(map(_is_number, there)):
+        if any(map(WITH_COMMA.fullmatch, there)) and all(map(is_number, there)):
             return True
     return False

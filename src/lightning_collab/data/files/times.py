@@ -50,7 +50,7 @@ def seconds(column: str, written: str | None) -> pl.Expr:
         pl.lit(0),
     )
     sign = pl.when(parts.field("sign") == "-").then(-1).otherwise(1)
-    return moment.dt.epoch("s") - sign * east
+    return (moment.dt.epoch("s") - sign * east).alias(column)
 
 
 def fitting_formats(values: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ from lightning_collab.data.column_names import (
     usual_columns,
 )
 from lightning_collab.data.files.kinds import part_files
-from lightning_collab.data.files.text_format import called
+from lightning_collab.data.files.text_format import called, is_number
 from lightning_collab.data.kept_rows import rated_at_least
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources.metadata_file import read_side_files
@@ -163,10 +163,11 @@ def _check_positions(
     if not named or opened.text is None:
         return
     first = ", ".join(repr(each[:20]) for each in opened.text.first[:8])
-    likely = [*range(1, len(opened.names) + 1), 1, 2, 3][:3]
+    numbers = [n for n, each in enumerate(opened.text.first, 1) if n > 2 and is_number(each)]
+    likely = {"user": 1, "item": 2, "rating": next(iter(numbers), 3)}
     places = " ".join(
         caller.setting(f"columns.{ours}", place)
-        for ours, place in zip(("user", "item", "rating"), likely, strict=True)
+        for ours, place in likely.items()
         if asked[ours] is not None
     )
     raise DataError(
@@ -195,11 +196,25 @@ def _id_kinds(frames: Sequence[pl.DataFrame], config: CustomFileConfig) -> dict[
             config.ids == "auto" and all(_are_integers(frame[side]) for frame in frames)
         )
         kinds[side] = pl.Int64() if whole else pl.String()
+        if config.ids == "auto" and not whole:
+            _say_that_ids_are_text(side, frames)
     return kinds
 
 
+def _say_that_ids_are_text(side: str, frames: Sequence[pl.DataFrame]) -> None:
+    """Where most look like integers, as people may be surprised."""
+    ids = pl.concat([frame[side].cast(pl.String) for frame in frames])
+    whole = ids.str.contains(INTEGER)
+    if whole.any():
+        other = ids.filter(~whole).first()
+        log.info("ids of %ss are taken as text, since there is %r (data.ids)", side, other)
+
+
 def _are_integers(ids: pl.Series) -> bool:
-    return ids.dtype != pl.String or bool(ids.str.contains(INTEGER).all())
+    if ids.dtype != pl.String:
+        return True
+    whole = ids.str.contains(INTEGER).all()
+    return bool(whole) and not ids.str.strip_chars().cast(pl.Int64, strict=False).has_nulls()
 
 
 def _advice(message: str, config: CustomFileConfig, caller: Caller) -> str:

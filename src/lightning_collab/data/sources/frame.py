@@ -9,7 +9,14 @@ from lightning_collab.config.columns import AUTO, FrameColumnsConfig
 from lightning_collab.config.data import FrameConfig
 from lightning_collab.data.checked_table import Caller, checked_table
 from lightning_collab.data.column_names import advice_on_found, found_columns, log_taken
-from lightning_collab.data.column_rules import TYPES, Place, id_kind, rating_rules, typed_columns
+from lightning_collab.data.column_rules import (
+    TYPES,
+    Place,
+    id_kind,
+    is_missing,
+    rating_rules,
+    typed_columns,
+)
 from lightning_collab.data.fingerprint import fingerprint
 from lightning_collab.data.frames import OpenFrame, read_frame
 from lightning_collab.data.kept_rows import kept_rows, rated_at_least
@@ -99,9 +106,15 @@ def _checked(
 ) -> RatingTable:
     raw = frame.read(columns)
     ids = {side: id_kind(raw.schema[side]) for side in ("user", "item")}
-    rules = rating_rules(ids=ids, others=columns, rating_range=config.rating_range)
+    rules = rating_rules(
+        ids=ids, others=columns, rating_range=config.rating_range, missing=config.missing
+    )
     types = {ours: ids.get(ours) or TYPES[ours] for ours in columns}
     typed = typed_columns(raw, types, rules, Place.frame(TITLE))
+    if config.missing:
+        typed = typed.filter(~is_missing(config.missing))
+        if typed.is_empty():
+            raise DataError(f"{TITLE}: no row has a rating beside those that mean none")
     if "timestamp" in columns:
         typed = typed.with_columns(pl.col("timestamp").floor().cast(pl.Int64))
     sides = {"user": users, "item": items}

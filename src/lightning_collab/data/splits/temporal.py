@@ -1,5 +1,6 @@
 """Splits by time, or within each user: the last ratings test."""
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 
@@ -20,6 +21,8 @@ from lightning_collab.data.splits.split_rows import (
     permutation,
 )
 from lightning_collab.errors import DataError
+
+log = logging.getLogger(__name__)
 
 # From the number of rows that each user has to how many of them are taken.
 Quota = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -131,6 +134,11 @@ def latest_first(table: RatingTable) -> Rows:
         raise DataError(
             f"{table.name} has no timestamps to split by; name their column by "
             "data.columns.timestamp (timestamp= in Python)"
+        )
+    if len(table) and (table.timestamps == table.timestamps[0]).all():
+        log.warning(
+            "%s: all timestamps are equal (%d), so that the order of the file decides what is last",
+            *(table.name, table.timestamps[0]),
         )
     order = np.argsort(table.timestamps, kind="stable")[::-1]
     return order.astype(np.int32) if len(table) < 2**31 else order
