@@ -43,6 +43,17 @@ def test_similar_users_like_the_same_genre(path):
     assert all((user - 500) % 3 == 0 for user in found["user"])
 
 
+def test_an_item_is_named_by_its_id_or_by_its_title(path):
+    by_id = similar_command(config("similar", f"run={path}", "item=17"))
+    assert by_id.equals(similar_command(config("similar", f"run={path}", "movie_id=17")))
+    by_title = similar_command(config("similar", f"run={path}", 'item="Star Wars"'))
+    assert by_title.equals(similar_command(config("similar", f"run={path}", "movie_id=11")))
+    with pytest.raises(NotFoundError, match="there is no item nothing, and no title matches"):
+        similar_command(config("similar", f"run={path}", "item=nothing"))
+    with pytest.raises(NotFoundError, match="2 titles match 'heat'"):
+        similar_command(config("similar", f"run={path}", "item=heat"))
+
+
 def test_neighbours_have_the_ratings_that_are_asked_for(path):
     asked = ["movie_id=11", "min_ratings=40", "measure=dot"]
     found = similar_command(config("similar", f"run={path}", *asked))
@@ -54,7 +65,7 @@ def test_neighbours_have_the_ratings_that_are_asked_for(path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "give one of movie, movie_id, user_id"),
+        ([], "give one of item, movie, movie_id, user_id"),
         (["movie=a", "movie_id=1"], "not movie and movie_id"),
         (["movie_id=1", "top_k=0"], "top_k"),
         (["movie_id=1", "measure=euclid"], "measure"),

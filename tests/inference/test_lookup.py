@@ -37,7 +37,7 @@ def test_a_title_is_found_as_people_type_it(run, typed, expected):
 def test_a_title_of_several_films_lists_them_with_their_ids(run, typed):
     with pytest.raises(NotFoundError, match="2 titles match") as error:
         row_of_title(run, typed)
-    assert str(error.value).count("movie_id=") == 2
+    assert str(error.value).count("  item=") == 2
 
 
 def test_a_long_list_is_cut(run):

@@ -11,7 +11,7 @@ from lightning_collab.api.trained_run import load
 from lightning_collab.config.commands import SimilarConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.data.vocabulary import ID_COLUMN, Side
-from lightning_collab.inference.lookup import row_of_id, row_of_title
+from lightning_collab.inference.lookup import row_of_id, row_of_item, row_of_title
 from lightning_collab.inspection.neighbours import similar
 from lightning_collab.runs.plain_text import terminal_text
 
@@ -26,7 +26,7 @@ def similar_command(config: DictConfig) -> pl.DataFrame:
         What is known of the neighbours, nearest first, with a column `similarity`.
 
     Raises:
-        ConfigError: none or several of movie, movie_id and user_id are given.
+        ConfigError: none or several of item, movie, movie_id and user_id are given.
         NotFoundError: no film or user is meant, or several.
         InspectionError: the model has no embeddings of that side.
     """
@@ -37,8 +37,10 @@ def similar_command(config: DictConfig) -> pl.DataFrame:
         side, row = "users", row_of_id(run, "users", asked.user_id)
     elif asked.movie_id is not None:
         row = row_of_id(run, "items", asked.movie_id)
-    else:
+    elif asked.movie is not None:
         row = row_of_title(run, str(asked.movie))
+    else:
+        row = row_of_item(run, asked.item)
     found = similar(
         run, side, row, top_k=asked.top_k, measure=asked.measure, min_ratings=asked.min_ratings
     )

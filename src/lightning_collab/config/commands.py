@@ -30,9 +30,11 @@ class OfARunConfig(Section):
 class SimilarConfig(OfARunConfig):
     """Which neighbours to show."""
 
-    # A title.
+    # An item by its id, else by its title.
+    item: RawId | None
+    # A film by its title.
     movie: RawId | None
-    # An item by its id.
+    # As item, an id only.
     movie_id: RawId | None
     # A user by its id.
     user_id: RawId | None
@@ -45,12 +47,13 @@ class SimilarConfig(OfARunConfig):
 
     @model_validator(mode="after")
     def _one_query(self) -> Self:
-        given = [k for k in ("movie", "movie_id", "user_id") if getattr(self, k) is not None]
+        keys = ("item", "movie", "movie_id", "user_id")
+        given = [key for key in keys if getattr(self, key) is not None]
         if len(given) != 1:
             raise ValueError(
-                "give one of movie, movie_id, user_id"
+                "give one of item, movie, movie_id, user_id"
                 + (f", not {' and '.join(given)}" if given else "")
-                + ", e.g. 'movie=\"Toy Story (1995)\"'"
+                + ", e.g. item=7 or 'item=\"Toy Story (1995)\"'"
             )
         return self
 

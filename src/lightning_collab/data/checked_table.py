@@ -174,7 +174,7 @@ def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
                     f"rating, {caller.advice('missing', tuple(value[: place + 1]))}; if the scale "
                     f"goes so far, {caller.advice('rating_range', whole)}"
                 )
-        if len(value) < 4 or count[0] < COMMON * len(ratings):
+        if len(value) < 4 or count[0] < max(3, COMMON * len(ratings)):
             continue
         gap, span = abs(value[1] - value[0]), abs(value[-1] - value[1])
         steps = [abs(b - a) for a, b in pairwise(value[1:])]

@@ -82,7 +82,7 @@ def row_of_title(run: TrainedModel, title: str) -> int:
     """
     if "title" not in run.items.columns:
         raise NotFoundError(
-            f"{run.directory.path}: its data has no titles; name the item by its id (movie_id=...)"
+            f"{run.directory.path}: its data has no titles; name the item by its id (item=...)"
         )
     columns = ["item", "title", "ratings"]
     everything = pl.concat([run.items.select(columns), run.unseen_items.select(columns)])
@@ -93,13 +93,36 @@ def row_of_title(run: TrainedModel, title: str) -> int:
         raise NotFoundError(f"no title matches {title!r}{_suggestions(everything, title)}")
     shown = found.sort("ratings", descending=True).head(SHOWN)
     lines = [
-        f"  movie_id={printable(item)}  {printable(name)}  ({ratings} ratings)"
+        f"  item={printable(item)}  {printable(name)}  ({ratings} ratings)"
         for item, name, ratings in shown.rows()
     ]
     more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     raise NotFoundError(
         f"{len(found)} titles match {title!r}; name one by its id:\n" + "\n".join(lines) + more
     )
+
+
+def row_of_item(run: TrainedModel, named: Any) -> int:
+    """The model's row of an item that is named by its raw id, else by its title.
+
+    Args:
+        run: a trained run.
+        named: the id, or the title as a person types it where no item has such an id.
+
+    Raises:
+        NotFoundError: as of `row_of_id`, or of `row_of_title` where the items have titles.
+    """
+    if "title" not in run.items.columns:
+        return row_of_id(run, "items", named)
+    row = int(rows_of_ids(run.item_vocabulary, [named])[0])
+    if row != UNKNOWN_ROW:
+        return row
+    try:
+        return row_of_title(run, str(named))
+    except NotFoundError as error:
+        if not str(error).startswith("no title"):
+            raise
+        raise NotFoundError(f"there is no item {printable(named)}, and {error}") from None
 
 
 def row_of_id(run: TrainedModel, side: Side, raw_id: Any) -> int:

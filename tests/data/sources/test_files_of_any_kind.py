@@ -125,7 +125,8 @@ RATINGS = st.integers(-20, 20).map(lambda n: n / 4)
 def written(draw, ids, kind):
     """Ratings, and a file that says them, with its settings."""
     pairs = draw(st.lists(st.tuples(ids, ids), min_size=2, max_size=8, unique=True))
-    pairs = [*pairs, (draw(ids.filter(lambda i: i != pairs[0][0])), pairs[0][1])]
+    other = [draw(ids.filter(lambda i, known=known: i != known)) for known in pairs[0]]
+    pairs = [*pairs, (other[0], other[1])]
     ratings = [draw(RATINGS) for _ in pairs]
     ratings[0], ratings[1] = -6.0, 6.0
     rows = list(dict.fromkeys(pairs))

@@ -1,5 +1,6 @@
 """Quotes in delimited text: which lines go on with a record, and which quotes are none."""
 
+import codecs
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +43,8 @@ def look_at_quotes(path: Path, separator: str, quote: str) -> Quotes:
     first, opened, record = 0, False, []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if not opened:
                 if sign not in line or whole.match(line):
                     continue
