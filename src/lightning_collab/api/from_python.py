@@ -59,6 +59,7 @@ def train(
     part: str | None = AUTO,
     weight: str | None = AUTO,
     rating_range: tuple[float, float] | None = None,
+    missing: Sequence[float] | None = None,
     duplicates: Duplicates | None = None,
     users: Any = None,
     items: Any = None,
@@ -85,8 +86,9 @@ def train(
 
     Args:
         data: a polars DataFrame or LazyFrame, pandas DataFrame or pyarrow Table, a row a rating;
-            the path of a CSV or Parquet file; or a `RatingDataModule`, whose split, features and
-            seed are then the run's. Each gets every check that the files of the command get.
+            the path of a file of text, JSON lines or Parquet; or a `RatingDataModule`, whose split,
+            features and seed are then the run's. Each gets every check that the files of the
+            command get.
         model: name of a model; or the class or the config of one that is ours or registered.
         loss: likewise.
         user: column of ids: integers or text; `auto`: found by its usual names (user, userId,
@@ -100,6 +102,8 @@ def train(
             likewise.
         weight: column of numbers above 0, how much a row counts, such as plays; likewise.
         rating_range: lowest and highest rating that the scale allows; None: those found.
+        missing: numbers in the column of the ratings that mean that there is none; such rows are
+            left out.
         duplicates: several ratings of one item by one user: `last` (in time, else in the frame) or
             `mean`; None: an error.
         users: frame (path, where `data` is one) with a row for each user: the id under the same
@@ -132,7 +136,7 @@ def train(
             f"overrides: must be a mapping, such as {{'optimizer.lr': 0.1}} (got {overrides!r})"
         )
     of_model = {f"model.{key}": each for key, each in model_settings.items()}
-    optional = {"rating_range": rating_range, "duplicates": duplicates}
+    optional = {"rating_range": rating_range, "missing": missing, "duplicates": duplicates}
     columns = {
         "columns.user": user,
         "columns.item": item,

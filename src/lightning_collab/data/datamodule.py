@@ -227,6 +227,7 @@ class RatingDataModule(pl.LightningDataModule):
         part: str | None = AUTO,
         weight: str | None = AUTO,
         rating_range: tuple[float, float] | None = None,
+        missing: Sequence[float] = (),
         duplicates: Duplicates = "error",
         min_rating: float | None = None,
         k_core: int | None = None,
@@ -262,6 +263,8 @@ class RatingDataModule(pl.LightningDataModule):
             part: column that says `train`, `val` or `test`, for the split `predefined`; likewise.
             weight: column of numbers above 0, how much a row counts, such as plays; likewise.
             rating_range: lowest and highest rating that the scale allows; None: those found.
+            missing: numbers in the column of the ratings that mean that there is none; such rows
+                are left out.
             duplicates: several ratings of one item by one user: `error`, `last` (in time, else in
                 the frame) or `mean`. Of data without ratings they are one.
             min_rating: rows rated less are left out before anything else; None: none.
@@ -284,6 +287,7 @@ class RatingDataModule(pl.LightningDataModule):
             {
                 "columns": _columns(user, item, rating, timestamp, part, weight),
                 "rating_range": rating_range,
+                "missing": [float(each) for each in missing],
                 "duplicates": duplicates,
                 "min_rating": min_rating,
                 "k_core": k_core,
@@ -321,14 +325,14 @@ class RatingDataModule(pl.LightningDataModule):
         features: FeaturesConfig | Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Self:
-        """The ratings of a CSV or Parquet file.
+        """The ratings of a file: delimited text, JSON lines or Parquet.
 
         Example:
             >>> frame.write_csv("ratings.csv", separator=";")
             >>> data = lightning_collab.RatingDataModule.from_file("ratings.csv", delimiter=";")
 
         Args:
-            path: of the file.
+            path: of the file, of a folder of its parts, or a pattern such as `part-*.csv`.
             user: column, by its name or by its place counted from 1; so are the next five.
             item: see `from_frame`.
             rating: see `from_frame`.
@@ -343,8 +347,9 @@ class RatingDataModule(pl.LightningDataModule):
             split: as of the class.
             seed: as of the class.
             features: as of the class.
-            settings: further keys of `data=csv`: delimiter, header, encoding, format, ids,
-                timestamp_unit, val_path, test_path, min_rating, k_core, cache.
+            settings: further keys of `data=csv`: delimiter, header, encoding, quote, decimal,
+                format, missing, ids, timestamp_unit, timestamp_format, val_path, test_path,
+                min_rating, k_core, cache.
 
         Raises:
             ConfigError: a setting that is unknown, of a wrong type or out of range.

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+CHUNK = 1 << 20
+
 
 class Quotes(NamedTuple):
     """What the quotes of a file are.
@@ -39,6 +41,8 @@ def look_at_quotes(path: Path, separator: str, quote: str) -> Quotes:
     # Fields that are whole, each with its separator, up to the one that is not.
     fields = re.compile(rb"(?:%b%b)*+" % (field, s), re.DOTALL)
     continued: list[int] = []
+    if not _has(path, sign):
+        return Quotes(continued)
     swallowing: int | None = None
     first, opened, record = 0, False, []
     with path.open("rb") as file:
@@ -78,6 +82,11 @@ def look_at_quotes(path: Path, separator: str, quote: str) -> Quotes:
     if opened:
         return Quotes(continued, (first, f"a {quote} opens a value and none closes it"), swallowing)
     return Quotes(continued, None, swallowing)
+
+
+def _has(path: Path, sign: bytes) -> bool:
+    with path.open("rb") as file:
+        return any(sign in chunk for chunk in iter(lambda: file.read(CHUNK), b""))
 
 
 def _end_of(inside: re.Pattern[bytes], line: bytes, start: int) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lightning_collab.data.column_rules import Place, Rule, all_hold, check_columns, number_rules
 from lightning_collab.data.files.kinds import check_file
 from lightning_collab.data.files.text_format import OpenText, TextFormat, csv_reader
-from lightning_collab.data.files.unpacked import GZIP_MAGIC
+from lightning_collab.data.files.unpacked import CHUNK, GZIP_MAGIC
 from lightning_collab.errors import DataError
 
 # What polars raises on bytes that are not the text it was told of; a panic is no Exception.
@@ -130,6 +130,28 @@ def read_text_columns(
     lines = _first_lines(path, text, continued)[rows]
     check_columns(typed, raw, [*number_rules(schema), *rules], Place.lines(named, lines))
     return typed
+
+
+def has_leading_zeros(path: Path, separator: str) -> bool:
+    """Whether any value of a text file begins with a zero or a plus and goes on with a digit.
+
+    Args:
+        path: of text in UTF-8.
+        separator: between two values.
+    """
+    before = np.frombuffer(f"{separator}\n\" '".encode(), np.uint8)
+    last = b"\n"
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            # A value may begin at the end of the chunk before.
+            content = np.frombuffer(last + chunk, np.uint8)
+            place = np.flatnonzero((content[1:-1] == ord("0")) | (content[1:-1] == ord("+"))) + 1
+            place = place[np.isin(content[place - 1], before)]
+            following = content[place + 1]
+            if ((following >= ord("0")) & (following <= ord("9"))).any():
+                return True
+            last = (last + chunk)[-2:]
+    return False
 
 
 def _number(name: str, kind: pl.DataType, text: TextFormat) -> pl.Expr:

@@ -26,13 +26,16 @@ from lightning_collab.data.files.text_format import called, is_number
 from lightning_collab.data.kept_rows import rated_at_least
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources.metadata_file import read_side_files
-from lightning_collab.data.sources.rating_file import OpenFile, open_file, read_file, with_ids
+from lightning_collab.data.sources.rating_file import (
+    INTEGER,
+    OpenFile,
+    open_file,
+    read_file,
+    with_ids,
+)
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
-
-# An integer as a program writes it: 007 and +7 are text, which would be lost in a number.
-INTEGER = r"^\s*-?(0|[1-9]\d{0,18})\s*$"
 
 
 def files(config: CustomFileConfig) -> list[Path]:

@@ -1,8 +1,9 @@
 """One file of ratings, of whatever kind: its columns typed, with every value checked."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from lightning_collab.data.column_rules import TYPES, UNITS, Rule, id_kind, is_m
 from lightning_collab.data.files.json_lines import json_columns, read_json_lines
 from lightning_collab.data.files.kinds import HEAD, check_file, is_json_lines, is_parquet
 from lightning_collab.data.files.parquet_columns import parquet_names, read_parquet_columns
-from lightning_collab.data.files.text_columns import column_names, read_opened
+from lightning_collab.data.files.text_columns import column_names, has_leading_zeros, read_opened
 from lightning_collab.data.files.text_format import OpenText, TextSettings, found_format
 from lightning_collab.data.files.times import fitting_formats, seconds
 from lightning_collab.data.files.unpacked import PlainText, plain_text
@@ -23,6 +24,8 @@ from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
 
+# An integer as a program writes it: 007 and +7 are text, which would be lost in a number.
+INTEGER = r"^\s*-?(0|[1-9]\d{0,18})\s*$"
 # March 1973: earlier times in ms or us are likelier seconds.
 EARLIEST_LIKELY = 10**8
 
@@ -109,10 +112,26 @@ def read_file(
             else opened.json[1].schema
         )
         kinds = {side: id_kind(schema[columns[side]]) for side in kinds}
+    elif config.ids == "auto":
+        places = [opened.names.index(columns[side]) for side in kinds]
+        if _look_like_integers(opened.text, places):
+            # Reading numbers is faster, and tells that all are.
+            whole: dict[str, pl.DataType] = dict.fromkeys(kinds, pl.Int64())
+            with suppress(DataError):
+                return _typed(opened, columns, whole, config, caller)
     if config.ids != "auto":
         said = pl.Int64() if config.ids == "integer" else pl.String()
         kinds = dict.fromkeys(kinds, said)
     return _typed(opened, columns, kinds, config, caller)
+
+
+def _look_like_integers(text: OpenText, places: Sequence[int]) -> bool:
+    """Whether the first ids are integers, and no value of the file begins as 007 or +7 do."""
+    for row in text.sample:
+        for place in places:
+            if len(row) > place and row[place] and not re.match(INTEGER, row[place]):
+                return False
+    return not has_leading_zeros(text.path, text.format.separator)
 
 
 def _typed(
