@@ -304,7 +304,7 @@ def test_settings_that_make_no_sense(frame, settings, message):
         (ratings_frame().with_columns(user=pl.lit([1])), {}, "user"),
         (
             ratings_frame(),
-            {"rating": "rating", "timestamp": "rating", "items": 3},
+            {"rating": "rating", "timestamp": None, "items": 3},
             "the frame of items must be",
         ),
         (None, {}, "must be a polars DataFrame"),
