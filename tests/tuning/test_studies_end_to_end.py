@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import optuna
+import psutil
 import pytest
 import yaml
 from optuna.trial import TrialState
@@ -176,6 +179,54 @@ def test_a_study_that_was_killed_goes_on_with_the_same_command(jobs, tmp_path):
     assert [row["retried_by"] != "" for row in rows] == [
         row["state"] == "INTERRUPTED" for row in rows
     ]
+
+
+TWO_WORKERS = ("hydra/launcher=joblib", "hydra.sweeper.n_jobs=2")
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_does_not_end_the_study(tmp_path):
+    command = (*SMALL, WHERE, NO_WINNER, "hydra.sweeper.n_trials=6", *TWO_WORKERS)
+    process = start(tmp_path, *command)
+    deadline = time.monotonic() + 120
+    killed = None
+    while killed is None and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        if (tmp_path / "sweep" / "study.log").is_file():
+            with suppress(KeyError, ValueError):
+                running = [t for t in trials_in(tmp_path) if t.state == TrialState.RUNNING]
+                pids = [t.user_attrs["worker"]["pid"] for t in running if "worker" in t.user_attrs]
+                if pids:
+                    killed = pids[0]
+                    os.kill(killed, signal.SIGKILL)
+        time.sleep(0.02)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "a worker process was killed; new ones take up its trial" in errors
+    trials = trials_in(tmp_path)
+    check(trials, 6)
+    assert [t for t in trials if t.user_attrs["worker"]["pid"] == killed]
+
+
+@pytest.mark.slow
+def test_no_process_outlives_a_study_that_is_killed(tmp_path):
+    """At ten moments, from the start of Python to the midst of trials."""
+    for number, moment in enumerate(np.linspace(0.5, 14, 10)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        command = (*SMALL, WHERE, NO_WINNER, "hydra.sweeper.n_trials=500", *TWO_WORKERS)
+        process = start(folder, *command)
+        started = set()
+        end = time.monotonic() + moment
+        while time.monotonic() < end:
+            with suppress(psutil.Error):
+                started |= set(psutil.Process(process.pid).children(recursive=True))
+            time.sleep(0.05)
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        _, alive = psutil.wait_procs(started, timeout=10)
+        assert not alive, (moment, [each.cmdline() for each in alive])
 
 
 @pytest.mark.slow

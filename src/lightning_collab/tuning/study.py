@@ -8,6 +8,7 @@ import re
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import optuna
@@ -33,6 +34,9 @@ from lightning_collab.tuning.sweep import Sweep, job_error, say
 from lightning_collab.tuning.trial_run import needs_subprocess
 from lightning_collab.tuning.trials import Progress
 from lightning_collab.tuning.worker import StoppedSweepError, StudyWorker, run_parameters
+
+# Of workers in turn, without a trial that ends.
+MOST_DEATHS = 3
 
 
 def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
@@ -198,13 +202,28 @@ def _launch(sweep: Sweep, worker: StudyWorker) -> None:
     """Run the workers to their end."""
     jobs = [[*worker.space.fixed, "hydra.sweep.subdir=."]] * worker.settings.n_jobs
     sweep.let_launcher_run(len(jobs))
-    try:
-        results = sweep.launch(worker, jobs)
-    except KeyboardInterrupt:
-        raise StoppedSweepError("stopped; the same command again goes on where it stands") from None
-    errors = [error for result in results if (error := job_error(result)) is not None]
+    deaths, ended = 0, -1
+    while True:
+        try:
+            results = sweep.launch(worker, jobs)
+            break
+        except KeyboardInterrupt:
+            raise StoppedSweepError(
+                "stopped; the same command again goes on where it stands"
+            ) from None
+        except BrokenProcessPool as error:
+            # joblib ends the other workers with the one that died.
+            before, ended = ended, worker.progress().ended
+            deaths = deaths + 1 if ended == before else 1
+            if deaths >= MOST_DEATHS:
+                raise StudyFailedError(
+                    f"a worker process was killed {deaths} times before a trial ended; if memory "
+                    "ran out, set hydra.sweeper.n_jobs to fewer at a time"
+                ) from error
+            say("a worker process was killed; new ones take up its trial")
+    errors = [found for result in results if (found := job_error(result)) is not None]
     # What all workers stop for is said once.
-    errors.sort(key=lambda error: not isinstance(error, StudyFailedError))
+    errors.sort(key=lambda each: not isinstance(each, StudyFailedError))
     if errors:
         raise errors[0]
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -17,6 +17,7 @@ from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import quoted
 from lightning_collab.runs.launch import run_directory_of_all
 from lightning_collab.runs.plain_text import hidden
+from lightning_collab.tuning.leftovers import workers_end_with_us
 
 LONGEST_LABEL = 48
 HOW_IT_IS_RUN = (
@@ -140,7 +141,8 @@ class Sweep:
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra_context, task_function=task_function, config=self.config
         )
-        return list(launcher.launch(overrides, initial_job_idx=0))
+        with nullcontext() if self.launcher_is_basic else workers_end_with_us():
+            return list(launcher.launch(overrides, initial_job_idx=0))
 
     @property
     def launcher_is_basic(self) -> bool:

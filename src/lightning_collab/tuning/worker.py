@@ -95,6 +95,11 @@ class StudyWorker:
                 continue
             _Slot(self, coordinator, trial, data, threads, parent).work()
 
+    def progress(self) -> Progress:
+        """How far the study is."""
+        study = load_study(self.address.open(), self.study_name, self.settings.pruner)
+        return Progress.of(study.get_trials(deepcopy=False))
+
     def coordinator(self) -> Coordinator:
         """The study, opened."""
         storage = self.address.open()
