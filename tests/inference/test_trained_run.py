@@ -67,6 +67,9 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
 @pytest.mark.parametrize("name", ["items.parquet", "users.parquet"])
 def test_missing_or_damaged_tables_are_named(copy, name):
     (copy / name).write_bytes(b"PAR1 nonsense")
+    with pytest.raises(CheckpointError, match=f"{name}: altered, or only partly copied"):
+        lightning_collab.load(copy)
+    (copy / "sums.json").unlink()
     with pytest.raises(CheckpointError, match=f"{name}: not readable"):
         lightning_collab.load(copy)
     (copy / name).unlink()
@@ -77,6 +80,7 @@ def test_missing_or_damaged_tables_are_named(copy, name):
 def test_a_table_of_another_run_is_refused(copy, film_run):
     loaded = lightning_collab.load(copy)
     loaded.items[1:].write_parquet(copy / "items.parquet")
+    (copy / "sums.json").unlink()
     with pytest.raises(CheckpointError, match="not those of the checkpoint"):
         lightning_collab.load(copy)
 
@@ -106,6 +110,7 @@ def test_a_checkpoint_of_another_program_is_refused(copy):
 
 def test_a_table_of_something_else_is_refused(copy):
     (copy / "items.parquet").write_bytes((copy / "users.parquet").read_bytes())
+    (copy / "sums.json").unlink()
     with pytest.raises(CheckpointError, match="its items are not those of the checkpoint"):
         lightning_collab.load(copy)
 

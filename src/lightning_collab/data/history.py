@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_collab.errors import CheckpointError
+from lightning_collab.runs.sums import check_sum
 
 SCHEMA = {"user": pl.Int32, "item": pl.Int32, "rating": pl.Float32, "held_out": pl.Boolean}
 
@@ -62,6 +63,7 @@ class History:
         Raises:
             CheckpointError: there is none, or it is not readable or of another run.
         """
+        check_sum(path)
         try:
             table = pl.read_parquet(path)
         except FileNotFoundError as error:

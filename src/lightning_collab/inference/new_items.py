@@ -14,9 +14,9 @@ from lightning_collab.data.files.whole_table import read_table
 from lightning_collab.data.frames import read_frame
 from lightning_collab.data.sources.metadata_file import side_table
 from lightning_collab.errors import CheckpointError, DataError
-from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
 from lightning_collab.runs.lock import run_held
+from lightning_collab.runs.sums import summed_file
 from lightning_collab.training.cold_file import read_cold_rows, write_cold_rows
 from lightning_collab.training.trained_model import TrainedModel
 
@@ -110,7 +110,7 @@ def add_items(run: TrainedModel, items: pl.DataFrame, named: str = "items") -> i
     table = pl.concat([run.items, _like(items, run.items), others], how="vertical_relaxed")
     with run_held(directory.path):
         # The table first: what it has more than the rows is only not known yet.
-        with atomic_file(directory.items_file) as file:
+        with summed_file(directory.items_file) as file:
             warm = run.item_vocabulary.warm
             pl.concat([table[:warm], table[warm:].sort("item")]).write_parquet(file)
         write_cold_rows(directory, grown, steps_of_checkpoint(content))

@@ -24,6 +24,7 @@ from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.runs.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import called_as
+from lightning_collab.runs.sums import check_sum
 from lightning_collab.training.cold_file import read_cold_rows, vocabularies_with
 from lightning_collab.training.process import random_numbers_put_back
 
@@ -301,6 +302,7 @@ def described(path: Path, side: Side, vocabulary: Vocabulary) -> tuple[pl.DataFr
         CheckpointError: the file is missing, not readable or of another run.
     """
     column = ID_COLUMN[side]
+    check_sum(path)
     try:
         frame = pl.read_parquet(path)
     except FileNotFoundError as error:
