@@ -7,6 +7,8 @@ from typing import Any, Self
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # What libraries in other languages make of it.
 DISK_IS_FULL = ("(os error 28)", "[Errno 28]")
+# What torch says of memory that it was refused.
+NO_MEMORY = ("can't allocate memory", "CUDA out of memory")
 
 
 class LightningCollabError(Exception):
@@ -59,6 +61,29 @@ class StorageError(LightningCollabError):
                 return cls.of(error, Path(error.filename) if error.filename else None)
             if isinstance(error, Exception) and any(text in str(error) for text in DISK_IS_FULL):
                 return cls.of(error, None)
+            error = error.__cause__ or error.__context__
+        return None
+
+
+class OutOfMemoryError(LightningCollabError):
+    """More memory was asked for than there is."""
+
+    @classmethod
+    def behind(cls, error: BaseException | None) -> Self | None:
+        """The refused memory that an error of any library comes from; None: another cause.
+
+        Args:
+            error: with those that it came from.
+        """
+        while error is not None:
+            known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+            if known or any(text in str(error) for text in NO_MEMORY):
+                reason = (str(error).splitlines() or [""])[0]
+                return cls(
+                    f"memory ran out: {reason or type(error).__name__}. Lower what it grows with: "
+                    "model.factors, model.hidden, data.batch_size, or the rows of the data "
+                    "(data.k_core, data.min_rating)"
+                )
             error = error.__cause__ or error.__context__
         return None
 

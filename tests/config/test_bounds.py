@@ -1,11 +1,11 @@
 """Each number of the config has bounds, and within them a run trains or says what is wrong."""
 
 import math
-import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import get_args
 
 import annotated_types
 import pytest
+from bounds import numbers
 from support import composed
 
 from lightning_collab.config import validated
@@ -24,22 +24,6 @@ FREE = {
     *("rows", "rating_range", "start", "end", "val", "test", "liked", "positives", "ratings"),
     *("user", "items", "top_k"),
 }
-
-
-def numbers(annotation: Any, metadata: tuple[Any, ...] = ()) -> list[tuple[type, list[Any]]]:
-    """The numeric types within an annotation, each with what bounds it."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        inner, *more = get_args(annotation)
-        return numbers(inner, (*metadata, *more))
-    if origin in (Union, types.UnionType):
-        return [found for each in get_args(annotation) for found in numbers(each, metadata)]
-    if annotation in (int, float):
-        flat = []
-        for each in metadata:
-            flat += getattr(each, "metadata", [each])
-        return [(annotation, flat)]
-    return []
 
 
 def sections() -> list[type[Section]]:

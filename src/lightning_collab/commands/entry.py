@@ -23,7 +23,12 @@ from lightning_collab.config.compose import config_error, plain, resumed_config
 from lightning_collab.config.cross_validation import OWN_KEYS, cross_validation_config
 from lightning_collab.config.plugins import check_installed
 from lightning_collab.config.resumed import check_resumed
-from lightning_collab.errors import ConfigError, LightningCollabError, StorageError
+from lightning_collab.errors import (
+    ConfigError,
+    LightningCollabError,
+    OutOfMemoryError,
+    StorageError,
+)
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import launched, with_launched_ranks
 from lightning_collab.runs.plain_text import printable
@@ -132,12 +137,12 @@ def command(task: Task) -> Task:
             print("stopped", file=sys.stderr)  # noqa: T201 - there may be no log
             sys.exit(INTERRUPTED)
         except Exception as error:
-            full = StorageError.behind(error)
-            if full is None:
+            known = StorageError.behind(error) or OutOfMemoryError.behind(error)
+            if known is None:
                 raise
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise full from error
-            sys.exit(_message(full))
+                raise known from error
+            sys.exit(_message(known))
 
     return opened
 

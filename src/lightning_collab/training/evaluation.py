@@ -98,10 +98,13 @@ def evaluate_checkpoint(
     loggers, trainer.loggers = trainer.loggers, []
     with with_cold_rows(module, data) as cold:
         module.cold = cold
+        # trainer.limit_val_batches=0 and its like leave nothing to measure.
         if len(data.rows.val):
-            metrics |= dict(trainer.validate(module, datamodule=data, verbose=False)[0])
+            for found in trainer.validate(module, datamodule=data, verbose=False):
+                metrics |= dict(found)
         if test and len(data.rows.test):
-            metrics |= dict(trainer.test(module, datamodule=data, verbose=False)[0])
+            for found in trainer.test(module, datamodule=data, verbose=False):
+                metrics |= dict(found)
             metrics |= cold_item_rankings(module, data, cold)
     trainer.loggers = loggers
     return metrics
