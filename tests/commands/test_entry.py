@@ -1,10 +1,11 @@
 import pytest
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from lightning_collab.commands.entry import command
-from lightning_collab.errors import ConfigError
+from lightning_collab.errors import ConfigError, OutOfMemoryError
 
 
 @pytest.fixture
@@ -45,3 +46,30 @@ def test_in_a_sweep_hydra_is_told(mode, error):
     mode(RunMode.MULTIRUN)
     with pytest.raises(type(error)):
         raising(error)(OmegaConf.create())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 120. GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+    ],
+)
+def test_memory_that_ran_out_says_what_to_lower(mode, error):
+    mode(RunMode.RUN)
+    wrapped = ValueError("in a step")
+    wrapped.__cause__ = error
+    with pytest.raises(SystemExit) as ended:
+        raising(wrapped)(OmegaConf.create())
+    assert str(ended.value.code).startswith(f"error: memory ran out: {str(error)[:20]}")
+    assert "Lower what it grows with: model.factors" in ended.value.code
+    mode(RunMode.MULTIRUN)
+    with pytest.raises(OutOfMemoryError):
+        raising(wrapped)(OmegaConf.create())
+
+
+def test_an_error_of_ours_keeps_its_traceback(mode):
+    mode(RunMode.RUN)
+    with pytest.raises(ValueError, match="a slip"):
+        raising(ValueError("a slip"))(OmegaConf.create())
