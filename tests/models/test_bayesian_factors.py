@@ -123,9 +123,37 @@ def test_the_deviation_is_that_of_the_samples_and_of_the_noise(run_config):
     unknown[3] = np.mean([a @ s.user_covariance @ a for a, s in zip(x, samples, strict=True)])
     x = [np.array([1.0, *s.users[users[4], 1:]]) for s in samples]
     unknown[4] = np.mean([a @ s.item_covariance @ a for a, s in zip(x, samples, strict=True)])
+    # Of a period that has no value, the mean square of those that have one.
+    sizes = [len(effect.keys) for effect in model.time_effects.of_periods()]
+    ends = np.cumsum(sizes)
+    for column, (first, last) in enumerate(zip(ends - sizes, ends, strict=True)):
+        square = np.mean([np.mean(each.effects[first:last] ** 2) for each in samples])
+        unknown += square * np.array([known[column] is None for known in EFFECTS_OF_BATCH])
     predicted, deviations = model.predict_with_deviation(BATCH)
     assert torch.equal(predicted, model(BATCH))
     assert (deviations**2).tolist() == pytest.approx((spread + noise + unknown).tolist(), rel=1e-4)
+
+
+def test_what_is_not_known_at_all_deviates_by_all_priors(run_config):
+    """Against draws of everything: a user, an item and a day that nobody has seen."""
+    model = built(run_config, "model.burn_in=0")
+    drawn = sample(0)
+    model.take(drawn, 0)
+    nobody = RatingBatch(torch.tensor([0]), torch.tensor([0]), torch.tensor([0.0]))
+    random = np.random.default_rng(5)
+    users, items = (
+        random.multivariate_normal(rows[0], covariance, 400_000)
+        for rows, covariance in (
+            (drawn.users, drawn.user_covariance),
+            (drawn.items, drawn.item_covariance),
+        )
+    )
+    ratings = users[:, 0] + items[:, 0] + (users[:, 1:] * items[:, 1:]).sum(1)
+    sizes = [len(effect.keys) for effect in model.time_effects.of_periods()]
+    of_days = sum(np.mean(part**2) for part in np.split(drawn.effects, np.cumsum(sizes)[:-1]))
+    noise = drawn.noise_variance * drawn.user_noise[0] * drawn.item_noise[0]
+    _, deviation = model.predict_with_deviation(nobody)
+    assert float(deviation**2) == pytest.approx(ratings.var() + of_days + noise, rel=0.01)
 
 
 def test_a_model_is_rebuilt_from_its_weights(run_config):

@@ -172,7 +172,8 @@ class BayesianFactors(RatingModel):
         """Predicted ratings and how far a rating is likely to be from them.
 
         The variance is that of the samples' predictions, plus the noise of a rating of this user
-        and this item, plus, for a user or an item without training ratings, that of the prior.
+        and this item, plus that of the prior of whatever is not known: a user or an item without
+        training ratings, and a period without any (or a day that is not said).
 
         Args:
             batch: B users and items.
@@ -190,12 +191,12 @@ class BayesianFactors(RatingModel):
         for number in range(count):
             raw = self._of_sample(number, batch, pairs)
             total += raw
-            squares += raw.double() ** 2 + self._of_unknown(number, batch)
+            squares += raw.double() ** 2 + self._of_unknown(number, batch, pairs)
         variance = (squares / count - (total / count) ** 2).clamp(min=0) + noise
         return self.mean_of(total, count), variance.sqrt().to(noise.dtype)
 
-    def _of_unknown(self, number: int, batch: RatingBatch) -> Tensor:
-        """Variance of the prediction where the user or the item is not known, float [B]."""
+    def _of_unknown(self, number: int, batch: RatingBatch, pairs: Tensor) -> Tensor:
+        """Variance of the prediction where user, item or period is not known, float [B]."""
         variance = torch.zeros(len(batch.users), device=batch.users.device)
         sides = (
             (batch.users, self.user_prior_samples, batch.items, self.item_samples),
@@ -208,6 +209,18 @@ class BayesianFactors(RatingModel):
                 regressors[:, 0] = 1.0
                 spread = ((regressors @ priors[number]) * regressors).sum(1)
                 variance[unknown] += spread
+        # Of the product of two unknown vectors.
+        both = (batch.users == UNKNOWN_ROW) & (batch.items == UNKNOWN_ROW)
+        of_users, of_items = self.user_prior_samples[number], self.item_prior_samples[number]
+        variance += both * (of_users[1:, 1:] * of_items[1:, 1:]).sum()
+        first = 1
+        for column, effect in enumerate(self.time_effects.of_periods()):
+            values = self.effect_samples[number, first : first + len(effect.keys)]
+            first += len(values)
+            if len(values):
+                # They are draws of N(0, s^2), as that of a further period will be.
+                period = pairs[:, column] == UNKNOWN_ROW if pairs.shape[1] else 1.0
+                variance += period * values.square().mean()
         return variance
 
     def due(self, sweep: int) -> bool:
