@@ -51,8 +51,8 @@ class Row:
         Args:
             fold: None: the experiment's own.
         """
-        where = fold if self.elsewhere is None else self.elsewhere[0]
-        return self.experiment if where is None else f"{self.experiment}-{where}"
+        further = () if self.elsewhere is None else (self.elsewhere[0],)
+        return "-".join((self.experiment, *further, *(() if fold is None else (fold,))))
 
     def overrides(self, seed: int, fold: str | None) -> tuple[str, ...]:
         """As typed on the command line of scripts/train.py.
@@ -85,6 +85,8 @@ class Section:
     part: str = "test"
 
 
+# What can be said before it is known when somebody rates.
+WITHOUT_TIME = ("without-time", ("~features.time",))
 ON_LATEST_SMALL = ("latest-small", ("data=ml_latest_small", "split=random"))
 U1 = "trains on u1.base (80,000 ratings), tests on u1.test (20,000)"
 SECTIONS = (
@@ -122,7 +124,14 @@ SECTIONS = (
     Section(
         "MovieLens 100K, u1, everything that is known",
         U1,
-        (Row("factors by Gibbs sampling", "ml_100k_u1_bayesian_factors_everything"),),
+        (
+            Row("factors by Gibbs sampling", "ml_100k_u1_bayesian_factors_everything"),
+            Row(
+                "the same without the time of a rating",
+                "ml_100k_u1_bayesian_factors_everything",
+                elsewhere=WITHOUT_TIME,
+            ),
+        ),
         (
             Peer("GC-MC with features", 0.905, "published", "van den Berg et al. 2017"),
             Peer("myFM with side information", 0.8833, "published", "myFM's documentation"),
@@ -144,13 +153,26 @@ SECTIONS = (
                 "ml_100k_u1_bayesian_factors_everything",
                 U1_TO_U5,
             ),
+            Row(
+                "the same without the time of a rating",
+                "ml_100k_u1_bayesian_factors_everything",
+                U1_TO_U5,
+                WITHOUT_TIME,
+            ),
         ),
         (Peer("Surprise, SVD++", 0.919, "published", "Surprise's documentation"),),
     ),
     Section(
         "The lecture's data and split",
         "latest-small 2016, trains on 80%, tests on the lecture's 20% at the last epoch",
-        (Row("factors by Gibbs sampling, everything", "lecture_bayesian_factors"),),
+        (
+            Row("factors by Gibbs sampling, everything", "lecture_bayesian_factors"),
+            Row(
+                "the same without the time of a rating",
+                "lecture_bayesian_factors",
+                elsewhere=WITHOUT_TIME,
+            ),
+        ),
         (
             Peer("fastai, dot product", 0.889, "measured", "fastai 2.8.12"),
             Peer("Cornac, MF tuned", 0.878, "measured", "Cornac 3.0.1"),

@@ -23,6 +23,30 @@ class ConfigError(LightningCollabError):
     """A config with an unknown key, a wrong type or an impossible combination."""
 
 
+# What Lightning raises of arguments of the Trainer that do not fit the data or the machine.
+OF_ARGUMENTS = ("MisconfigurationException", "ValueError", "ModuleNotFoundError", "TypeError")
+
+
+class TrainerArgumentError(ConfigError):
+    """An argument of Lightning's Trainer that it refuses when it meets the data."""
+
+    @classmethod
+    def behind(cls, error: BaseException) -> Self | None:
+        """What Lightning says of an argument; None: it is another error.
+
+        Args:
+            error: as it was raised.
+        """
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        raised_by = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+        of_lightning = raised_by.split(".")[0] in ("pytorch_lightning", "lightning_fabric")
+        if not of_lightning or type(error).__name__ not in OF_ARGUMENTS:
+            return None
+        return cls(f"trainer: {str(error).strip()}")
+
+
 class DataError(LightningCollabError):
     """Ratings that cannot be found, downloaded or read."""
 

@@ -73,3 +73,14 @@ def test_an_error_of_ours_keeps_its_traceback(mode):
     mode(RunMode.RUN)
     with pytest.raises(ValueError, match="a slip"):
         raising(ValueError("a slip"))(OmegaConf.create())
+
+
+def test_an_argument_that_lightning_refuses_is_said_to_be_the_trainers(mode):
+    def task(config):
+        import pytorch_lightning as pl
+
+        pl.Trainer(profiler="xla", logger=False)
+
+    mode(RunMode.RUN)
+    with pytest.raises(SystemExit, match=r"error: trainer: .*torch_xla"):
+        command(task)(OmegaConf.create())

@@ -86,6 +86,14 @@ def test_nonsense_is_refused_by_its_key(typed):
         (("model=least_squares_factors", "model.penalty=1e300"), "model.penalty"),
         (("data=synthetic", "data.noise=1e300"), "data.noise"),
         (
+            (
+                "model=embedding_net",
+                "features=everything",
+                "++optimizer.groups.biases.items.beta1=0",
+            ),
+            "optimizer.groups.biases.items: ",
+        ),
+        (
             ("scheduler.cycle_len=0.01", "scheduler.cycle_mult=1", "trainer.max_epochs=100000"),
             "scheduler.cycle_len=0.01 gives 10,000,000 cycles",
         ),

@@ -28,6 +28,7 @@ from lightning_collab.errors import (
     LightningCollabError,
     OutOfMemoryError,
     StorageError,
+    TrainerArgumentError,
 )
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import launched, with_launched_ranks
@@ -137,7 +138,11 @@ def command(task: Task) -> Task:
             print("stopped", file=sys.stderr)  # noqa: T201 - there may be no log
             sys.exit(INTERRUPTED)
         except Exception as error:
-            known = StorageError.behind(error) or OutOfMemoryError.behind(error)
+            known = (
+                StorageError.behind(error)
+                or OutOfMemoryError.behind(error)
+                or TrainerArgumentError.behind(error)
+            )
             if known is None:
                 raise
             if HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -380,6 +380,13 @@ class RunConfig(Section):
     def _groups_exist_in_the_model(self) -> None:
         for group, config in self.optimizer.groups:
             of_time = group == "biases" and self.features.time
+            for side in ("users", "items"):
+                own = getattr(config, side, None)
+                if own is not None and own != type(own)() and group not in self.model.group_names:
+                    raise ValueError(
+                        f"optimizer.groups.{group}.{side}: model={self.model.name} has no {group} "
+                        f"of {side}; leave it out"
+                    )
             if config == type(config)(weight_decay=0.0):
                 continue  # what is not there does not shrink
             if config != type(config)() and group not in self.model.group_names and not of_time:
