@@ -115,6 +115,17 @@ class OutOfMemoryError(LightningCollabError):
 class TrainingError(LightningCollabError):
     """A run that had to stop."""
 
+    @classmethod
+    def behind(cls, error: BaseException) -> Self | None:
+        """The step of an optimizer that no float32 holds; None: it is another error.
+
+        Args:
+            error: as torch raised it.
+        """
+        if "without overflow" not in str(error):
+            return None
+        return cls(f"a step is larger than float32 holds ({error}); lower optimizer.lr")
+
 
 class NotFoundError(LightningCollabError):
     """An item, user or title that a run does not know, or that several match."""

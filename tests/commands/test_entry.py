@@ -84,3 +84,12 @@ def test_an_argument_that_lightning_refuses_is_said_to_be_the_trainers(mode):
     mode(RunMode.RUN)
     with pytest.raises(SystemExit, match=r"error: trainer: .*torch_xla"):
         command(task)(OmegaConf.create())
+
+
+def test_a_step_beyond_float32_says_what_to_lower(mode):
+    def task(config):
+        torch.zeros(1).addcdiv_(torch.ones(1), torch.ones(1), value=1e300)
+
+    mode(RunMode.RUN)
+    with pytest.raises(SystemExit, match=r"error: a step is larger than .*; lower optimizer\.lr"):
+        command(task)(OmegaConf.create())

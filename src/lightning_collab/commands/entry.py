@@ -29,6 +29,7 @@ from lightning_collab.errors import (
     OutOfMemoryError,
     StorageError,
     TrainerArgumentError,
+    TrainingError,
 )
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import launched, with_launched_ranks
@@ -142,6 +143,7 @@ def command(task: Task) -> Task:
                 StorageError.behind(error)
                 or OutOfMemoryError.behind(error)
                 or TrainerArgumentError.behind(error)
+                or TrainingError.behind(error)
             )
             if known is None:
                 raise

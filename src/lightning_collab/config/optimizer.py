@@ -10,8 +10,7 @@ from lightning_collab.config.section import EMPTY_IF_NULL, MOST, Section, choose
 
 NonNegative = Annotated[float, Field(ge=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-# What float32 holds, whatever groups and schedules make of it.
-Rate = Annotated[float, Field(gt=0, le=1e36)]
+Rate = Annotated[float, Field(gt=0, le=1e300)]
 Decay = Literal["gradient", "decoupled", "per_row"]
 
 

@@ -243,7 +243,7 @@ def test_a_catalogue_above_the_limit_goes_to_autograd(run_config, small_table, t
 
 
 def test_a_loss_that_is_no_number_stops_the_run(run_config, small_table, tmp_path):
-    config = run_config(*QUIET, "loss=softmax", "optimizer.lr=1e36", "scheduler=constant")
+    config = run_config(*QUIET, "loss=softmax", "optimizer.lr=1e200", "scheduler=constant")
     with pytest.raises(TrainingError, match="no longer"):
         trained(config, tmp_path, small_table)
 
