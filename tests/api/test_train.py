@@ -67,7 +67,7 @@ def test_what_is_made_is_a_run_as_any_other(frame):
         "checkpoints",
         "tensorboard",
     }
-    assert made == files | {"items.parquet", "users.parquet", "history.parquet"}
+    assert made == files | {"items.parquet", "users.parquet", "history.parquet", "sums.json"}
     config = yaml.safe_load((run.path / "config.yaml").read_text())
     assert config["data"]["name"] == "frame"
     assert config["data"]["rows"] == 400

@@ -67,12 +67,17 @@ def test_a_run_without_a_history_can_still_be_asked(copy):
 def test_the_history_of_another_run_is_refused(copy, change, message):
     path = copy / "history.parquet"
     change(pl.read_parquet(path)).write_parquet(path)
+    # As a version that kept no sums left it.
+    (copy / "sums.json").unlink()
     with pytest.raises(CheckpointError, match=message):
         _ = lightning_collab.load(copy).history
 
 
 def test_a_damaged_history_is_named(copy):
     (copy / "history.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(CheckpointError, match=r"history\.parquet: altered, or only partly copied"):
+        _ = lightning_collab.load(copy).history
+    (copy / "sums.json").unlink()
     with pytest.raises(CheckpointError, match=r"history\.parquet: not readable"):
         _ = lightning_collab.load(copy).history
 

@@ -146,6 +146,7 @@ def test_none_leaves_nothing(trained):
         "checkpoints",
         "config.yaml",
         "history.parquet",
+        "sums.json",
         "items.parquet",
         "metrics.json",
         "users.parquet",
