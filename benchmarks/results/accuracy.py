@@ -123,7 +123,11 @@ SECTIONS = (
     ),
     Section(
         "MovieLens 100K, u1, everything that is known",
-        U1,
+        (
+            f"{U1}. The first row looks at the time of each test rating, as myFM with time does: "
+            "it can be had where a rating is predicted once it is known when it is given; for "
+            "tomorrow there is the second"
+        ),
         (
             Row("factors by Gibbs sampling", "ml_100k_u1_bayesian_factors_everything"),
             Row(
@@ -144,7 +148,8 @@ SECTIONS = (
         (
             "trains on u1.base to u5.base, tests on u1.test to u5.test. The keys are those of u1: "
             "the dot product's were found on the test parts of u2 to u5, which lie within u1.base, "
-            "so that of its five folds only u1 is unseen"
+            "and those of Gibbs sampling on a tenth of u1.base, so that of the five folds of "
+            "either only u1 is unseen"
         ),
         (
             Row("dot product with history", "ml_100k_u1_embedding_dot_bias_history", U1_TO_U5),

@@ -146,9 +146,9 @@ def test_none_leaves_nothing(trained):
         "checkpoints",
         "config.yaml",
         "history.parquet",
-        "sums.json",
         "items.parquet",
         "metrics.json",
+        "sums.json",
         "users.parquet",
     ]
 
