@@ -52,8 +52,30 @@ def shell(tmp_path_factory):
         return done
 
     run.folder = folder
-    run("scripts/train.py callbacks.report.map=pca")  # what `make train` does
+    # What `make train` does.
+    run.said = run("scripts/train.py callbacks.report.map=pca").stdout
     return run
+
+
+ROW = re.compile(r"^│ (.*?) │(.*)│$", re.MULTILINE)
+
+
+def table(text):
+    """The rows of a printed table: names, and the numbers of each."""
+    return {
+        name.strip(): [float(cell) for cell in cells.split("│") if cell.strip()]
+        for name, cells in ROW.findall(text)
+    }
+
+
+@pytest.mark.slow
+def test_the_first_table_is_what_the_first_command_prints(shell):
+    stated, printed = table(section("Start")), table(shell.said)
+    assert list(stated) == list(printed)
+    assert len(stated) == 5
+    for name, numbers in stated.items():
+        # Of a cold row some twenty ratings; the last digits differ from processor to processor.
+        assert printed[name] == pytest.approx(numbers, abs=0.02 if "cold" in name else 0.002)
 
 
 def test_there_are_commands():
