@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help train test test-slow check audit tensorboard clean
+.PHONY: help train test test-slow check audit mutants tensorboard clean
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -48,6 +48,17 @@ audit: $(VENV)/audit/.installed  ## Look up known vulnerabilities of all pinned 
 		if grep -q 'could not be audited\|requests.exceptions' $(VENV)/audit/messages; then \
 			echo 'error: the advisories of https://pypi.org cannot be reached; nothing was audited' >&2; \
 		fi; exit 1; }
+
+# As for the audit: an environment of its own.
+$(VENV)/mutants/.installed:
+	$(PYTHON) -m venv $(VENV)/mutants
+	$(VENV)/mutants/bin/python -m pip install --quiet --disable-pip-version-check 'cosmic-ray>=8.4,<9'
+	@touch $@
+
+CHANGED ?= main
+MUTANTS ?= --changed $(CHANGED) --count 40
+mutants: $(INSTALLED) $(VENV)/mutants/.installed  ## Change changed files slightly and see which changes no test notices.
+	$(VENV)/mutants/bin/python tests/support/mutants.py --python $(BIN)/python $(MUTANTS)
 
 tensorboard: $(INSTALLED)  ## Serve the curves of all runs on http://localhost:6006.
 	$(BIN)/tensorboard --logdir outputs --host localhost --port 6006

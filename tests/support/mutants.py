@@ -1,0 +1,190 @@
+"""Small changes of the source that a test should notice; run by `make mutants`.
+
+    make mutants MUTANTS="--count 400 --seed 19"
+
+draws so many changes of the modules in `PARTS` by the seed, makes each in a copy of the repository,
+and runs the tests nearest to it first, until one fails. Results are kept in outputs/mutants, so
+that what was tried is not tried again; `--changed main` draws among files that differ from a
+revision.
+cosmic-ray makes the changes, in an environment of its own.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = "src/lightning_collab"
+PARTS = (
+    *("models", "losses", "metrics", "data/splits", "data/draws.py", "data/history.py"),
+    *("training/fused", "training/solvers", "training/modules", "training/schedules.py"),
+    *("training/averaging.py", "training/row_adam.py", "training/engine.py"),
+)
+# Of some 200 those whose change a reader would call a slip.
+OPERATORS = (
+    *("AddNot", "ReplaceAndWithOr", "ReplaceOrWithAnd", "NumberReplacer", "ZeroIterationForLoop"),
+    *("ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceBreakWithContinue"),
+    *("ReplaceBinaryOperator_Add_Sub", "ReplaceBinaryOperator_Sub_Add"),
+    *("ReplaceBinaryOperator_Mul_Div", "ReplaceBinaryOperator_Div_Mul"),
+    *("ReplaceBinaryOperator_Pow_Mul", "ReplaceBinaryOperator_FloorDiv_Div"),
+    *("ReplaceBinaryOperator_Mod_Mul", "ReplaceUnaryOperator_Delete_USub"),
+    *("ReplaceComparisonOperator_Lt_LtE", "ReplaceComparisonOperator_LtE_Lt"),
+    *("ReplaceComparisonOperator_Gt_GtE", "ReplaceComparisonOperator_GtE_Gt"),
+    *("ReplaceComparisonOperator_Eq_NotEq", "ReplaceComparisonOperator_NotEq_Eq"),
+    *("ReplaceComparisonOperator_Lt_Gt", "ReplaceComparisonOperator_Gt_Lt"),
+)
+# Of a run of tests; a change that makes a loop endless is noticed, too.
+MOST_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change.
+
+    Attributes:
+        file: of the source, below the repository.
+        operator: of cosmic-ray.
+        occurrence: which of the places in the file that the operator can change.
+        line: where it is.
+    """
+
+    file: str
+    operator: str
+    occurrence: int
+    line: int
+
+    @property
+    def name(self) -> str:
+        """Of its result."""
+        return f"{self.file}:{self.line} {self.operator} {self.occurrence}"
+
+    def source(self) -> str:
+        """The changed module."""
+        code = (REPOSITORY / self.file).read_text()
+        changed = mutate_code(code, get_operator(f"core/{self.operator}")(), self.occurrence)
+        assert changed is not None
+        return str(changed)
+
+    def tests(self) -> list[list[str]]:
+        """What to run, the nearest first: of the module, of its folder, of all that train."""
+        within = Path(self.file).relative_to(PACKAGE)
+        own = Path("tests") / within.parent / f"test_{within.name}"
+        folder = next(each for each in own.parents if (REPOSITORY / each).is_dir())
+        stages = [[str(own)]] if (REPOSITORY / own).is_file() else []
+        stages.append([str(folder)])
+        if folder != Path("tests/training"):
+            stages.append(["tests/training"])
+        return stages
+
+
+def candidates(files: list[Path]) -> Iterator[Mutant]:
+    """All changes of some files."""
+    for path in files:
+        tree = get_ast(path.read_text())
+        for name in OPERATORS:
+            operator = get_operator(f"core/{name}")()
+            places = [
+                start[0]
+                for node in ast_nodes(tree)
+                for start, _ in operator.mutation_positions(node)
+            ]
+            for occurrence, line in enumerate(places):
+                yield Mutant(str(path.relative_to(REPOSITORY)), name, occurrence, line)
+
+
+def files_of(changed: str | None) -> list[Path]:
+    """The modules that are changed, in a fixed order."""
+    found = []
+    for part in PARTS:
+        path = REPOSITORY / PACKAGE / part
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path] if path.is_file() else []
+    if changed is None:
+        return found
+    told = ["git", "-C", str(REPOSITORY), "diff", "--name-only", changed]
+    names = subprocess.run(told, capture_output=True, text=True, check=True).stdout.split()
+    return [path for path in found if str(path.relative_to(REPOSITORY)) in names]
+
+
+def tried(mutant: Mutant, copy: Path, python: str) -> str:
+    """Whether a test notices the change: `killed by <test>`, or `survived`."""
+    target = copy / mutant.file
+    whole = target.read_text()
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
+    command = [python, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
+    try:
+        target.write_text(mutant.source())
+        for stage in mutant.tests():
+            try:
+                done = subprocess.run(
+                    [*command, *stage], cwd=copy, env=environment, capture_output=True, text=True,
+                    timeout=MOST_SECONDS, check=False,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                return f"killed by taking over {MOST_SECONDS} s"
+            if done.returncode not in (0, 5):
+                said = done.stdout.splitlines()
+                failed = [line for line in said if line.startswith(("FAILED ", "ERROR "))]
+                return f"killed by {failed[0].split(' - ')[0] if failed else stage[0]}"
+    finally:
+        target.write_text(whole)
+    return "survived"
+
+
+def main() -> None:
+    """Draw, try and count."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", required=True, help="with the package's tests installed")
+    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=19)
+    parser.add_argument("--changed", metavar="REVISION", help="only files that differ from it")
+    parser.add_argument("--jobs", type=int, default=2)
+    asked = parser.parse_args()
+    everything = list(candidates(files_of(asked.changed)))
+    drawn = random.Random(asked.seed).sample(everything, min(asked.count, len(everything)))
+    folder = REPOSITORY / "outputs" / "mutants"
+    folder.mkdir(parents=True, exist_ok=True)
+    results_file = folder / f"seed-{asked.seed}.json"
+    results: dict[str, str] = {}
+    if results_file.is_file():
+        results = json.loads(results_file.read_text())
+    waiting = [mutant for mutant in drawn if mutant.name not in results]
+    python = str(Path(asked.python).absolute())
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(asked.jobs) as pool:
+        copies: Queue[Path] = Queue()
+        for number in range(asked.jobs):
+            copy = Path(place) / str(number)
+            subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(copy)], check=True)
+            # What is not committed is tried as it is.
+            shutil.rmtree(copy / "src")
+            shutil.copytree(REPOSITORY / "src", copy / "src")
+            copies.put(copy)
+
+        def one(mutant: Mutant) -> None:
+            copy = copies.get()
+            try:
+                results[mutant.name] = tried(mutant, copy, python)
+            finally:
+                copies.put(copy)
+            print(f"{len(results)}/{len(drawn)}  {mutant.name}: {results[mutant.name]}", flush=True)
+            results_file.write_text(json.dumps(dict(sorted(results.items())), indent=1))
+
+        list(pool.map(one, waiting))
+    survived = [name for name in (each.name for each in drawn) if results[name] == "survived"]
+    print(f"{len(drawn) - len(survived)} of {len(drawn)} killed; survived:", *survived, sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()
