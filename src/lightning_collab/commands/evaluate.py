@@ -13,9 +13,15 @@ from lightning_collab.errors import ConfigError
 from lightning_collab.metrics.run_rankings import run_rankings
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
-from lightning_collab.training.console import cold_table, further_table, metrics_table, run_log, say
+from lightning_collab.training.console import run_log, say
 from lightning_collab.training.evaluation import Snapshot, measure_run, snapshot_ensemble
 from lightning_collab.training.ranking_table import below_most_popular, ranking_table
+from lightning_collab.training.result_tables import (
+    below_biases,
+    cold_table,
+    further_table,
+    metrics_table,
+)
 
 
 def evaluate_command(config: DictConfig) -> None:
@@ -42,6 +48,7 @@ def evaluate_command(config: DictConfig) -> None:
         metrics, module = measure_run(trained, run, data, asked.checkpoint)
         if any(name.endswith("/rmse") for name in metrics):
             tables.append(metrics_table(metrics, trained.model.name))
+            warning = below_biases(metrics)
         if (cold := cold_table(metrics)) is not None:
             tables.append(cold)
         if trained.metrics.further:

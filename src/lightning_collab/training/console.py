@@ -15,12 +15,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import tensorboard_line
 from lightning_collab.training.process import SharedContext
 from lightning_collab.training.ranking_table import below_most_popular, ranking_table
+from lightning_collab.training.result_tables import (
+    below_biases,
+    cold_table,
+    further_table,
+    metrics_table,
+)
 
 # Lightning's advice that does not hold for batches that are already on the device.
 NOISE = (
@@ -204,11 +209,12 @@ def print_summary(
     console = Console()
     if ranked_by is None:
         console.print(metrics_table(metrics, model))
+        line = below_biases(metrics)
     else:
         console.print(ranking_table(metrics, model))
         line = below_most_popular(metrics, ranked_by)
-        if line is not None:
-            say(line)
+    if line is not None:
+        say(line)
     if further:
         console.print(further_table(metrics, further))
     if (cold := cold_table(metrics)) is not None:
@@ -241,83 +247,3 @@ def _places_of_curves(run: RunDirectory) -> Iterator[str]:
         yield f"wandb sync {shlex.quote(str(offline))}"
     if run.mlflow.is_file():
         yield f"sqlite:///{run.mlflow}"
-
-
-COLD_RANKINGS = {
-    "cold_auc_all": "AUC against all others",
-    "cold_auc_rated": "AUC against disliked ones",
-}
-
-
-def cold_table(metrics: Mapping[str, Any]) -> Table | None:
-    """How well items without training ratings are ranked among themselves; None: not measured.
-
-    Args:
-        metrics: flat, by the names of metrics.json.
-    """
-    shown = {
-        name: COLD_RANKINGS.get(name, name.removeprefix("cold_").replace("ndcg", "NDCG"))
-        for name in (key.removeprefix("test/") for key in metrics)
-        if name.startswith("cold_")
-    }
-    if not shown:
-        return None
-    table = Table(
-        title="items without training ratings, ranked among themselves; test part",
-        title_justify="left",
-    )
-    table.add_column("metric")
-    table.add_column("mean over users", justify="right")
-    for name, what in shown.items():
-        table.add_row(what, f"{metrics[f'test/{name}']:.4f}")
-    return table
-
-
-def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
-    """RMSE and MAE of the model and, where they are known, of the baselines.
-
-    Args:
-        metrics: flat, by the names of metrics.json.
-        model: the name of the first row.
-    """
-    parts = [part for part in ("val", "test") if f"{part}/rmse" in metrics]
-    table = Table(title="errors in rating units; lower is better", title_justify="left")
-    table.add_column("model")
-    for part in parts:
-        table.add_column(f"{part} RMSE", justify="right")
-        table.add_column(f"{part} MAE", justify="right")
-    names = ("rmse", "mae")
-    table.add_row(model, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts for name in names))
-    kinds = {
-        kind: what
-        for kind, what in {"cold": "one without ratings", "unknown": "an unknown one"}.items()
-        if any(f"{part}/rmse_{kind}" in metrics for part in parts)
-    }
-    if kinds:
-        for kind, what in {"warm": "known users and items", **kinds}.items():
-            keys = [f"{part}/{name}_{kind}" for part in parts for name in names]
-            cells = (f"{metrics[key]:.4f}" if key in metrics else "" for key in keys)
-            table.add_row(f"  {kind}: {what}", *cells)
-    for row, name in (("user and item biases", "bias"), ("mean rating", "mean")):
-        key = f"baseline/{name}_rmse"
-        if key in metrics:
-            # Of the last part, and no MAE.
-            before = [""] * (2 * len(parts) - 2)
-            table.add_row(row, *before, f"{metrics[key]:.4f}", "")
-    return table
-
-
-def further_table(metrics: Mapping[str, Any], further: Sequence[str]) -> Table:
-    """Metrics beside RMSE and MAE.
-
-    Args:
-        metrics: flat, by the names of metrics.json.
-        further: names.
-    """
-    parts = [part for part in ("val", "test") if f"{part}/rmse" in metrics]
-    table = Table("metric")
-    for part in parts:
-        table.add_column(part, justify="right")
-    for name in further:
-        table.add_row(name, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts))
-    return table

@@ -1,0 +1,112 @@
+"""What a run has measured, as tables for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+COLD_RANKINGS = {
+    "cold_auc_all": "AUC against all others",
+    "cold_auc_rated": "AUC against disliked ones",
+}
+
+
+def cold_table(metrics: Mapping[str, Any]) -> Table | None:
+    """How well items without training ratings are ranked among themselves; None: not measured.
+
+    Args:
+        metrics: flat, by the names of metrics.json.
+    """
+    shown = {
+        name: COLD_RANKINGS.get(name, name.removeprefix("cold_").replace("ndcg", "NDCG"))
+        for name in (key.removeprefix("test/") for key in metrics)
+        if name.startswith("cold_")
+    }
+    if not shown:
+        return None
+    table = Table(
+        title="items without training ratings, ranked among themselves; test part",
+        title_justify="left",
+    )
+    table.add_column("metric")
+    table.add_column("mean over users", justify="right")
+    for name, what in shown.items():
+        table.add_row(what, f"{metrics[f'test/{name}']:.4f}")
+    return table
+
+
+def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
+    """RMSE and MAE of the model and, where they are known, of the baselines.
+
+    Args:
+        metrics: flat, by the names of metrics.json.
+        model: the name of the first row.
+    """
+    parts = [part for part in ("val", "test") if f"{part}/rmse" in metrics]
+    table = Table(title="errors in rating units; lower is better", title_justify="left")
+    table.add_column("model")
+    for part in parts:
+        table.add_column(f"{part} RMSE", justify="right")
+        table.add_column(f"{part} MAE", justify="right")
+    names = ("rmse", "mae")
+    table.add_row(model, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts for name in names))
+    kinds = {
+        kind: what
+        for kind, what in {"cold": "one without ratings", "unknown": "an unknown one"}.items()
+        if any(f"{part}/rmse_{kind}" in metrics for part in parts)
+    }
+    if kinds:
+        for kind, what in {"warm": "known users and items", **kinds}.items():
+            keys = [f"{part}/{name}_{kind}" for part in parts for name in names]
+            cells = (f"{metrics[key]:.4f}" if key in metrics else "" for key in keys)
+            table.add_row(f"  {kind}: {what}", *cells)
+    for row, name in (("user and item biases", "bias"), ("mean rating", "mean")):
+        key = f"baseline/{name}_rmse"
+        if key in metrics:
+            # Of the last part, and no MAE.
+            before = [""] * (2 * len(parts) - 2)
+            table.add_row(row, *before, f"{metrics[key]:.4f}", "")
+    return table
+
+
+def further_table(metrics: Mapping[str, Any], further: Sequence[str]) -> Table:
+    """Metrics beside RMSE and MAE.
+
+    Args:
+        metrics: flat, by the names of metrics.json.
+        further: names.
+    """
+    parts = [part for part in ("val", "test") if f"{part}/rmse" in metrics]
+    table = Table("metric")
+    for part in parts:
+        table.add_column(part, justify="right")
+    for name in further:
+        table.add_row(name, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts))
+    return table
+
+
+def below_biases(metrics: Mapping[str, Any]) -> str | None:
+    """One line that says that a model predicts no better than biases, and what to try.
+
+    Args:
+        metrics: flat, by the names of metrics.json.
+
+    Returns:
+        None where it does, or where there is nothing to compare.
+    """
+    part = "test" if "test/rmse" in metrics else "val"
+    own, biases = metrics.get(f"{part}/rmse"), metrics.get("baseline/bias_rmse")
+    if own is None or biases is None or own < biases:
+        return None
+    mean = metrics.get("baseline/mean_rmse", float("inf"))
+    if own >= mean:
+        return (
+            f"{part} RMSE {own:.4f} is worse than the mean rating for everything ({mean:.4f}); "
+            "train longer (trainer.max_epochs). If the ratings are counts, such as hours or plays, "
+            "they are weights: data.columns.rating=null data.columns.weight=<column>"
+        )
+    return (
+        f"{part} RMSE {own:.4f} does not beat user and item biases ({biases:.4f}); try "
+        "model=embedding_dot_bias as it is shipped, more epochs (trainer.max_epochs), or "
+        "features=everything"
+    )
