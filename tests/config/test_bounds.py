@@ -68,6 +68,7 @@ NONSENSE = {
     "data.batch_size=99999999999": "data.batch_size",
     "trainer.threads=99999999999": "trainer.threads",
     "scheduler.cycle_len=1e-7": "scheduler.cycle_len",
+    "+trainer.profiler=xla": "trainer.profiler=xla needs the package torch_xla",
     "trainer.max_epochs=10000000000": "trainer.max_epochs",
     "callbacks.monitor=val/rsme": "callbacks.monitor=val/rsme is not measured; did you mean "
     "'val/rmse'",

@@ -52,6 +52,13 @@ def test_the_penalty_is_that_of_the_least_error_on_rows_left_out(made, monkeypat
     assert found.penalty == row_map.PENALTIES[int(np.argmin(errors))]
 
 
+def test_without_a_metric_errors_are_those_of_the_rows(made):
+    features, rows, weights = made
+    assert fit_row_map(features, rows, weights, None).penalty == (
+        fit_row_map(features, rows, weights, np.eye(3)).penalty
+    )
+
+
 def test_features_that_say_nothing_leave_the_weighted_mean(made):
     _, _, weights = made
     rows = np.random.default_rng(0).normal(size=(60, 2))

@@ -27,6 +27,9 @@ from lightning_collab.config.section import Section
 from lightning_collab.errors import ConfigError
 
 MOST_SECONDS = 30.0
+# Of a size; larger ones take as long, and as much memory, as they say.
+LARGEST = 1000
+SIZES = ("factors", "hidden", "embedding", "samples")
 GROUPS = (
     *("model", "loss", "optimizer", "scheduler", "averaging", "features", "split", "metrics"),
     *("callbacks", "training"),
@@ -85,6 +88,8 @@ def random_words(draw: random.Random) -> list[str]:
     leaves = [each for each in _leaves(config) if each[0] not in {*LEFT_ALONE, *words}]
     for key, annotation, metadata in draw.sample(leaves, min(len(leaves), draw.randrange(5))):
         value = _value(draw, annotation, metadata)
+        if any(size in key for size in SIZES) and value and value.isdigit():
+            value = str(min(int(value), LARGEST))
         if value is not None:
             typed.append(f"++{key}={value}")
     return typed

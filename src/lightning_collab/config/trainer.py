@@ -1,6 +1,7 @@
 """`conf/trainer`: where a run trains."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -130,6 +131,12 @@ class TrainerConfig(Section):
             if isinstance(values, Mapping) and key in values:
                 raise ValueError(f"trainer.{key} cannot be set: {instead}")
         return values
+
+    @model_validator(mode="after")
+    def _profiler_is_there(self) -> Self:
+        if self.profiler == "xla" and find_spec("torch_xla") is None:
+            raise ValueError("trainer.profiler=xla needs the package torch_xla, for TPUs")
+        return self
 
     @model_validator(mode="after")
     def _several_ranks_share_the_work(self) -> Self:

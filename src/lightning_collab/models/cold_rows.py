@@ -16,7 +16,7 @@ from lightning_collab.data.features.encoders import Encoder, missing_in
 from lightning_collab.data.vocabulary import UNKNOWN_ROW, Side, Vocabulary
 from lightning_collab.models.bayesian_factors import BayesianFactors
 from lightning_collab.models.item_scores import DotProductScores
-from lightning_collab.models.rating_map import RatedRows, can_fit, fit_rating_map
+from lightning_collab.models.rating_map import WIDEST, RatedRows, can_fit, fit_rating_map
 from lightning_collab.models.rating_model import SIDES, RatingModel
 from lightning_collab.models.row_map import RowMap, fit_row_map
 from lightning_collab.models.sampled_rows import SampledMaps
@@ -259,8 +259,8 @@ def _fitted_map(
 ) -> RowMap:
     """The map that is made after the training."""
     # A network does not multiply the rows of both sides.
-    metric = np.eye(rows.shape[1])
-    if model.adds_mapped:
+    metric = None
+    if model.adds_mapped and rows.shape[1] <= WIDEST:
         weighted = rated.vectors * of_others[1:, None]
         metric = weighted.T @ rated.vectors / max(1, of_others.sum())
     with_ratings = len(rated.ratings) > 0

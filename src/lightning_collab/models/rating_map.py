@@ -42,9 +42,13 @@ class RatedRows(NamedTuple):
     output: Output
 
 
+# Of a row: its directions take the cube of it to find.
+WIDEST = 2048
+
+
 def can_fit(features: int, width: int) -> bool:
     """Whether the linear system of so many features and numbers in a row is small enough."""
-    return (features + 1) * min(width, DIRECTIONS) <= MOST_UNKNOWNS
+    return width <= WIDEST and (features + 1) * min(width, DIRECTIONS) <= MOST_UNKNOWNS
 
 
 def fit_rating_map(rated: RatedRows, features: csr_array, start: RowMap) -> RowMap:

@@ -82,7 +82,7 @@ class _Moments(NamedTuple):
 
 
 def fit_row_map(
-    features: csr_array, rows: NDArray[Any], weights: NDArray[Any], metric: NDArray[Any]
+    features: csr_array, rows: NDArray[Any], weights: NDArray[Any], metric: NDArray[Any] | None
 ) -> RowMap:
     """The ridge regression of rows on features, its penalty chosen by cross-validation.
 
@@ -98,7 +98,7 @@ def fit_row_map(
         features: [n, features].
         rows: float [n, width].
         weights: float [n], of each row: its number of training ratings.
-        metric: float [width, width], G.
+        metric: float [width, width], G; None: the unit matrix.
     """
     rows, weights = np.asarray(rows, np.float64), np.asarray(weights, np.float64)
     features = csr_array(features, dtype=np.float64)
@@ -113,5 +113,6 @@ def fit_row_map(
             continue
         for number, found in enumerate(others.maps(PENALTIES)):
             missed = rows[left_out] - found.rows(theirs)
-            errors[number] += weights[left_out] @ ((missed @ metric) * missed).sum(1)
+            seen = missed if metric is None else missed @ metric
+            errors[number] += weights[left_out] @ (seen * missed).sum(1)
     return whole.maps((PENALTIES[int(errors.argmin())] if errors.any() else np.inf,))[0]

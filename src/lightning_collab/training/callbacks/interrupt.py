@@ -57,7 +57,8 @@ class SaveOnInterrupt(pl.Callback):
         asked = self._asked_at is not None
         last = batch_idx + 1 >= trainer.num_training_batches
         if together:
-            due = last or (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+            every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+            due = last or (batch_idx + 1) % every == 0
             asked = due and trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked and last:
             trainer.should_stop = self._stops_after_epoch = True

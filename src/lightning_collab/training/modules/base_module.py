@@ -304,7 +304,9 @@ class BaseModule(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: RatingBatch, batch_idx: int) -> None:
         """Look now and then whether the loss is still a number."""
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        # trainer.barebones makes it 0.
+        if every and (batch_idx + 1) % every == 0:
             self._stop_if_diverged()
 
     def on_train_epoch_end(self) -> None:
