@@ -102,8 +102,8 @@ def below_biases(metrics: Mapping[str, Any]) -> str | None:
     if own >= mean:
         return (
             f"{part} RMSE {own:.4f} is worse than the mean rating for everything ({mean:.4f}); "
-            "train longer (trainer.max_epochs). If ratings of your own are counts, such as hours or "
-            "plays, they are weights: data.columns.rating=null data.columns.weight=<column>"
+            "train longer (trainer.max_epochs). If ratings of your own are counts, as hours and "
+            "plays are, they are weights: data.columns.rating=null data.columns.weight=<column>"
         )
     return (
         f"{part} RMSE {own:.4f} does not beat user and item biases ({biases:.4f}); try "
