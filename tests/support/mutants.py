@@ -46,6 +46,15 @@ OPERATORS = (
     *("ReplaceComparisonOperator_Eq_NotEq", "ReplaceComparisonOperator_NotEq_Eq"),
     *("ReplaceComparisonOperator_Lt_Gt", "ReplaceComparisonOperator_Gt_Lt"),
 )
+# Tests that train by each engine, solver and loss; those of several ranks take too long for this.
+TRAININGS = (
+    *(
+        "tests/training/test_run.py",
+        "tests/training/test_ranking_runs.py",
+        "tests/training/modules",
+    ),
+    *("tests/training/fused", "tests/training/solvers", "tests/training/test_cold_start.py"),
+)
 # Of a run of tests; a change that makes a loop endless is noticed, too.
 MOST_SECONDS = 900
 
@@ -79,20 +88,20 @@ class Mutant:
         return str(changed)
 
     def tests(self) -> list[list[str]]:
-        """What to run, the nearest first: of the module, of its folder, of all that train."""
+        """What to run, the nearest first: of the module, of its folder, of whole trainings."""
         within = Path(self.file).relative_to(PACKAGE)
         own = Path("tests") / within.parent / f"test_{within.name}"
         folder = next(each for each in own.parents if (REPOSITORY / each).is_dir())
         stages = [[str(own)]] if (REPOSITORY / own).is_file() else []
-        stages.append([str(folder)])
         if folder != Path("tests/training"):
-            stages.append(["tests/training"])
-        return stages
+            stages.append([str(folder)])
+        return [*stages, list(TRAININGS)]
 
 
 def candidates(files: list[Path]) -> Iterator[Mutant]:
     """All changes of some files."""
     for path in files:
+        lines = path.read_text().splitlines()
         tree = get_ast(path.read_text())
         for name in OPERATORS:
             operator = get_operator(f"core/{name}")()
@@ -102,6 +111,9 @@ def candidates(files: list[Path]) -> Iterator[Mutant]:
                 for start, _ in operator.mutation_positions(node)
             ]
             for occurrence, line in enumerate(places):
+                # Whether a dataclass is frozen is a promise to its readers.
+                if lines[line - 1].startswith("@dataclass"):
+                    continue
                 yield Mutant(str(path.relative_to(REPOSITORY)), name, occurrence, line)
 
 
