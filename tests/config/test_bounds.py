@@ -86,6 +86,7 @@ def test_nonsense_is_refused_by_its_key(typed):
     [
         (("model=least_squares_factors", "model.penalty=1e300"), "model.penalty"),
         (("data=synthetic", "data.noise=1e300"), "data.noise"),
+        (("loss=bpr", "loss.negatives=18992545"), "loss.negatives"),
         (
             (
                 "model=embedding_net",

@@ -9,6 +9,8 @@ from lightning_collab.config.section import MOST, Section, choose_by_name
 
 # Which ratings say that an item was chosen: all, or those of at least so much.
 Positives = Literal["all"] | float
+# Each is drawn and scored for each choice, so that more would take minutes a step.
+Negatives = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class LossConfig(Section):
@@ -77,7 +79,7 @@ class SampledLossConfig(RankingLossConfig):
     """Of losses that compare each choice with items drawn for it."""
 
     # Items drawn for each choice, none of which its user chose.
-    negatives: Annotated[int, Field(ge=1, le=MOST)] = 1
+    negatives: Negatives = 1
     # They are drawn by their number of choices to this power; 0: all alike.
     popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.0
 
@@ -90,7 +92,7 @@ class BCEConfig(SampledLossConfig):
 
     name: Literal["bce"] = "bce"
     # Items drawn for each choice, none of which its user chose.
-    negatives: Annotated[int, Field(ge=1, le=MOST)] = 4
+    negatives: Negatives = 4
 
 
 class BPRConfig(SampledLossConfig):
