@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help train test test-slow check audit mutants tensorboard clean
+.PHONY: help train test test-slow check audit mutants peers tensorboard clean
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -59,6 +59,9 @@ CHANGED ?= main
 MUTANTS ?= --changed $(CHANGED) --count 40
 mutants: $(INSTALLED) $(VENV)/mutants/.installed  ## Change changed files slightly and see which changes no test notices.
 	$(VENV)/mutants/bin/python tests/support/mutants.py --python $(BIN)/python $(MUTANTS)
+
+peers: $(INSTALLED)  ## Measure other packages on our protocols (an hour; installs them, 8 GB).
+	$(BIN)/python scripts/results.py table=peers seeds=3
 
 tensorboard: $(INSTALLED)  ## Serve the curves of all runs on http://localhost:6006.
 	$(BIN)/tensorboard --logdir outputs --host localhost --port 6006

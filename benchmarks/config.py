@@ -29,9 +29,9 @@ def store_config(name: str) -> None:
 
 
 class PeerConfig(Section):
-    """How to start a package that the `peers` group compares with."""
+    """How to start a package that we compare with."""
 
-    # The interpreter of an environment that has it; null: our own.
+    # The interpreter of an environment that has it; null: one is made.
     python: str | None = None
 
 
@@ -122,9 +122,17 @@ class BenchmarkConfig(Section):
 class ResultsConfig(Section):
     """What to measure and where to write it."""
 
-    # Which part of the results.
+    # Which part of the results; all: but for `peers`, which installs other packages.
     table: Literal[
-        "lecture", "accuracy", "batch_sizes", "weight_decay", "ranking", "cold_start", "all"
+        "lecture",
+        "accuracy",
+        "batch_sizes",
+        "weight_decay",
+        "ranking",
+        "cold_start",
+        "gibbs_settings",
+        "peers",
+        "all",
     ]
     # Runs of each row of a table.
     seeds: Annotated[int, Field(ge=1)]

@@ -7,7 +7,6 @@ import json
 import logging
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -22,6 +21,7 @@ from benchmarks.config import RankingBenchmarkConfig
 from benchmarks.engines import Measured, Seconds, in_turn
 from benchmarks.epochs import EpochClock, StepClock, bare_trainer, epoch_seconds
 from benchmarks.peers import bpr_runner
+from benchmarks.peers.environments import environment_of
 from benchmarks.processes import environment
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import composed_run
@@ -30,7 +30,7 @@ from lightning_collab.training.build import build_module, load_data
 
 SHAPE = ("data=synthetic", "data.users=6040", "data.items=3700")
 SILENT = ("logger=none", "callbacks.projector=null")
-PEERS = {"cornac": "cornac==3.0.1", "implicit": "implicit==0.7.3"}
+PEERS = ("cornac", "implicit")
 # As the other packages train: plain steps on single triples.
 PLAIN = (
     *("loss=bpr", "data.order=by_user", "data.batch_size=1", "optimizer=sgd"),
@@ -164,26 +164,13 @@ def _bpr(
         np.savez(pairs, users=train.users - 1, items=train.items - 1)
         threads = torch.get_num_threads()
         options.write_text(json.dumps({"factors": settings.factors, "threads": threads}))
-        for package, requirement in PEERS.items():
-            python = getattr(settings, package).python or sys.executable
-            problem = import_problem(python, package)
-            if problem is None:
-                ways[package] = partial(_peer_seconds, python, package, pairs, options)
+        for package in PEERS:
+            there = environment_of(package, getattr(settings, package).python)
+            if there.python is None:
+                absent[f"{name}/{package}/absent"] = there.problem
             else:
-                absent[f"{name}/{package}/absent"] = (
-                    f"{problem}; to have it measured: python -m venv peers && peers/bin/pip "
-                    f"install {requirement}, then ranking.{package}.python=peers/bin/python"
-                )
+                ways[package] = partial(_peer_seconds, there.python, package, pairs, options)
         return {**in_turn(name, ways, repeats), **absent}
-
-
-def import_problem(python: str, module: str) -> str | None:
-    """Why an interpreter cannot import a module; None: it can."""
-    try:
-        done = subprocess.run([python, "-c", f"import {module}"], capture_output=True, text=True)
-    except OSError as error:
-        return f"{python} does not start ({error.strerror})"
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["failed"])[-1]
 
 
 def _peer_seconds(python: str, package: str, pairs: Path, options: Path) -> float:

@@ -16,13 +16,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.config import PeersConfig
 from benchmarks.peers import runner
+from benchmarks.peers.environments import environment_of
 from benchmarks.processes import environment
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
@@ -50,30 +51,13 @@ OUR_RUN = (
 SEED = 42
 
 
-class Package(NamedTuple):
-    """Another package.
-
-    Attributes:
-        requirement: what pip installs it by; empty: it needs nothing that we do not have.
-        module: what is imported to see whether it is there.
-        settings: of its fit.
-    """
-
-    requirement: str
-    module: str
-    settings: dict[str, float]
-
-
-PACKAGES = {
-    "cornac": Package("cornac==3.0.1", "cornac", {"lr": 0.07, "weight_decay": 0.02}),
-    "libmf": Package("libmf==0.9.2", "libmf", {"lr": 0.1, "weight_decay": 0.05}),
-    "surprise": Package("scikit-surprise==1.1.5", "surprise", {"lr": 0.05, "weight_decay": 0.05}),
-    "fastai": Package(
-        "fastai==2.8.12", "fastai", {"lr": 5e-3, "weight_decay": 0.1, "batch_size": 64}
-    ),
-    "dataloader": Package(
-        "", "torch", {"lr": 0.5, "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 64}
-    ),
+# Settings of each package's fit; the last is a loop of our own, by our interpreter.
+PACKAGES: dict[str, dict[str, float]] = {
+    "cornac": {"lr": 0.07, "weight_decay": 0.02},
+    "libmf": {"lr": 0.1, "weight_decay": 0.05},
+    "surprise": {"lr": 0.05, "weight_decay": 0.05},
+    "fastai": {"lr": 5e-3, "weight_decay": 0.1, "batch_size": 64},
+    "dataloader": {"lr": 0.5, "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 64},
 }
 ON_SINGLE_RATINGS = ("cornac", "libmf", "surprise")
 # Of the long fits; at this rate none diverges.
@@ -121,7 +105,7 @@ def run(repeats: int, settings: PeersConfig) -> Measured:
         found, absent = find_packages(settings)
 
         def one_round(package: str, epochs: int | None, **further: Any) -> dict[str, float]:
-            own = PACKAGES[package].settings if package in PACKAGES else {}
+            own = PACKAGES.get(package, {})
             return _fitted(
                 package,
                 found.get(package, sys.executable),
@@ -142,40 +126,25 @@ def run(repeats: int, settings: PeersConfig) -> Measured:
 
 
 def find_packages(settings: PeersConfig) -> tuple[dict[str, str], Measured]:
-    """Which packages there are, and how the others are had.
+    """Which packages there are; those that are not yet are installed.
 
     Args:
-        settings: where to look.
+        settings: which interpreters are named.
 
     Returns:
-        The interpreter of each package that is there, and in words how to install the others.
+        The interpreter of each package, and in words why the others are not there.
     """
-    found: dict[str, str] = {}
+    found: dict[str, str] = {"dataloader": sys.executable}
     absent: Measured = {}
-    for name, package in PACKAGES.items():
-        own = getattr(settings, name, None)
-        python = sys.executable if own is None or own.python is None else own.python
-        problem = _import_problem(python, package.module)
-        if problem is None:
-            found[name] = python
+    for name in PACKAGES:
+        if name in found:
+            continue
+        there = environment_of(name, getattr(settings, name).python)
+        if there.python is None:
+            absent[f"peers/{name}/absent"] = there.problem
         else:
-            absent[f"peers/{name}/absent"] = (
-                f"{problem}; to have it measured: python -m venv {name} && {name}/bin/pip install "
-                f"{package.requirement}, then peers.{name}.python={name}/bin/python"
-            )
+            found[name] = there.python
     return found, absent
-
-
-def _import_problem(python: str, module: str) -> str | None:
-    """Why an interpreter cannot import a module; None: it can."""
-    try:
-        done = subprocess.run([python, "-c", f"import {module}"], capture_output=True, text=True)
-    except OSError as error:
-        return f"{python} does not start ({error.strerror})"
-    if done.returncode == 0:
-        return None
-    last = done.stderr.strip().splitlines()[-1:] or ["it failed without a word"]
-    return f"not found ({last[0]})"
 
 
 def compared(names: list[str], one_round: Round, repeats: int, target: float) -> Measured:

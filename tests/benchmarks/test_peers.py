@@ -5,34 +5,21 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.config import PeerConfig, PeersConfig
-from benchmarks.peers import PACKAGES, compared, find_packages, long_fits, runner
+from benchmarks.peers import compared, find_packages, long_fits, runner
 from benchmarks.peers.runner import Fit, Ratings
 
 
-def settings(**own: PeerConfig) -> PeersConfig:
-    rest = {name: PeerConfig(python=sys.executable) for name in PACKAGES if name != "dataloader"}
-    return PeersConfig(factors=4, epochs=2, target_rmse=0.93, **{**rest, **own})
-
-
-def test_a_package_that_is_not_there_is_said_to_be_absent_and_how_it_is_had(monkeypatch):
-    missing = PACKAGES["cornac"]._replace(module="no_such_package_anywhere")
-    there = PACKAGES["dataloader"]._replace(module="json")
-    monkeypatch.setattr(peers, "PACKAGES", {"cornac": missing, "dataloader": there})
-    found, absent = find_packages(settings())
-    assert list(found) == ["dataloader"]
-    assert list(absent) == ["peers/cornac/absent"]
-    words = absent["peers/cornac/absent"]
-    assert "no_such_package_anywhere" in words
-    assert "pip install cornac==3.0.1" in words
-    assert "peers.cornac.python=" in words
-
-
-def test_an_interpreter_that_does_not_start_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(peers, "PACKAGES", {"fastai": PACKAGES["fastai"]})
+def test_packages_that_are_not_there_are_said_to_be_absent_and_why(monkeypatch, tmp_path):
     nowhere = str(tmp_path / "python")
-    found, absent = find_packages(settings(fastai=PeerConfig(python=nowhere)))
-    assert not found
-    assert nowhere in absent["peers/fastai/absent"]
+    monkeypatch.setattr(peers, "PACKAGES", dict.fromkeys(("cornac", "libmf", "dataloader")))
+    named = {name: PeerConfig(python=nowhere) for name in ("cornac", "surprise", "fastai")}
+    named["libmf"] = PeerConfig(python=sys.executable)  # which does not have it
+    found, absent = find_packages(PeersConfig(factors=4, epochs=2, target_rmse=0.93, **named))
+    assert found == {"dataloader": sys.executable}
+    assert absent == {
+        "peers/cornac/absent": f"{nowhere}: it does not start (No such file or directory)",
+        "peers/libmf/absent": f"{sys.executable}: ModuleNotFoundError: No module named 'libmf'",
+    }
 
 
 def test_rounds_are_interleaved_and_ratios_taken_within_each():

@@ -1,16 +1,7 @@
-import sys
-
 import pytest
 
 from benchmarks.peers import bpr_runner
-from benchmarks.ranking import (
-    PLAIN,
-    SHAPE,
-    import_problem,
-    product_seconds,
-    step_seconds,
-    validation_seconds,
-)
+from benchmarks.ranking import PLAIN, SHAPE, product_seconds, step_seconds, validation_seconds
 from lightning_collab.training.build import load_data
 
 SMALL = (
@@ -38,13 +29,6 @@ def test_either_engine_takes_the_steps_that_are_compared(run_config):
     for engine in ("fused", "eager"):
         assert run_config(*SHAPE, "loss=softmax", f"training.engine={engine}")
         assert run_config(*SHAPE, *PLAIN, f"training.engine={engine}").batch_size == 1
-
-
-def test_an_absent_package_is_told_in_words():
-    assert import_problem(sys.executable, "json") is None
-    problem = import_problem(sys.executable, "no_such_package")
-    assert problem == "ModuleNotFoundError: No module named 'no_such_package'"
-    assert "does not start" in import_problem("/nowhere/python", "json")
 
 
 def test_what_a_fit_does_but_once_is_no_part_of_an_epoch(monkeypatch):

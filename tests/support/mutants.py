@@ -3,9 +3,10 @@
     make mutants MUTANTS="--count 400 --seed 19"
 
 draws so many changes of the modules in `PARTS` by the seed, makes each in a copy of the repository,
-and runs the tests nearest to it first, until one fails. Results are kept in outputs/mutants, so
-that what was tried is not tried again; `--changed main` draws among files that differ from a
-revision.
+and runs the tests that run the changed line, the nearest first, until one fails. Which these are is
+recorded once (`lines.json`, `seconds.xml`; remove them after a change of the tests). Results are
+kept in outputs/mutants, so that what was tried is not tried again; `--changed main` draws among
+files that differ from a revision.
 cosmic-ray makes the changes, in an environment of its own.
 """
 
@@ -25,9 +26,9 @@ from queue import Queue
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
+from covering import PACKAGE, Covering, recorded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGE = "src/lightning_collab"
 PARTS = (
     *("models", "losses", "metrics", "data/splits", "data/draws.py", "data/history.py"),
     *("training/fused", "training/solvers", "training/modules", "training/schedules.py"),
@@ -46,17 +47,8 @@ OPERATORS = (
     *("ReplaceComparisonOperator_Eq_NotEq", "ReplaceComparisonOperator_NotEq_Eq"),
     *("ReplaceComparisonOperator_Lt_Gt", "ReplaceComparisonOperator_Gt_Lt"),
 )
-# Tests that train by each engine, solver and loss; those of several ranks take too long for this.
-TRAININGS = (
-    *(
-        "tests/training/test_run.py",
-        "tests/training/test_ranking_runs.py",
-        "tests/training/modules",
-    ),
-    *("tests/training/fused", "tests/training/solvers", "tests/training/test_cold_start.py"),
-)
-# Of a run of tests; a change that makes a loop endless is noticed, too.
-MOST_SECONDS = 900
+# Of the tests that run the changed line, the shortest that take so long in all.
+MOST_SECONDS_OF_TESTS = 120.0
 
 
 @dataclass(frozen=True)
@@ -87,15 +79,22 @@ class Mutant:
         assert changed is not None
         return str(changed)
 
-    def tests(self) -> list[list[str]]:
-        """What to run, the nearest first: of the module, of its folder, of whole trainings."""
+    def tests(self, covering: Covering) -> list[str]:
+        """What to run, the nearest first: of the module, then what else runs the line."""
         within = Path(self.file).relative_to(PACKAGE)
-        own = Path("tests") / within.parent / f"test_{within.name}"
-        folder = next(each for each in own.parents if (REPOSITORY / each).is_dir())
-        stages = [[str(own)]] if (REPOSITORY / own).is_file() else []
-        if folder != Path("tests/training"):
-            stages.append([str(folder)])
-        return [*stages, list(TRAININGS)]
+        own = str(Path("tests") / within.parent / f"test_{within.name}")
+        found = covering.tests(self.file, self.line) | {*covering.tests_of_file.get(own, ())}
+
+        def nearness(test: str) -> tuple[bool, float]:
+            return not test.startswith(f"{own}::"), covering.seconds.get(test, 0.0)
+
+        chosen, spent = [], 0.0
+        for test in sorted(found, key=nearness):
+            spent += covering.seconds.get(test, 0.0)
+            if spent > MOST_SECONDS_OF_TESTS and chosen:
+                break
+            chosen.append(test)
+        return chosen
 
 
 def candidates(files: list[Path]) -> Iterator[Mutant]:
@@ -130,29 +129,47 @@ def files_of(changed: str | None) -> list[Path]:
     return [path for path in found if str(path.relative_to(REPOSITORY)) in names]
 
 
-def tried(mutant: Mutant, copy: Path, python: str) -> str:
-    """Whether a test notices the change: `killed by <test>`, or `survived`."""
-    target = copy / mutant.file
-    whole = target.read_text()
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
-    command = [python, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
-    try:
-        target.write_text(mutant.source())
-        for stage in mutant.tests():
-            try:
-                done = subprocess.run(
-                    [*command, *stage], cwd=copy, env=environment, capture_output=True, text=True,
-                    timeout=MOST_SECONDS, check=False,
-                )  # fmt: skip
-            except subprocess.TimeoutExpired:
-                return f"killed by taking over {MOST_SECONDS} s"
-            if done.returncode not in (0, 5):
-                said = done.stdout.splitlines()
-                failed = [line for line in said if line.startswith(("FAILED ", "ERROR "))]
-                return f"killed by {failed[0].split(' - ')[0] if failed else stage[0]}"
-    finally:
-        target.write_text(whole)
-    return "survived"
+class Worker:
+    """A copy of the repository, and a process whose forks run its tests."""
+
+    def __init__(self, copy: Path, python: str) -> None:
+        """Copy, and start the process."""
+        self.copy = copy
+        subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(copy)], check=True)
+        # What is not committed is tried as it is.
+        for folder in ("src", "tests"):
+            shutil.rmtree(copy / folder)
+            shutil.copytree(REPOSITORY / folder, copy / folder)
+        self.environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [python, "tests/support/pytest_forks.py"],
+            cwd=copy,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tried(self, mutant: Mutant, covering: Covering) -> str:
+        """Whether a test notices the change: `killed by <test>`, or `survived`."""
+        tests = mutant.tests(covering)
+        if not tests:
+            return "survived: no test runs it"
+        target = self.copy / mutant.file
+        whole = target.read_text()
+        try:
+            target.write_text(mutant.source())
+            arguments = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests]
+            assert self.process.stdin is not None
+            assert self.process.stdout is not None
+            self.process.stdin.write(json.dumps(arguments) + "\n")
+            self.process.stdin.flush()
+            code, failed = json.loads(self.process.stdout.readline())
+        finally:
+            target.write_text(whole)
+        if code is None:
+            return "killed by taking too long"
+        return "survived" if code in (0, 5) else f"killed by {failed or f'exit status {code}'}"
 
 
 def main() -> None:
@@ -175,26 +192,30 @@ def main() -> None:
     waiting = [mutant for mutant in drawn if mutant.name not in results]
     python = str(Path(asked.python).absolute())
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(asked.jobs) as pool:
-        copies: Queue[Path] = Queue()
-        for number in range(asked.jobs):
-            copy = Path(place) / str(number)
-            subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(copy)], check=True)
-            # What is not committed is tried as it is.
-            shutil.rmtree(copy / "src")
-            shutil.copytree(REPOSITORY / "src", copy / "src")
-            copies.put(copy)
+        workers = [Worker(Path(place) / str(number), python) for number in range(asked.jobs)]
+        if not (folder / "lines.json").is_file():
+            print("Running the tests once, to see which lines each runs ...", flush=True)
+            recorded(python, workers[0].copy, folder, workers[0].environment)
+        covering = Covering(folder, workers[0].copy)
+        free: Queue[Worker] = Queue()
+        for worker in workers:
+            free.put(worker)
 
         def one(mutant: Mutant) -> None:
-            copy = copies.get()
+            worker = free.get()
             try:
-                results[mutant.name] = tried(mutant, copy, python)
+                results[mutant.name] = worker.tried(mutant, covering)
             finally:
-                copies.put(copy)
+                free.put(worker)
             print(f"{len(results)}/{len(drawn)}  {mutant.name}: {results[mutant.name]}", flush=True)
             results_file.write_text(json.dumps(dict(sorted(results.items())), indent=1))
 
         list(pool.map(one, waiting))
-    survived = [name for name in (each.name for each in drawn) if results[name] == "survived"]
+        for worker in workers:
+            worker.process.terminate()
+    survived = [
+        name for name in (each.name for each in drawn) if results[name].startswith("survived")
+    ]
     print(f"{len(drawn) - len(survived)} of {len(drawn)} killed; survived:", *survived, sep="\n  ")
 
 
