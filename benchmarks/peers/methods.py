@@ -105,7 +105,7 @@ MYFM_HISTORY = Method(
     "myFM with history", "myfm", RATINGS, "myfm", {**GIBBS, **PLAIN, "history": True}
 )
 MYFM_TIME = Method(
-    "myFM with history and the week of a rating, ordered probit",
+    "myFM with history and the day of a rating, ordered probit",
     "myfm",
     RATINGS,
     "myfm",

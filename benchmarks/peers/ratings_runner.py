@@ -165,7 +165,7 @@ def _fastai(train: Rows, test: Rows, settings: Settings, model: Settings) -> Any
 def myfm(train: Rows, test: Rows, settings: Settings) -> Any:
     """myFM: a factorization machine by Gibbs sampling.
 
-    `history`: also of what the user rated, and of who rated the item. `times`: also of the week of
+    `history`: also of what the user rated, and of who rated the item. `times`: also of the day of
     the rating. `probit`: ratings as ordered classes.
     """
     from myfm import MyFMOrderedProbit, MyFMRegressor, RelationBlock
@@ -193,13 +193,13 @@ def myfm(train: Rows, test: Rows, settings: Settings) -> Any:
         return RelationBlock(np.where(numbers < 0, whole.shape[0], numbers), rows)
 
     start = train.times.min()
-    weeks = int((max(train.times.max(), test.times.max()) - start) // (7 * 86400)) + 1
-    shapes = [weeks] if settings["times"] else []
+    days = int((max(train.times.max(), test.times.max()) - start) // 86400) + 1
+    shapes = [days] if settings["times"] else []
     shapes += [part.shape[1] for part in (*of_users, *of_items)]
 
     def inputs(rows: Rows) -> tuple[Any, list[Any]]:
-        week = (rows.times - start) // (7 * 86400)
-        own = one_hot(week, weeks) if settings["times"] else sparse.csr_matrix((len(week), 0))
+        day = (rows.times - start) // 86400
+        own = one_hot(day, days) if settings["times"] else sparse.csr_matrix((len(day), 0))
         return own, [block(of_users, rows.users), block(of_items, rows.items)]
 
     model = (MyFMOrderedProbit if settings["probit"] else MyFMRegressor)(

@@ -138,8 +138,12 @@ SECTIONS = (
         ),
         (
             Peer("GC-MC with features", 0.905, "published", "van den Berg et al. 2017"),
-            Peer("myFM with side information", 0.8833, "published", "myFM's documentation"),
-            Peer("myFM, ordered probit", 0.8808, "published", "myFM's documentation"),
+            Peer(
+                "myFM with history and the day of a rating",
+                0.889,
+                "published",
+                "myFM's documentation, TimeSVD++ flipped",
+            ),
             Peer("myFM, time, ordered probit", 0.8853, "measured", "myFM, Gibbs sampling"),
         ),
     ),

@@ -383,6 +383,16 @@ def test_the_folds_are_disjoint_and_together_all_rows(ml_100k, run_config):
     assert {len(rows.test) for rows in folds} <= {100_000 // 7, 100_000 // 7 + 1}
 
 
+def test_each_rating_may_be_a_fold_of_its_own(small_table, run_config):
+    ratings = len(small_table)
+    overrides = ("split=k_fold", f"split.folds={ratings}", "split.val=0")
+    last = split_rows(small_table, run_config(*overrides, f"split.fold={ratings}").split)
+    assert (len(last.test), len(last.train)) == (1, ratings - 1)
+    one_more = run_config(*overrides, f"split.folds={ratings + 1}").split
+    with pytest.raises(DataError, match=f"split.folds={ratings + 1} of {ratings} ratings"):
+        split_rows(small_table, one_more)
+
+
 def test_a_split_of_millions_keeps_its_rows_in_32_bits(run_config):
     # 12 bytes a rating in memory leave no room for row numbers of 8.
     order = permutation(1_000_000, 1)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.metrics import blending
 from lightning_collab.metrics.blending import Blend, blend_weights, standardised
 from lightning_collab.metrics.rankings import rank_part
 
@@ -79,6 +80,22 @@ def test_weights_are_chosen_by_the_validation_part_alone(data):
     assert found.weights == [0.0, 1.0]
     alone = rank_part(knows_val, data, "val", liked="all", top_k=[10])
     assert found.value == pytest.approx(alone["val/ndcg@10"])
+
+
+def test_no_more_scores_are_kept_than_there_is_room_for(data, monkeypatch):
+    """Two scorers of all items: room for three users and a half is room for three."""
+    asked = []
+
+    class Watched(Table):
+        def of_users(self, users, out=None):
+            asked.append(len(users))
+            return super().of_users(users, out)
+
+    scores = held_out(data, "val")
+    items = scores.shape[1]
+    monkeypatch.setattr(blending, "SCORES_KEPT", 7 * items)
+    blend_weights([Watched(scores), Watched(scores)], data, liked="all", k=10)
+    assert asked == [3, 3]
 
 
 def test_a_blend_of_scorers_that_know_different_halves_beats_both(data):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.errors import DataError
 from lightning_collab.models.cold_rows import extended
-from lightning_collab.models.id_dropout import uniform
+from lightning_collab.models.id_dropout import FIRST, GOLDEN, uniform
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.cold_rows import fitted_cold_rows
 
@@ -28,6 +28,17 @@ BATCH = RatingBatch(
     torch.full((40,), 3.0),
     draw_seed=5,
 )
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**31 - 1))
+def test_the_numbers_are_those_of_splitmix64(seed, number):
+    """In Python's own integers; so that ranks and later versions leave out the same ids."""
+    bits = 2**64 - 1
+    state = ((number + 1) * int(GOLDEN) + seed * int(FIRST)) & bits
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & bits
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & bits
+    state ^= state >> 31
+    assert uniform(torch.tensor([number]), seed).item() == (state >> 11) / 2**53
 
 
 def made(run_config, *overrides):
