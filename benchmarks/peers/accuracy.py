@@ -164,6 +164,7 @@ def _run(python: str, method: Method, files: list[Path]) -> dict[str, Any]:
     done = subprocess.run(
         [python, method.runner, method.function, *map(str, files)],
         env=environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
+        cwd=files[0].parent,  # where some leave logs
         capture_output=True,
         text=True,
         timeout=LONGEST_SECONDS,

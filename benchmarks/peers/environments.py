@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# By what pip installs them; where an older NumPy is asked for, the package fails to import beside
-# the newer one.
+# By what pip installs them; what is asked for beside a package is the newest that it runs with.
 REQUIREMENTS = {
     "cornac": ("cornac==3.0.1",),
     "fastai": ("fastai==2.8.12", "torch==2.14.1", "torchvision==0.29.1"),
@@ -17,7 +16,7 @@ REQUIREMENTS = {
     "libmf": ("libmf==0.9.2",),
     "lightfm": ("lightfm==1.17",),
     "myfm": ("myfm==0.4.0",),
-    "recbole": ("recbole==1.2.1", "torch==2.13.0", "numpy<2", "scipy<1.14", "pandas<3"),
+    "recbole": ("recbole==1.2.1", "torch==2.13.0", "numpy<2", "scipy<1.12", "pandas<3"),
     "surprise": ("scikit-surprise==1.1.5",),
 }
 
@@ -54,7 +53,7 @@ def environment_of(package: str, named: str | None = None) -> Environment:
     if named is not None:
         problem = _run([named, "-c", f"import {package}"])
         return Environment(None, f"{named}: {problem}") if problem else Environment(named)
-    place = FOLDER / package
+    place = FOLDER.absolute() / package
     python, done = place / "bin" / "python", place / "installed"
     asked = " ".join(REQUIREMENTS[package])
     if not done.is_file() or done.read_text() != asked:

@@ -58,7 +58,7 @@ SURPRISE_SVDPP = Method(
     RATINGS,
     "surprise_svdpp",
     {"factors": 20},
-    {"epochs": (20, 40), "lr": (0.007,), "weight_decay": (0.02, 0.06)},
+    {"epochs": (20, 40), "lr": (0.007,), "weight_decay": (0.02, 0.06, 0.1)},
 )
 CORNAC_MF = Method(
     "Cornac, MF",
@@ -89,8 +89,8 @@ FASTAI_DOT = Method(
     "fastai",
     RATINGS,
     "fastai_dot",
-    {"factors": 50, "epochs": 5, "lr": 5e-3, "batch_size": 64},
-    {"weight_decay": (0.1, 0.2)},
+    {"factors": 50, "lr": 5e-3, "batch_size": 64},
+    {"epochs": (5, 10), "weight_decay": (0.1, 0.2, 0.3)},
 )
 FASTAI_NET = Method(
     "fastai, network",

@@ -153,8 +153,8 @@ def _fastai(train: Rows, test: Rows, settings: Settings, model: Settings) -> Any
     loaders = CollabDataLoaders.from_df(
         frame, valid_pct=0.0001, bs=settings["batch_size"], seed=settings["seed"]
     )
-    low, high = settings["rating_range"]
-    learner = collab_learner(loaders, y_range=(low - 0.5, high + 0.5), **model)
+    # The range of its course.
+    learner = collab_learner(loaders, y_range=(0, settings["rating_range"][1] + 0.5), **model)
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(settings["epochs"], settings["lr"], wd=settings["weight_decay"])
         asked = pandas.DataFrame({"user": test.users, "item": test.items})

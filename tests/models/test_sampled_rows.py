@@ -8,9 +8,10 @@ from scipy.sparse import csr_array
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.models.bayesian_factors import BayesianFactors
+from lightning_collab.models.cold_rows import ColdSide
 from lightning_collab.models.config import BayesianFactorsConfig
 from lightning_collab.models.rating_output import DatasetStatistics
-from lightning_collab.models.row_map import fit_row_map
+from lightning_collab.models.row_map import RowMap, fit_row_map
 from lightning_collab.models.sampled_rows import SampledMaps
 
 SAMPLES, ROWS, WIDTH, FEATURES = 3, 200, 2, 4
@@ -61,6 +62,32 @@ def test_draws_are_of_the_id_and_spread_as_they_should(made):
     with_features = found.draw(csr_array(features[:1]), pl.Series([17]))[:, 0]
     moved = np.stack([(features[[0]] @ each)[0] for each in found.coefficients])
     np.testing.assert_allclose(with_features - some[:, 0], moved, atol=1e-5)
+
+
+def test_further_ids_are_drawn_and_their_means_kept_beside_the_tables(made):
+    features, rows, others, weights, _ = made
+    sampled = SampledMaps.fit(features, rows, others, weights)
+    side = ColdSide(
+        described_by=(),
+        blocks=(),
+        # Not to be used where rows are drawn.
+        map=RowMap(np.full(WIDTH, np.nan), np.zeros((0, WIDTH)), 0.0),
+        unknown=np.zeros(WIDTH, np.float32),
+        widths={"biases": 1, "factors": 1},
+        mapped=False,
+        ids=pl.Series("item", [5], dtype=pl.Int64),
+        rows=np.zeros((1, WIDTH), np.float32),
+        features=None,
+        sampled=sampled._replace(coefficients=sampled.coefficients[:, :0]),
+        samples=np.ones((SAMPLES, 1, WIDTH), np.float32),
+    )
+    found = side.with_ids(pl.DataFrame({"item": [9, 3]}))
+    drawn = side.sampled.draw(csr_array((2, 0), dtype=np.float32), pl.Series([3, 9]))
+    assert found.ids.to_list() == [3, 5, 9]
+    np.testing.assert_array_equal(found.samples[:, [0, 2]], drawn)
+    np.testing.assert_array_equal(found.samples[:, 1], side.samples[:, 0])
+    # The tables have the bias last, samples have it first.
+    np.testing.assert_allclose(found.rows[[0, 2], ::-1], drawn.mean(0), atol=1e-6)
 
 
 def test_a_model_of_samples_predicts_its_further_rows():

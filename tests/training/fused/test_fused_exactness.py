@@ -19,7 +19,9 @@ from training_engines_reference import (
 )
 
 from lightning_collab.config import validated
+from lightning_collab.config.optimizer import AdamConfig
 from lightning_collab.data.batches import RatingBatch
+from lightning_collab.training.fused.adam_rule import SERIES, SERIES_TERMS, SUMS, adam_rule
 
 OPTIMIZERS = [
     {"name": "sgd", "lr": 0.03, "momentum": 0.9, "nesterov": False},
@@ -172,3 +174,12 @@ def test_lazy_features_stay_as_they_are_while_no_batch_uses_them(run_config):
         torch.testing.assert_close(lazy[name][used], exact[name][used])
         assert torch.equal(lazy[name][~used], before[name][~used])
         assert not torch.isclose(lazy[name][~used], exact[name][~used]).any()
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.95, 0.9)])
+def test_missed_steps_are_summed_where_the_sums_stay_finite(betas):
+    """The terms of the series are (beta1 / beta2^(k/2))^gap: from 1 on they grow without bound."""
+    config = AdamConfig(name="adam", lr=0.01, beta1=betas[0], beta2=betas[1])
+    rule = adam_rule(config, np.full(9000, 0.01), 0.0, 0)
+    assert np.isfinite(rule.steps[SUMS:]).all()
+    assert rule.numbers[SERIES] == (betas[0] < betas[1] ** (SERIES_TERMS / 2))

@@ -144,6 +144,47 @@ def test_single_steps_are_those_of_blocks(case, run_config, small_table, tmp_pat
             assert torch.equal(value, steps["state_dict"][name]), name
 
 
+class LossOfEachStep(pl.Callback):
+    """What the progress bar and other callbacks get to see."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen.append(float(outputs["loss"]))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.02])
+@pytest.mark.parametrize("loss", ["softmax", "bce", "bpr"])
+def test_the_loss_of_a_step_is_that_of_its_pairs_and_the_decay(
+    loss, decay, run_config, small_table, tmp_path
+):
+    typed = (*QUIET, f"loss={loss}", "data.batch_size=7", f"optimizer.weight_decay={decay}")
+    seen = []
+    for engine in ("eager", "fused"):
+        of_each = LossOfEachStep()
+        config = run_config(*typed, f"training.engine={engine}")
+        trained(config, tmp_path / engine, small_table, callbacks=[of_each])
+        seen.append(of_each.seen)
+    assert seen[1] == pytest.approx(seen[0], rel=1e-6)
+
+
+def test_a_block_counts_the_pairs_of_each_step(run_config, small_table, tmp_path):
+    counts = []
+
+    class LossesOfBlock(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            losses = trainer.optimizers[0].losses
+            counts.append((losses.terms.tolist(), losses.taken))
+
+    config = run_config(*QUIET, *CASES["bpr as shipped"], "training.engine=fused")
+    data = load_data(config, small_table)
+    liked = len(data.chosen(data.rows.train, 4.0))
+    trained(config, tmp_path, small_table, callbacks=[LossesOfBlock()])
+    expected = [13] * (liked // 13) + [liked % 13]
+    assert counts == [(expected, len(expected))] * 3
+
+
 @pytest.mark.parametrize("case", ["softmax as shipped", "bce, lazy on both sides"])
 @pytest.mark.parametrize("engines", [("eager", "fused"), ("fused", "eager")])
 def test_a_checkpoint_is_gone_on_with_by_the_other_engine(

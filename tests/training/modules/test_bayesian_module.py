@@ -212,6 +212,14 @@ def test_more_than_memory_allows_is_refused_at_once(run_config, small_table, mon
         memory.available = free
         with pytest.raises(TrainingError, match=message):
             check_memory(model, data.features)
+    shapes = [block.matrix.shape for block in (*data.features.users, *data.features.items)]
+    # Three matrices and a work space of features by features, and the basis: float64.
+    needed = max(8 * (4 * min(shape) ** 2 + shape[0] * min(shape)) for shape in shapes)
+    memory.available = samples + needed
+    check_memory(model, data.features)
+    memory.available -= 1
+    with pytest.raises(TrainingError, match="to draw its link"):
+        check_memory(model, data.features)
 
 
 def test_the_prediction_of_a_cold_pair_is_near_the_mean(sampled, small_table):

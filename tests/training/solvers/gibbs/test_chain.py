@@ -11,6 +11,7 @@ from scipy.special import ndtr
 
 from lightning_collab.training.solvers.gibbs.chain import ChainSettings, GibbsChain, Observations
 from lightning_collab.training.solvers.gibbs.hyperpriors import SHAPES, GammaPrior, Hyperpriors
+from lightning_collab.training.solvers.gibbs_sampler import _sample
 
 USERS, ITEMS = 4, 3
 INFORMATIVE = Hyperpriors(
@@ -304,3 +305,25 @@ def test_ratings_that_follow_the_model_are_explained():
     errors = np.mean(predicted, 0) - ratings[~known]
     assert np.sqrt((errors**2).mean()) < 0.58, "the noise alone is 0.5"
     assert np.mean(precisions) == pytest.approx(1 / 0.25, rel=0.1)
+
+
+def test_a_sample_is_in_units_of_ratings():
+    """A bias of one deviation is `spread` stars; the product of two factors likewise."""
+    chain = small_chain(factors=2)
+    chain.spread = 0.25
+    draw_from_the_prior(chain, np.random.default_rng(0))
+    found = _sample(chain)
+    biases = chain.users.rows[:, 0], chain.items.rows[:, 0]
+    products = chain.users.rows[:, 1:] @ chain.items.rows[:, 1:].T
+    np.testing.assert_allclose(found.users[:, 0], 0.25 * biases[0])
+    np.testing.assert_allclose(found.items[:, 0], 0.25 * biases[1])
+    np.testing.assert_allclose(found.users[:, 1:] @ found.items[:, 1:].T, 0.25 * products)
+    for side, covariance in (
+        (chain.users, found.user_covariance),
+        (chain.items, found.item_covariance),
+    ):
+        prior = np.linalg.inv(side.prior.precision)
+        assert covariance[0, 0] == pytest.approx(0.25**2 * prior[0, 0])
+        np.testing.assert_allclose(covariance[1:, 1:], 0.25 * prior[1:, 1:])
+        np.testing.assert_allclose(covariance[0, 1:], 0.25**1.5 * prior[0, 1:])
+    assert found.noise_variance == pytest.approx(0.25**2 / chain.precision)
