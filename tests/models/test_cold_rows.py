@@ -6,7 +6,9 @@ import torch
 from film_runs import NEVER_RATED
 
 from lightning_collab.data.batches import RatingBatch
+from lightning_collab.models import cold_rows
 from lightning_collab.models.cold_rows import ColdSide, extended
+from lightning_collab.models.row_map import fit_row_map
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.cold_rows import fitted_cold_rows
 
@@ -103,3 +105,24 @@ def test_ids_that_are_added_later_get_the_rows_that_they_would_have_had(made):
     with_copy = cold["items"].with_ids(copy.with_columns(item=copy["item"] - 90))
     assert with_copy.ids.to_list() == [NEVER_RATED - 90, NEVER_RATED]
     np.testing.assert_array_equal(with_copy.rows[0], with_copy.rows[1])
+
+
+def test_rows_that_learned_choices_count_by_the_root_of_their_numbers(
+    film_run, run_config, monkeypatch
+):
+    counted = []
+
+    def fit(features, rows, weights, metric=None):
+        counted.append(weights)
+        return fit_row_map(features, rows, weights, metric)
+
+    monkeypatch.setattr(cold_rows, "fit_row_map", fit)
+    for loss in ("squared_error", "softmax"):
+        config = run_config("data=synthetic", "data.timestamps=true", f"loss={loss}")
+        config = config.model_copy(update={"split": film_run.config.split})
+        data = load_data(config, film_run.data.table)
+        counts = data.training_counts()["items"][1:]
+        fitted_cold_rows(build_module(config, data).model.eval(), data)
+        expected = counts if loss == "squared_error" else np.sqrt(counts)
+        assert any(np.array_equal(each, expected) for each in counted), loss
+        counted.clear()

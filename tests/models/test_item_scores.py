@@ -33,7 +33,11 @@ def built(run_config, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["embedding_dot_bias", "matrix_product", "embedding_net", "bayesian_factors"]
+    "name",
+    [
+        *("embedding_dot_bias", "matrix_product", "embedding_net", "bayesian_factors"),
+        "implicit_least_squares",
+    ],
 )
 @torch.no_grad()
 def test_the_ratings_of_all_pairs_in_any_order_of_users(run_config, name):

@@ -21,7 +21,13 @@ from training_engines_reference import (
 from lightning_collab.config import validated
 from lightning_collab.config.optimizer import AdamConfig
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.training.fused.adam_rule import SERIES, SERIES_TERMS, SUMS, adam_rule
+from lightning_collab.training.fused.adam_rule import (
+    SERIES,
+    SERIES_TERMS,
+    SUMS,
+    adam_catch_up,
+    adam_rule,
+)
 
 OPTIMIZERS = [
     {"name": "sgd", "lr": 0.03, "momentum": 0.9, "nesterov": False},
@@ -183,3 +189,32 @@ def test_missed_steps_are_summed_where_the_sums_stay_finite(betas):
     rule = adam_rule(config, np.full(9000, 0.01), 0.0, 0)
     assert np.isfinite(rule.steps[SUMS:]).all()
     assert rule.numbers[SERIES] == (betas[0] < betas[1] ** (SERIES_TERMS / 2))
+
+
+@pytest.mark.parametrize("decay", ["gradient", "decoupled"])
+def test_a_sum_of_missed_steps_is_their_sum_to_the_last_digits(decay):
+    """Elements whose sqrt(v) is 50, 100, ... times eps, and nearer to it, at rest, and far."""
+    config = AdamConfig(name="adam", lr=0.01, eps=1e-3, decay=decay)
+    random = np.random.default_rng(0)
+    rates, done, start, end = random.uniform(0.001, 0.02, 400), 60, 10, 310
+    rule = adam_rule(config, rates, 0.05 if decay == "decoupled" else 0.0, done)
+    stretched = 0.999 ** (-(end - start) / 2)
+    ratios = np.array([1, 20, 49, 51, 60, 80, 100, 200, 1e3, 1e6, 51, 51])
+    second = (1e-3 * stretched * ratios) ** 2
+    first = random.normal(size=len(second)) * np.sqrt(second)
+    first[-1] = 0.0
+    weight = random.normal(size=len(second))
+    exact = np.longdouble
+    w, m, v = exact(weight), exact(first), exact(second)
+    before, beta1, beta2, eps = w.copy(), exact(0.9), exact(0.999), exact(1e-3)
+    for step in range(start, end):
+        m, v, count = beta1 * m, beta2 * v, done + step + 1
+        mean, variance = m / (1 - beta1**count), v / (1 - beta2**count)
+        if decay == "decoupled":
+            w -= exact(rates[step]) * exact(0.05) * w
+        w -= exact(rates[step]) * mean / (np.sqrt(variance) + eps)
+    adam_catch_up(weight, first, second, rule.numbers, rule.steps, start, end)
+    moved = np.abs(w - before).max()
+    assert np.abs(weight - w).max() / moved < 1e-13
+    np.testing.assert_allclose(first, m.astype(float), rtol=1e-11, atol=1e-30)
+    np.testing.assert_allclose(second, v.astype(float), rtol=1e-12)

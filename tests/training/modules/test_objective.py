@@ -127,6 +127,28 @@ def test_sides_have_decays_of_their_own(loss, run_config, small_table):
     assert float(total - found) == pytest.approx(penalty, rel=1e-5)
 
 
+def test_layers_of_a_network_decay_beside_sides_that_have_their_own(run_config, small_table):
+    module, data = module_of(
+        run_config,
+        small_table,
+        *("model=embedding_net", "loss=bce", "optimizer.frequency_power=1.0"),
+        "optimizer.groups.embeddings.users.weight_decay=0.0",
+        "optimizer.groups.embeddings.items.weight_decay=0.7",
+        "optimizer.groups.hidden.weight_decay=0.4",
+        "optimizer.groups.output.weight_decay=0.2",
+    )
+    batch = first_batch(data)
+    found, total = module.objective(batch)
+    model = module.model
+    items = model.item_factors.weight[batch.items.long()].square().sum()
+    hidden, output = (
+        sum(each.square().sum() for each in layer.parameters())
+        for layer in (model.hidden, model.last)
+    )
+    by_hand = 0.7 / 2 * items + len(batch.users) * (0.4 / 2 * hidden + 0.2 / 2 * output)
+    assert float(total - found) == pytest.approx(float(by_hand), rel=1e-6)
+
+
 def test_softmax_takes_what_was_disliked_for_a_negative_where_asked(run_config, small_table):
     typed = ("loss=softmax", "loss.dislikes=negative")
     module, data = module_of(run_config, small_table, *typed)

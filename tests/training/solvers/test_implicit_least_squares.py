@@ -25,13 +25,16 @@ KEYS = {"unobserved_weight": 0.3, "regularization": 0.2, "frequency_scaling": 0.
 def chosen():
     random = np.random.default_rng(2)
     pairs = np.sort(random.permutation((USERS - 1) * (ITEMS - 1))[:40])
+    # One user has a single pair, another has none.
+    pairs = pairs[~np.isin(pairs // (ITEMS - 1), (2, 3))]
+    pairs = np.sort(np.append(pairs, 2 * (ITEMS - 1) + 4))
     users, items = np.divmod(pairs, ITEMS - 1)
     return Choices.of(
         (users + 1).astype(np.int32),
         (items + 1).astype(np.int32),
         user_rows=USERS,
         item_rows=ITEMS,
-        weights=random.uniform(0.5, 3, 40).astype(np.float32),
+        weights=random.uniform(0.5, 3, len(pairs)).astype(np.float32),
     )
 
 
@@ -88,6 +91,8 @@ def test_with_many_steps_each_row_is_the_solution_of_its_regression(chosen):
         system = fixed.T @ ((weights + config.unobserved_weight)[:, None] * fixed)
         return np.linalg.solve(system + ridge * np.eye(FACTORS), fixed.T @ (weights * targets))
 
+    assert wanted[2:4].sum(1).tolist() == [1, 0]
+    assert not users[3].any()
     for row in range(USERS - 1):
         if wanted[row].any():
             expected = solution(row, items_before, sure[row], wanted[row], ITEMS - 1)
