@@ -117,12 +117,12 @@ def test_rows_that_learned_choices_count_by_the_root_of_their_numbers(
         return fit_row_map(features, rows, weights, metric)
 
     monkeypatch.setattr(cold_rows, "fit_row_map", fit)
-    for loss in ("squared_error", "softmax"):
-        config = run_config("data=synthetic", "data.timestamps=true", f"loss={loss}")
-        config = config.model_copy(update={"split": film_run.config.split})
-        data = load_data(config, film_run.data.table)
-        counts = data.training_counts()["items"][1:]
-        fitted_cold_rows(build_module(config, data).model.eval(), data)
-        expected = counts if loss == "squared_error" else np.sqrt(counts)
-        assert any(np.array_equal(each, expected) for each in counted), loss
+    config = run_config("data=synthetic", "data.timestamps=true")
+    config = config.model_copy(update={"split": film_run.config.split})
+    data = load_data(config, film_run.data.table)
+    counts = data.training_counts()["items"][1:]
+    model = build_module(config, data).model.eval()
+    for learns_ratings, expected in ((True, counts), (False, np.sqrt(counts))):
         counted.clear()
+        fitted_cold_rows(model, data, learns_ratings=learns_ratings)
+        assert any(np.array_equal(each, expected) for each in counted)
