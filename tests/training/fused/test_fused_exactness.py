@@ -198,15 +198,19 @@ def caught_up(weight, first, second, numbers, steps, start, end):
     adam_catch_up(weight, first, second, numbers, steps, start, end)
 
 
+@pytest.mark.parametrize("missed", [12, 300])
 @pytest.mark.parametrize("decay", ["gradient", "decoupled"])
-def test_a_sum_of_missed_steps_is_their_sum_to_the_last_digits(decay):
-    """Elements whose sqrt(v) is 50, 100, ... times eps, and nearer to it, at rest, and far."""
+def test_a_sum_of_missed_steps_is_their_sum_to_the_last_digits(decay, missed):
+    """Elements whose sqrt(v) is 50, 100, ... times eps, and nearer to it, at rest, and far.
+
+    The sum leaves out terms from (eps / sqrt(v))^8 on: 3e-14 where sqrt(v) is 50 times eps.
+    """
     config = AdamConfig(name="adam", lr=0.01, eps=1e-3, decay=decay)
     random = np.random.default_rng(0)
-    rates, done, start, end = random.uniform(0.001, 0.02, 400), 60, 10, 310
+    rates, done, start, end = random.uniform(0.001, 0.02, 400), 60, 10, 10 + missed
     rule = adam_rule(config, rates, 0.05 if decay == "decoupled" else 0.0, done)
     stretched = 0.999 ** (-(end - start) / 2)
-    ratios = np.array([1, 20, 49, 51, 60, 80, 100, 200, 1e3, 1e6, 51, 51])
+    ratios = np.array([1, 20, 49, 50.01, 60, 80, 100, 200, 1e3, 1e6, 50.01, 50.01])
     second = (1e-3 * stretched * ratios) ** 2
     first = random.normal(size=len(second)) * np.sqrt(second)
     first[-1] = 0.0
@@ -221,7 +225,7 @@ def test_a_sum_of_missed_steps_is_their_sum_to_the_last_digits(decay):
             w -= exact(rates[step]) * exact(0.05) * w
         w -= exact(rates[step]) * mean / (np.sqrt(variance) + eps)
     caught_up(weight, first, second, rule.numbers, rule.steps, start, end)
-    moved = np.abs(w - before).max()
-    assert np.abs(weight - w).max() / moved < 1e-13
+    moved = np.abs(w - before)
+    assert (np.abs(weight - w) <= 1e-13 * moved + 4e-15).all()  # and some roundings
     np.testing.assert_allclose(first, m.astype(float), rtol=1e-11, atol=1e-30)
     np.testing.assert_allclose(second, v.astype(float), rtol=1e-12)
