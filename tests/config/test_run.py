@@ -32,6 +32,8 @@ def changed(key, value, *overrides):
         ("split.test", 1.0, r"split\.test"),
         ("split.val", -0.1, r"split\.val"),
         ("model.factors", 0, r"model\.factors: .*greater than or equal to 1 \(got 0\)"),
+        ("model.range_margin", -0.1, r"model\.range_margin: .*greater than or equal to 0"),
+        ("model.init_range", -0.1, r"model\.init_range: .*greater than or equal to 0"),
         ("model.factors", "many", r"model\.factors: .*integer \(got 'many'\)"),
         ("model.factors", True, r"model\.factors"),
         ("model.output", "softmax", r"model\.output: .*'sigmoid' or 'linear'"),

@@ -1,7 +1,8 @@
 """Which tests run which line of the package, and how long they take; for mutants.py.
 
 A line in a compiled function is run by the tests that run a function that mentions it, and a line
-outside any function by those that run what mentions its name.
+outside any function by those that run what mentions its name. Other lines of which nothing was
+recorded are run by no test, but those in processes of their own.
 """
 
 import ast
@@ -25,6 +26,7 @@ class Named(NamedTuple):
     name: str
     lines: range
     mentions: frozenset[str]
+    recorded: bool
 
 
 def recorded(python: str, copy: Path, folder: Path, environment: dict[str, str]) -> None:
@@ -87,7 +89,8 @@ class Covering:
         direct = self.lines.get(file, {}).get(line)
         if direct:
             return direct
-        wanted = {each.name for each in self.named if each.file == file and line in each.lines}
+        here = [each for each in self.named if each.file == file and line in each.lines]
+        wanted = {each.name for each in here if not each.recorded}
         return set().union(*(self._of_name(name) for name in wanted))
 
     @cache  # noqa: B019 (one object lives as long as the program)
@@ -127,7 +130,11 @@ def _named_parts(repository: Path) -> list[Named]:
                     if isinstance(part, ast.FunctionDef)
                     else [each.id for each in ast.walk(part) if _is_set(each)]
                 )
-                found += [Named(file, name, lines, mentions - {name}) for name in names]
+                # What is compiled is not recorded, and neither is what a module does at its import.
+                recorded = isinstance(part, ast.FunctionDef) and not any(
+                    "njit" in ast.unparse(each) for each in part.decorator_list
+                )
+                found += [Named(file, name, lines, mentions - {name}, recorded) for name in names]
     return found
 
 

@@ -173,6 +173,13 @@ def test_data_of_other_ids_is_refused(tmp_path):
         stock().validate(lc.RatingModule.load_from_checkpoint(path), datamodule=other)
 
 
+@pytest.mark.parametrize("clip", [0.0, -0.5])
+def test_a_norm_to_clip_to_is_above_zero(clip):
+    model = lc.EmbeddingNet.for_data(module_data(), hidden=4)
+    with pytest.raises(ConfigError, match=r"clip: .*greater than 0"):
+        lc.RatingModule(model, clip=clip)
+
+
 @pytest.mark.parametrize("case", ["least_squares", "bayesian"])
 def test_a_solved_model_wants_all_ratings_at_once(case):
     data = module_data(64)

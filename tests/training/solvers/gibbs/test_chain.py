@@ -327,3 +327,22 @@ def test_a_sample_is_in_units_of_ratings():
         np.testing.assert_allclose(covariance[1:, 1:], 0.25 * prior[1:, 1:])
         np.testing.assert_allclose(covariance[0, 1:], 0.25**1.5 * prior[0, 1:])
     assert found.noise_variance == pytest.approx(0.25**2 / chain.precision)
+
+
+def test_what_tells_whether_it_has_settled_is_in_units_of_ratings():
+    chain = small_chain()
+    draw_from_the_prior(chain, np.random.default_rng(1))
+    chain.spread = 0.5
+    blocks = [
+        (side, each) for side in ("users", "items") for each in getattr(chain, side).regressions
+    ]
+    expected = {
+        "noise_precision": 4 * chain.precision,
+        "users.noise_shape": chain.users.noise.shape,
+        "items.noise_shape": chain.items.noise.shape,
+        **{f"{side}.{each.name}.link_precision": each.precision for side, each in blocks},
+        **{f"time.{name}.precision": 4 * chain.effects[name].precision for name in chain.effects},
+    }
+    assert len(expected) == 3 + 3 + 2
+    assert chain.traces() == pytest.approx(expected)
+    assert "users.noise_shape" not in small_chain(user_noise=False).traces()

@@ -13,6 +13,15 @@ from lightning_collab.training.solvers.gibbs.hyperpriors import (
 )
 
 
+def test_the_constants_are_those_of_the_page():
+    """docs/bayesian-factors.md: weak priors of precisions, half-t deviations, K + 2 degrees."""
+    weak, half_t = GammaPrior(0.01, 0.01), GammaPrior(1 / 2, 0.01)
+    assert Hyperpriors() == Hyperpriors(weak, weak, weak, half_t, 2.0, 1.0)
+    factors = 3
+    # A row has a bias beside its factors: K + 1 entries, and as many degrees as K + 2.
+    assert RowPrior(1 + factors, Hyperpriors()).degrees == factors + 2
+
+
 def test_the_wishart_draw_has_the_moments_of_the_wishart():
     inverse = np.array([[2.0, 0.5], [0.5, 1.0]])
     random = np.random.default_rng(0)
