@@ -116,16 +116,16 @@ CORNAC_BPR = Method(
     "cornac",
     RANKINGS,
     "cornac_bpr",
-    {"factors": 64, "lr": 0.05},
-    {"epochs": (50, 100, 200), "weight_decay": (0.003, 0.01, 0.03)},
+    {"factors": 64},
+    {"lr": (0.01, 0.05), "epochs": (50, 100, 200), "weight_decay": (0.003, 0.01, 0.03)},
 )
 IMPLICIT_BPR = Method(
     "implicit, BPR",
     "implicit",
     RANKINGS,
     "implicit_bpr",
-    {"factors": 64, "lr": 0.05},
-    {"epochs": (50, 100, 200), "weight_decay": (0.003, 0.01, 0.03, 0.1)},
+    {"factors": 64},
+    {"lr": (0.003, 0.01, 0.03), "epochs": (50, 100, 200), "weight_decay": (0.01, 0.1)},
 )
 IMPLICIT_ALS = Method(
     "implicit, least squares",
@@ -171,7 +171,7 @@ RECBOLE_BPR = Method(
         **{"model": "BPR", "keys": ["embedding_size", "learning_rate", "train_batch_size"]},
         **{"embedding_size": 64, "train_batch_size": 2048},
     },
-    {"learning_rate": (5e-4, 2e-3), "epochs": (20, 50)},
+    {"learning_rate": (2e-3,), "epochs": (20, 50, 100)},
 )
 RECBOLE_LIGHTGCN = Method(
     "RecBole, LightGCN",

@@ -3,9 +3,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.metrics.ratings import RatingMetrics
+from lightning_collab.metrics.ratings import INTERVALS, RatingMetrics
 
 ROW = st.tuples(
     st.integers(0, 2), st.integers(0, 2), st.floats(0.5, 5, width=32), st.floats(0.5, 5, width=32)
@@ -56,3 +57,8 @@ def test_it_starts_anew_after_a_reset():
     metrics.reset()
     metrics.update(*batch_of([(1, 1, 3.0, 4.0)]))
     assert set(metrics.compute()) == {"test/rmse", "test/mae", "test/rmse_warm", "test/mae_warm"}
+
+
+def test_the_widths_of_intervals_are_quantiles_of_the_normal_distribution():
+    for percent, deviations in INTERVALS.items():
+        assert deviations == pytest.approx(stats.norm.ppf(0.5 + percent / 200))
