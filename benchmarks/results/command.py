@@ -66,7 +66,9 @@ def _lecture(runs: Path, docs: Path, seeds: int) -> str:
     parts += ["", "See also: [accuracy, by protocol](results/accuracy.md), "]
     parts[-1] += "[batch sizes](results/batch_sizes.md), "
     parts[-1] += "[weight decay](results/weight_decay.md), [rankings](results/ranking.md), "
-    parts[-1] += "[cold start](results/cold_start.md)."
+    parts[-1] += "[cold start](results/cold_start.md), "
+    parts[-1] += "[settings of Gibbs sampling](results/gibbs_settings.md), "
+    parts[-1] += "[other packages](results/peers.md)."
     return "\n".join(parts)
 
 
@@ -92,8 +94,9 @@ def _accuracy(runs: Path, docs: Path, seeds: int) -> str:
         "decay; since then its study decays in the gradient. Each value was chosen by validation, "
         "but by what it was validated was changed after these errors had been seen.",
         "",
-        "Figures of others are `published` ones, or were `measured` by us with the package by the "
-        "same protocol, once, on one core; this script does not run them again.",
+        "Figures of others are `published` ones, or were `measured` by us on the same rows, as "
+        "[peers.md](peers.md) has them, which `make peers` writes. Of the published ones, myFM's "
+        "alone looks at the time of the test ratings.",
     ]
     for section in accuracy.SECTIONS:
         measured = list(accuracy.measure(section, runs, seeds))
@@ -151,7 +154,7 @@ def _ranking(runs: Path, docs: Path, seeds: int) -> str:
         "the runs, which is mostly that of the splits. Seconds are those of the fit, with the "
         f"rankings after each epoch. Measured on {_machine()}. Every run is repeated by its "
         "command with the seed that the table names; the whole page by `scripts/results.py "
-        f"table=ranking seeds={seeds}`.",
+        f"table=ranking seeds={seeds}`. Other packages on the same splits: [peers.md](peers.md).",
     ]
     first, last = rankings.FIRST_SEED, rankings.FIRST_SEED + seeds - 1
     for protocol in rankings.PROTOCOLS:

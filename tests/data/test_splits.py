@@ -313,7 +313,9 @@ def parts_by_recbole(rows, ratios):
     return sizes
 
 
-@pytest.mark.parametrize(("val", "test"), [(0.1, 0.1), (0.0, 0.3), (0.3, 0.0), (0.2, 0.35)])
+@pytest.mark.parametrize(
+    ("val", "test"), [(0.1, 0.1), (0.0, 0.3), (0.3, 0.0), (0.2, 0.35), (0.1, 0.6)]
+)
 def test_the_parts_of_a_user_are_as_large_as_recboles(run_config, val, test):
     rows_of_users = [1, 2, 3, 4, 5, 9, 10, 11, 19, 20, 29, 30, 70, 100, 1_000]
     users = np.repeat(np.arange(1, len(rows_of_users) + 1), rows_of_users)

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.metrics.ratings import INTERVALS, RatingMetrics
+from lightning_collab.losses.squared_error import SquaredError
+from lightning_collab.metrics.ratings import INTERVALS, LossMetric, RatingMetrics
 
 ROW = st.tuples(
     st.integers(0, 2), st.integers(0, 2), st.floats(0.5, 5, width=32), st.floats(0.5, 5, width=32)
@@ -62,3 +63,11 @@ def test_it_starts_anew_after_a_reset():
 def test_the_widths_of_intervals_are_quantiles_of_the_normal_distribution():
     for percent, deviations in INTERVALS.items():
         assert deviations == pytest.approx(stats.norm.ppf(0.5 + percent / 200))
+
+
+def test_the_mean_loss_of_all_batches():
+    metric = LossMetric(SquaredError())
+    predicted, target = torch.tensor([1.0, 2.0, 5.0]), torch.tensor([2.0, 2.0, 3.0])
+    for part in (slice(0, 2), slice(2, 3)):
+        metric.update(predicted[part], target[part])
+    assert metric.compute().item() == pytest.approx((1 + 0 + 4) / 3)

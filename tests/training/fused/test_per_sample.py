@@ -6,6 +6,7 @@ from support import composed
 from lightning_collab.config import validated
 from lightning_collab.errors import ConfigError
 from lightning_collab.models.rating_output import Output
+from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import engine
 from lightning_collab.training.build import build_module, load_data
@@ -240,3 +241,21 @@ def test_only_steps_that_remember_nothing_are_plain(run_config, overrides, plain
     optimizer = run_config(*SINGLE, *overrides).optimizer
     assert takes_single_ratings(optimizer, lazy=False, clip=0) is plain
     assert not takes_single_ratings(optimizer, lazy=False, clip=1.0)
+
+
+@pytest.mark.parametrize("group", ["embeddings", "biases"])
+def test_a_group_that_is_frozen_stays_as_it_was(group, run_config, small_table, tmp_path):
+    def trained(epochs):
+        config = run_config(
+            *(*SINGLE, *QUIET, "trainer=cpu", "training.engine=fused", "model.init_range=0.3"),
+            *(f"optimizer.groups.{group}.lr_scale=0", f"trainer.max_epochs={epochs}"),
+        )
+        run = RunDirectory(tmp_path / str(epochs))
+        train(config, run, data=load_data(config, small_table))
+        return read_checkpoint(run.last_checkpoint)["state_dict"]
+
+    one, two = trained(1), trained(2)
+    frozen = "factors" if group == "embeddings" else "bias"
+    for name, table in one.items():
+        # Rows of unknown ids are filled with the mean of the known ones.
+        assert torch.equal(table[1:], two[name][1:]) == (frozen in name), name

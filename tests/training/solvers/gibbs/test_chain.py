@@ -11,6 +11,7 @@ from scipy.special import ndtr
 
 from lightning_collab.training.solvers.gibbs.chain import ChainSettings, GibbsChain, Observations
 from lightning_collab.training.solvers.gibbs.hyperpriors import SHAPES, GammaPrior, Hyperpriors
+from lightning_collab.training.solvers.gibbs.normals import Streams
 from lightning_collab.training.solvers.gibbs_sampler import _sample
 
 USERS, ITEMS = 4, 3
@@ -346,3 +347,22 @@ def test_what_tells_whether_it_has_settled_is_in_units_of_ratings():
     assert len(expected) == 3 + 3 + 2
     assert chain.traces() == pytest.approx(expected)
     assert "users.noise_shape" not in small_chain(user_noise=False).traces()
+
+
+def test_a_regression_is_drawn_on_what_the_others_leave_of_each_known_row(monkeypatch):
+    chain = small_chain()
+    draw_from_the_prior(chain, np.random.default_rng(2))
+    users, seen = chain.users, []
+    users.rows[0] = 7.0  # of the unknown, whom no rating tells of
+    for regression in users.regressions:
+
+        def draw(left, *arguments, own=regression):
+            others = sum(each.mapped for each in users.regressions if each is not own)
+            seen.append((left.copy(), users.rows - users.prior.mean - others))
+
+        monkeypatch.setattr(regression, "draw", draw)
+    users.draw_prior(INFORMATIVE, Streams(1, 0))
+    assert len(seen) == 2
+    for left, expected in seen:
+        np.testing.assert_allclose(left[1:], expected[1:])
+        assert not left[0].any()
