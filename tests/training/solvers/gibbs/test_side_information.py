@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from gibbs_formulas import assert_uniform, of_a_precision
-from scipy.sparse import csc_array, random_array
+from scipy.sparse import csc_array, hstack, random_array
 
 from lightning_collab.training.solvers.gibbs.hyperpriors import GammaPrior
 from lightning_collab.training.solvers.gibbs.normals import Streams
@@ -53,6 +53,18 @@ def test_both_links_have_the_distribution_of_the_regression(kind, shape):
     # Draws feature by feature depend on one another a little.
     error = 7 * np.sqrt(np.diag(covariance) / count)
     assert (np.abs(found.mean(0) - mean.ravel()) < error + 1e-9).all()
+    assert np.cov(found.T) == pytest.approx(covariance, abs=0.08 * covariance.max())
+
+
+def test_features_that_follow_from_others_add_no_direction():
+    features, left, root = example(SHAPES["narrow"])
+    doubled = csc_array(hstack([features, features[:, [0, 2]]], format="csc"))
+    regression = JointRegression("x", doubled, 2)
+    rank = np.linalg.matrix_rank(doubled.toarray())
+    assert len(regression.matrix) == rank < doubled.shape[1]
+    mean, covariance = closed_form(doubled, left, root)
+    found = draws(regression, left, root, 6000)
+    assert found.mean(0) == pytest.approx(mean.ravel(), abs=0.05)
     assert np.cov(found.T) == pytest.approx(covariance, abs=0.08 * covariance.max())
 
 
