@@ -1,7 +1,7 @@
 """What other packages reach on our protocols.
 
 Where a method has several settings, each is tried with seed 42 on a validation part and the best is
-taken: for ratings a tenth of the training part, drawn at random; for rankings the protocol's own.
+taken.
 """
 
 import json
@@ -183,6 +183,8 @@ def _ratings(
     train = np.asarray(data.rows.train)
     if part == "held_out":
         held = np.random.default_rng(FIRST_SEED).random(len(train)) < HELD_OUT
+        if protocol.held_out:
+            held = np.isin(train, load_data(composed_run(*protocol.held_out)).rows.test)
         train, test = train[~held], train[held]
     else:
         test = np.asarray(getattr(data.rows, protocol.part))
@@ -234,8 +236,7 @@ def page(runs: Path, seeds: int) -> str:
         "",
         "Each package in an environment of its own, which the command makes, on the same rows as "
         "our runs, and measured by the same code. Where several settings were tried, the best on "
-        "a validation part with seed 42 was taken: of ratings a tenth of the training part, of "
-        "rankings the protocol's own. ± is the standard deviation over the seeds "
+        "a validation part with seed 42 was taken. ± is the standard deviation over the seeds "
         f"{FIRST_SEED} to {FIRST_SEED + seeds - 1}: of the method's draws, and where the split is "
         "random, of the split. How fast they are, [performance.md](../performance.md) says. The "
         f"page is written by `make peers`, that is `scripts/results.py table=peers seeds={seeds}`. "

@@ -74,7 +74,7 @@ LIBMF = Method(
     RATINGS,
     "libmf",
     {"lr": 0.05},
-    {"factors": (20, 40), "epochs": (30, 60), "weight_decay": (0.03, 0.05, 0.08)},
+    {"factors": (20, 40), "epochs": (30, 60), "weight_decay": (0.03, 0.05, 0.08, 0.1)},
 )
 LENSKIT_KNN = Method(
     "LensKit, item kNN",
@@ -205,6 +205,8 @@ class Protocol:
         liked: of a ranking, the lowest rating of what is to be found; `all`: any.
         seed_key: what differs from seed to seed; None: the draws of the method alone.
         settings_of: the protocol whose best settings are taken; empty: it has a validation part.
+        held_out: of ratings, overrides whose test part lies within the training part and validates;
+            empty: a tenth of the training part at random.
     """
 
     name: str
@@ -216,6 +218,7 @@ class Protocol:
     liked: Any = None
     seed_key: str | None = None
     settings_of: str = ""
+    held_out: tuple[str, ...] = ()
 
 
 U1 = ("data=ml_100k", "split=official_fold", "split.fold=u1", "split.val=0")
@@ -223,17 +226,20 @@ PROTOCOLS = (
     Protocol(
         "u1",
         "Ratings: MovieLens 100K, u1",
-        "Trains on u1.base, tests on u1.test. RMSE of predictions clamped to the scale.",
+        "Trains on u1.base, tests on u1.test. RMSE of predictions clamped to the scale. Settings "
+        "are chosen on u2.test, which lies within u1.base.",
         U1,
         (
             *(SURPRISE_SVD, SURPRISE_SVDPP, CORNAC_MF, LIBMF, LENSKIT_KNN, FASTAI_DOT),
             *(FASTAI_NET, MYFM, MYFM_HISTORY, MYFM_TIME),
         ),
+        held_out=("data=ml_100k", "split=official_fold", "split.fold=u2", "split.val=0"),
     ),
     Protocol(
         "lecture",
         "Ratings: the lecture's data and split",
-        "Latest-small 2016, trains on 80%, tests on the lecture's 20%.",
+        "Latest-small 2016, trains on 80%, tests on the lecture's 20%. Settings are chosen on a "
+        "tenth of the 80%, at random.",
         ("experiment=lecture_dot_bias",),
         (CORNAC_MF, FASTAI_DOT, MYFM_HISTORY),
         part="val",
@@ -242,7 +248,7 @@ PROTOCOLS = (
         "random",
         "Rankings: MovieLens 100K, 80/10/10 at random, four stars or more",
         "Trains on ratings of 4 or more; what a user rated before, liked or not, is left out of "
-        "the user's ranking.",
+        "the user's ranking. Settings are chosen on the validation part of the first split.",
         ("experiment=ml_100k_ranking",),
         RANKED,
         liked=4.0,
@@ -251,7 +257,8 @@ PROTOCOLS = (
     Protocol(
         "recbole",
         "Rankings: MovieLens 100K by RecBole's protocol",
-        "Ratings of 3 or more, 8:1:1 within each user; every held-out pair is to be found.",
+        "Ratings of 3 or more, 8:1:1 within each user; every held-out pair is to be found. "
+        "Settings are chosen on the validation part of the first split.",
         ("experiment=ml_100k_recbole",),
         RANKED,
         liked="all",
