@@ -199,9 +199,15 @@ def _ratings(
             np.zeros(len(rows), np.int64) if times is None else times[rows].astype(np.int64),
         )
         written |= {f"{name}_{key}": value for key, value in told._asdict().items()}
+    # Where a part of the training rows is held out, some users and items are left without any.
+    for column in ("users", "items"):
+        asked = written[f"test_{column}"]
+        written[f"test_{column}"] = np.where(np.isin(asked, written[f"train_{column}"]), asked, -1)
     truth = written["test_ratings"]
     np.savez(file, **{**written, "test_ratings": np.zeros_like(truth)})
     out = run()
+    if not np.isfinite(out["predictions"]).all():
+        raise RuntimeError(f"{protocol.name}: some predictions are no numbers")
     errors = np.clip(out["predictions"], *data.table.rating_range) - truth
     return {"rmse": float(np.sqrt(np.square(errors, dtype=np.float64).mean()))}
 

@@ -74,7 +74,7 @@ LIBMF = Method(
     RATINGS,
     "libmf",
     {"lr": 0.05},
-    {"factors": (20, 40), "epochs": (30, 60), "weight_decay": (0.03, 0.05, 0.08, 0.1)},
+    {"factors": (20, 40), "epochs": (30, 60), "weight_decay": (0.05, 0.08, 0.1, 0.13)},
 )
 LENSKIT_KNN = Method(
     "LensKit, item kNN",
@@ -102,7 +102,12 @@ FASTAI_NET = Method(
 )
 MYFM = Method("myFM", "myfm", RATINGS, "myfm", {**GIBBS, **PLAIN})
 MYFM_HISTORY = Method(
-    "myFM with history", "myfm", RATINGS, "myfm", {**GIBBS, **PLAIN, "history": True}
+    "myFM with history",
+    "myfm",
+    RATINGS,
+    "myfm",
+    {"samples": 512, "kept": 412, **PLAIN, "history": True},
+    {"factors": (10, 20)},
 )
 MYFM_TIME = Method(
     "myFM with history and the day of a rating, ordered probit",
