@@ -6,6 +6,7 @@ recorded are run by no test, but those in processes of their own.
 """
 
 import ast
+import hashlib
 import json
 import subprocess
 import xml.etree.ElementTree as ElementTree
@@ -29,8 +30,25 @@ class Named(NamedTuple):
     recorded: bool
 
 
-def recorded(python: str, copy: Path, folder: Path, environment: dict[str, str]) -> None:
-    """The tests run once, as `lines.json` and `seconds.xml` in a folder."""
+def _state(repository: Path) -> str:
+    """Of all sources and tests."""
+    digest = hashlib.sha256()
+    for path in sorted(
+        [*(repository / "src").rglob("*.py"), *(repository / "tests").rglob("*.py")]
+    ):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_recorded(folder: Path, repository: Path) -> bool:
+    """Whether a folder has the recording of just these sources and tests."""
+    state = folder / "recorded"
+    return state.is_file() and state.read_text() == _state(repository)
+
+
+def record(python: str, copy: Path, folder: Path, environment: dict[str, str]) -> None:
+    """Run the tests once; what each ran is in `lines.json` and `seconds.xml` of a folder."""
+    (folder / "recorded").unlink(missing_ok=True)
     command = [
         *(python, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", "not slow"),
         *(f"--cov={PACKAGE}", "--cov-context=test", "--cov-report=", "-p", "no:cacheprovider"),
@@ -43,6 +61,7 @@ def recorded(python: str, copy: Path, folder: Path, environment: dict[str, str])
     command = [python, "-m", "coverage", "json", "--show-contexts", "-q", "-o", str(whole)]
     subprocess.run(command, cwd=copy, env=environment, check=True)
     keep_lines(whole, folder / "lines.json")
+    (folder / "recorded").write_text(_state(copy))
 
 
 def keep_lines(whole: Path, kept: Path) -> None:
@@ -66,7 +85,7 @@ class Covering:
         """Read it.
 
         Args:
-            folder: where `recorded` has written.
+            folder: where `record` has written.
             repository: with the sources that were recorded.
         """
         self.repository = repository

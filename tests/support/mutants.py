@@ -4,13 +4,14 @@
 
 draws so many changes of the modules in `PARTS` by the seed, makes each in a copy of the repository,
 and runs the tests that run the changed line, the nearest first, until one fails. Which these are is
-recorded once (`lines.json`, `seconds.xml`; remove them after a change of the tests). Results are
-kept in outputs/mutants, so that what was tried is not tried again; `--changed main` draws among
-files that differ from a revision.
+recorded first, where sources or tests have changed since. Results are kept in outputs/mutants, so
+that what was tried is not tried again, but for what survived where `--again` asks for it;
+`--changed main` draws among files that differ from a revision.
 cosmic-ray makes the changes, in an environment of its own.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -27,7 +28,7 @@ from queue import Queue
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
-from covering import PACKAGE, Covering, recorded
+from covering import PACKAGE, Covering, is_recorded, record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -48,6 +49,7 @@ OPERATORS = (
     *("ReplaceComparisonOperator_Eq_NotEq", "ReplaceComparisonOperator_NotEq_Eq"),
     *("ReplaceComparisonOperator_Lt_Gt", "ReplaceComparisonOperator_Gt_Lt"),
 )
+SURVIVED = ("survived", "survived: no test runs it")
 # Of the tests that run the changed line, as many as take so long.
 MOST_SECONDS_OF_TESTS = 120.0
 
@@ -70,8 +72,9 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """Of its result."""
-        return f"{self.file}:{self.line} {self.operator} {self.occurrence}"
+        """Of its result, which is that of this source alone."""
+        digest = hashlib.sha256((REPOSITORY / self.file).read_bytes()).hexdigest()[:8]
+        return f"{self.file}:{self.line} {self.operator} {self.occurrence} of {digest}"
 
     def source(self) -> str:
         """The changed module."""
@@ -164,7 +167,7 @@ class Worker:
         """Whether a test notices the change: `killed by <test>`, or `survived`."""
         tests = mutant.tests(covering)
         if not tests:
-            return "survived: no test runs it"
+            return SURVIVED[1]
         target = self.copy / mutant.file
         whole = target.read_text()
         try:
@@ -179,7 +182,37 @@ class Worker:
             target.write_text(whole)
         if code is None:
             return "killed by taking too long"
-        return "survived" if code in (0, 5) else f"killed by {failed or f'exit status {code}'}"
+        return SURVIVED[0] if code in (0, 5) else f"killed by {failed or f'exit status {code}'}"
+
+
+def try_all(
+    waiting: list[Mutant], results: dict[str, str], results_file: Path, python: str, jobs: int
+) -> None:
+    """Each of some mutants; results are kept one by one."""
+    folder = results_file.parent
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(jobs) as pool:
+        workers = [Worker(Path(place) / str(number), python) for number in range(jobs)]
+        if not is_recorded(folder, REPOSITORY):
+            print("Running the tests once, to see which lines each runs ...", flush=True)
+            record(python, workers[0].copy, folder, workers[0].environment)
+        covering = Covering(folder, workers[0].copy)
+        free: Queue[Worker] = Queue()
+        for worker in workers:
+            free.put(worker)
+
+        def one(number: int, mutant: Mutant) -> None:
+            worker = free.get()
+            try:
+                results[mutant.name] = worker.tried(mutant, covering)
+            finally:
+                free.put(worker)
+            said = f"{mutant.name}: {results[mutant.name]}"
+            print(f"{number}/{len(waiting)}  {said}", flush=True)
+            results_file.write_text(json.dumps(dict(sorted(results.items())), indent=1))
+
+        list(pool.map(one, range(1, len(waiting) + 1), waiting))
+        for worker in workers:
+            worker.process.terminate()
 
 
 def main() -> None:
@@ -189,9 +222,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--seed", type=int, default=19)
     parser.add_argument("--changed", metavar="REVISION", help="only files that differ from it")
+    parser.add_argument("--again", action="store_true", help="try what survived once more")
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
     everything = list(candidates(files_of(asked.changed)))
+    if not everything:
+        print(f"None of the files in question differs from {asked.changed}.")
+        return
     drawn = random.Random(asked.seed).sample(everything, min(asked.count, len(everything)))
     folder = REPOSITORY / "outputs" / "mutants"
     folder.mkdir(parents=True, exist_ok=True)
@@ -199,33 +236,11 @@ def main() -> None:
     results: dict[str, str] = {}
     if results_file.is_file():
         results = json.loads(results_file.read_text())
-    waiting = [mutant for mutant in drawn if mutant.name not in results]
-    python = str(Path(asked.python).absolute())
-    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(asked.jobs) as pool:
-        workers = [Worker(Path(place) / str(number), python) for number in range(asked.jobs)]
-        if not (folder / "lines.json").is_file():
-            print("Running the tests once, to see which lines each runs ...", flush=True)
-            recorded(python, workers[0].copy, folder, workers[0].environment)
-        covering = Covering(folder, workers[0].copy)
-        free: Queue[Worker] = Queue()
-        for worker in workers:
-            free.put(worker)
-
-        def one(mutant: Mutant) -> None:
-            worker = free.get()
-            try:
-                results[mutant.name] = worker.tried(mutant, covering)
-            finally:
-                free.put(worker)
-            print(f"{len(results)}/{len(drawn)}  {mutant.name}: {results[mutant.name]}", flush=True)
-            results_file.write_text(json.dumps(dict(sorted(results.items())), indent=1))
-
-        list(pool.map(one, waiting))
-        for worker in workers:
-            worker.process.terminate()
-    survived = [
-        name for name in (each.name for each in drawn) if results[name].startswith("survived")
-    ]
+    done = {name for name, said in results.items() if not (asked.again and said in SURVIVED)}
+    waiting = [mutant for mutant in drawn if mutant.name not in done]
+    if waiting:
+        try_all(waiting, results, results_file, str(Path(asked.python).absolute()), asked.jobs)
+    survived = [each.name for each in drawn if results[each.name] in SURVIVED]
     print(f"{len(drawn) - len(survived)} of {len(drawn)} killed; survived:", *survived, sep="\n  ")
 
 
