@@ -80,6 +80,12 @@ def page(runs: Path, seeds: int) -> str:
             "[bayesian-factors.md](../bayesian-factors.md#the-model) names and were not searched. "
             f"The page is written by `scripts/results.py table=gibbs_settings seeds={seeds}`.",
             "",
+            "Only the length of embeddings, the number of sweeps and the noise of users and items "
+            "matter here by more than the deviation; more factors and more sweeps would do a "
+            "little better, and cost as much more time. No kind of periods alone gains anything "
+            "on this tenth, which is drawn at random; all together gain 0.003 on u1.test and "
+            "0.010 on the lecture's part ([accuracy.md](accuracy.md)).",
+            "",
             markdown(measured(runs, seeds)),
         ]
     )
