@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from film_runs import film_table
 
 from lightning_collab.losses import feed_of
 from lightning_collab.training.build import build_module, load_data
@@ -125,6 +126,22 @@ def test_sides_have_decays_of_their_own(loss, run_config, small_table):
             module.model.lookup_tables()[group][side].weight.data.zero_()
     penalty = 0.7 * penalty_by_hand(module, data, batch, 0.6)
     assert float(total - found) == pytest.approx(penalty, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["bce", "bpr"])
+def test_features_decay_as_often_as_the_chosen_pairs_use_them(loss, run_config):
+    left_out = ("~features.time", "~features.users.history", "~features.items.history")
+    typed = (f"loss={loss}", "features=everything", *left_out, "optimizer.frequency_power=1.0")
+    module, data = module_of(run_config, film_table(), "data=synthetic", *typed)
+    batch = first_batch(data)
+    found, total = module.objective(batch)
+    touched = {"users": batch.users.numpy(), "items": batch.items.numpy()}
+    by_hand = sum((table[touched[side]] ** 2).sum() for (_, side), table in tables(module).items())
+    for group in module.model.mapping_tables().values():
+        for side, table in group.items():
+            rows = module.model.features()[side].matrix()[touched[side]]
+            by_hand += rows.power(2).sum(0) @ (table.weight.detach().numpy() ** 2).sum(1)
+    assert float(total - found) == pytest.approx(0.3 / 2 * by_hand, rel=1e-5)
 
 
 def test_layers_of_a_network_decay_beside_sides_that_have_their_own(run_config, small_table):
