@@ -21,6 +21,7 @@ from benchmarks.peers import ratings_runner
 from benchmarks.peers.environments import environment_of, version
 from benchmarks.peers.methods import PROTOCOLS, Method, Protocol, Settings
 from benchmarks.processes import environment
+from benchmarks.results.measured_run import mean_and_deviation
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.metrics.rankings import rank_part
@@ -269,7 +270,6 @@ def markdown(measured: list[Measured]) -> str:
     lines.append(("---",) * len(lines[0]))
     sign = -1 if ranked else 1
     for each in sorted(there, key=lambda one: sign * float(np.mean(one.numbers[names[0]]))):
-        first = each.numbers[names[0]]
         settings = ", ".join(
             f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
             for key, value in each.settings.items()
@@ -279,7 +279,7 @@ def markdown(measured: list[Measured]) -> str:
             (
                 each.method.title,
                 version(each.method.package),
-                f"{np.mean(first):.4f} ± {np.std(first, ddof=1):.4f}",
+                mean_and_deviation(each.numbers[names[0]]),
                 *(f"{np.mean(each.numbers[name]):.3f}" for name in names[1:]),
                 settings,
             )

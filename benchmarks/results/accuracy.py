@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.results.measured_run import measured_run
+from benchmarks.peers.environments import version
+from benchmarks.results.measured_run import mean_and_deviation, measured_run
 from benchmarks.results.peers import Peer
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.metrics.rankings import rank_part
@@ -90,9 +91,9 @@ WITHOUT_TIME = ("without-time", ("~features.time",))
 ON_LATEST_SMALL = ("latest-small", ("data=ml_latest_small", "split=random"))
 
 
-def _measured(name: str, rmse: float, version: str) -> Peer:
+def _measured(name: str, rmse: float, package: str) -> Peer:
     """As docs/results/peers.md has it, which a test compares."""
-    return Peer(name, rmse, "measured", f"[peers.md](peers.md), {version}")
+    return Peer(name, rmse, "measured", f"[peers.md](peers.md), {version(package)}")
 
 
 U1 = "trains on u1.base (80,000 ratings), tests on u1.test (20,000)"
@@ -106,13 +107,13 @@ SECTIONS = (
             Row("factors by Gibbs sampling", "ml_100k_u1_bayesian_factors"),
         ),
         (
-            _measured("fastai, dot product", 0.9348, "fastai 2.8.12"),
-            _measured("fastai, network", 0.9511, "fastai 2.8.12"),
-            _measured("Surprise, SVD", 0.9240, "scikit-surprise 1.1.5"),
-            _measured("LIBMF", 0.9196, "libmf 0.9.2"),
-            _measured("LensKit, item kNN", 0.9280, "lenskit 2025.8.1"),
-            _measured("Cornac, MF", 0.9184, "cornac 3.0.1"),
-            _measured("myFM", 0.9074, "myfm 0.4.0"),
+            _measured("fastai, dot product", 0.9348, "fastai"),
+            _measured("fastai, network", 0.9511, "fastai"),
+            _measured("Surprise, SVD", 0.9240, "surprise"),
+            _measured("LIBMF", 0.9196, "libmf"),
+            _measured("LensKit, item kNN", 0.9280, "lenskit"),
+            _measured("Cornac, MF", 0.9184, "cornac"),
+            _measured("myFM", 0.9074, "myfm"),
         ),
     ),
     Section(
@@ -123,10 +124,10 @@ SECTIONS = (
             Row("factors by Gibbs sampling", "ml_100k_u1_bayesian_factors_history"),
         ),
         (
-            _measured("Surprise, SVD++", 0.9268, "scikit-surprise 1.1.5"),
+            _measured("Surprise, SVD++", 0.9268, "surprise"),
             Peer("IGMC", 0.905, "published", "Zhang and Chen 2020"),
             Peer("GLocal-K", 0.889, "published", "Han et al. 2021"),
-            _measured("myFM with history", 0.8903, "myfm 0.4.0"),
+            _measured("myFM with history", 0.8903, "myfm"),
         ),
     ),
     Section(
@@ -152,9 +153,7 @@ SECTIONS = (
                 "published",
                 "myFM's documentation, TimeSVD++ flipped",
             ),
-            _measured(
-                "myFM with history and the day of a rating, ordered probit", 0.8870, "myfm 0.4.0"
-            ),
+            _measured("myFM with history and the day of a rating, ordered probit", 0.8870, "myfm"),
         ),
     ),
     Section(
@@ -193,9 +192,9 @@ SECTIONS = (
             ),
         ),
         (
-            _measured("fastai, dot product", 0.8828, "fastai 2.8.12"),
-            _measured("Cornac, MF", 0.8660, "cornac 3.0.1"),
-            _measured("myFM with history", 0.8491, "myfm 0.4.0"),
+            _measured("fastai, dot product", 0.8828, "fastai"),
+            _measured("Cornac, MF", 0.8660, "cornac"),
+            _measured("myFM with history", 0.8491, "myfm"),
         ),
         part="val",
     ),
@@ -316,7 +315,7 @@ def markdown(measured: list[Measured], peers: tuple[Peer, ...]) -> str:
         lines.append(
             (
                 f"**{each.row.title}**",
-                _spread(each.rmse),
+                mean_and_deviation(each.rmse),
                 *(
                     f"{np.mean([ranks[name] for ranks in each.ranking]):.3f}"
                     for name in RANKING_METRICS
@@ -329,8 +328,3 @@ def markdown(measured: list[Measured], peers: tuple[Peer, ...]) -> str:
         cells = (peer.name, f"{peer.rmse:.4g}", "", "", "", "")
         lines.append((*cells, f"{peer.source}: {peer.where}"))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _spread(values: list[float]) -> str:
-    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{np.mean(values):.4f} ± {deviation:.4f}"

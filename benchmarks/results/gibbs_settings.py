@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.results.measured_run import measured_run
+from benchmarks.results.measured_run import mean_and_deviation, measured_run
 
 FIRST_SEED = 42
 COMMON = ("experiment=ml_100k_u1_bayesian_factors_everything", "split.val=0.1")
@@ -119,18 +117,15 @@ def markdown(found: dict[str, list[float]]) -> str:
         found: from `measured`.
     """
     lines = [
-        f"With what the experiment has: {_told(found[''])}.",
+        f"With what the experiment has: {mean_and_deviation(found[''])}.",
         "",
         "| setting | taken | others: validation RMSE |",
         "| --- | --- | --- |",
     ]
     for setting in SETTINGS:
-        others = (f"{value}: {_told(found[typed])}" for value, typed in setting.overrides())
+        others = (
+            f"{value}: {mean_and_deviation(found[typed])}" for value, typed in setting.overrides()
+        )
         key = setting.key.partition("=")[0]
         lines.append(f"| {setting.title}, `{key}` | {setting.taken} | {'; '.join(others)} |")
     return "\n".join(lines)
-
-
-def _told(values: list[float]) -> str:
-    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{np.mean(values):.4f} ± {deviation:.4f}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.results.measured_run import measured_run
+from benchmarks.results.measured_run import mean_and_deviation, measured_run
 
 FIRST_SEED = 42
 
@@ -101,13 +101,8 @@ def markdown(measured: list[Measured]) -> str:
     for each in measured:
         cells = [each.row.title]
         cells += [f"{each.row.published:g}" if each.row.published else ""] if published else []
-        cells.append(_spread(each.best))
-        cells += [_spread(each.last)] if with_last else []
+        cells.append(mean_and_deviation(each.best))
+        cells += [mean_and_deviation(each.last)] if with_last else []
         command = " ".join(["scripts/train.py", *each.row.overrides])
         lines.append([*cells, f"{each.seconds:.0f}", f"`{command}`"])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _spread(values: list[float]) -> str:
-    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{np.mean(values):.4f} ± {deviation:.4f}"

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 
 from lightning_collab.config.compose import composed_run
@@ -80,3 +81,13 @@ def measured_run(
     metrics = train(config, run, callbacks=[history], data=loaded)
     write_atomically(history_file, json.dumps(history.epochs, indent=1))
     return metrics, history.epochs
+
+
+def mean_and_deviation(values: list[float]) -> str:
+    """As the tables have it: `0.9185 ± 0.0006`; of a single value the deviation is 0.
+
+    Args:
+        values: one a seed.
+    """
+    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    return f"{np.mean(values):.4f} ± {deviation:.4f}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results.measured_run import measured_run
+from benchmarks.results.measured_run import mean_and_deviation, measured_run
 from lightning_collab.config.registry import MODELS
 
 FIRST_SEED = 42
@@ -179,12 +179,11 @@ def markdown(measured: list[Measured]) -> str:
     lines: list[tuple[str, ...]] = [head, ("---",) * len(head)]
     for each in measured:
         ndcg = each.numbers["ndcg"]
-        spread = np.std(ndcg, ddof=1) if len(ndcg) > 1 else 0.0
         others = (float(np.mean(each.numbers[name])) for name in METRICS[1:-1])
         lines.append(
             (
                 each.title,
-                f"{np.mean(ndcg):.4f} ± {spread:.4f}",
+                mean_and_deviation(ndcg),
                 *(f"{value:.3f}" for value in others),
                 f"{np.mean(each.numbers['coverage']):.1%}",
                 "" if each.seconds is None else f"{each.seconds:.1f}",
