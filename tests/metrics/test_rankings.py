@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import distributed
 from torchmetrics.functional.retrieval import (
     retrieval_average_precision,
     retrieval_hit_rate,
@@ -205,6 +206,22 @@ def test_shares_of_the_users_add_up():
     )
     assert int(shares[0].users) == int(whole.users) > 20
     torch.testing.assert_close(shares[0].exposure, whole.exposure)
+
+
+def test_all_users_are_ranked_without_a_word_to_other_ranks(monkeypatch, tmp_path):
+    """NCCL has no sums of what is on the CPU, and other ranks would add the same users again."""
+
+    def refuse(*_, **__):
+        raise RuntimeError("No backend type associated with device type cpu")
+
+    scores = np.random.default_rng(0).normal(size=(4, 6))
+    alone = rank(scores, [], [(1, 2), (3, 4)], [2])
+    distributed.init_process_group("gloo", f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        monkeypatch.setattr(distributed, "all_gather", refuse)
+        assert rank(scores, [], [(1, 2), (3, 4)], [2]) == alone
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_an_empty_block_changes_nothing():

@@ -61,6 +61,7 @@ class RankingMetrics(Metric):
         top_k: numbers of items that are looked at, ascending.
         item_counts: int64 [known items], training positives of each.
         seed: of the order of items with equal scores.
+        sync_on_compute: whether the users of all ranks are summed up.
 
     Raises:
         DataError: the last of `top_k` is more than there are items.
@@ -74,9 +75,15 @@ class RankingMetrics(Metric):
     order: Tensor
 
     def __init__(
-        self, prefix: str, top_k: Sequence[int], item_counts: NDArray[np.int64], seed: int
+        self,
+        prefix: str,
+        top_k: Sequence[int],
+        item_counts: NDArray[np.int64],
+        seed: int,
+        *,
+        sync_on_compute: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=sync_on_compute)
         self.prefix, self.top_k = prefix, tuple(top_k)
         items = len(item_counts)
         check_top_k(self.top_k, items)
@@ -275,7 +282,7 @@ def rank_users(
     item_counts: NDArray[np.int64],
     seed: int,
 ) -> dict[str, float]:
-    """Rank the whole catalogue for some users.
+    """Rank the whole catalogue for some users, in this process alone.
 
     Args:
         scorer: scores on the CPU.
@@ -285,7 +292,8 @@ def rank_users(
         item_counts: see there.
         seed: see there.
     """
-    metrics = RankingMetrics(prefix, top_k, item_counts, seed)
+    # These are all users: other ranks have nothing to add, and NCCL takes no sums of the CPU.
+    metrics = RankingMetrics(prefix, top_k, item_counts, seed, sync_on_compute=False)
     memory: Any = None
     for batch in batches:
         count = len(batch.users)
