@@ -79,6 +79,21 @@ def test_item_knn_is_that_of_dense_algebra(neighbours, small_blocks):
     np.testing.assert_allclose(found, expected[1:], rtol=1e-5)
 
 
+def test_of_equally_similar_items_the_first_are_neighbours():
+    """Whatever the processor: everybody chose the first five items, somebody else the last one."""
+    users, items = np.nonzero(np.ones((3, 5)))
+    chosen = Choices.of(
+        np.append(users + 1, 4).astype(np.int32),
+        np.append(items + 1, 6).astype(np.int32),
+        user_rows=5,
+        item_rows=7,
+    )
+    weights = item_knn(chosen_matrix(chosen), 2).weights.toarray()
+    neighbours = [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1], []]
+    assert [np.nonzero(column)[0].tolist() for column in weights.T] == neighbours
+    assert weights.sum() == pytest.approx(10)
+
+
 def test_an_item_that_nobody_chose_has_no_neighbours():
     chosen = Choices.of(
         np.array([1, 1], np.int32), np.array([1, 2], np.int32), user_rows=2, item_rows=4
@@ -214,10 +229,10 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_fitted(small_tabl
 
 
 def test_movielens_100k(ml_100k):
-    """Four stars or more, the default split: within what the order of equal scores may change."""
+    """Four stars or more, the default split."""
     data = RatingDataModule(ml_100k)
     found = ranking_baselines(data, positives=4.0, liked=4.0, top_k=[10])
-    assert found["baseline/most_popular/ndcg@10"] == pytest.approx(0.1403, abs=1e-3)
-    assert found["baseline/item_knn/ndcg@10"] == pytest.approx(0.264, abs=2e-3)
+    assert found["baseline/most_popular/ndcg@10"] == pytest.approx(0.1399, abs=5e-4)
+    assert found["baseline/item_knn/ndcg@10"] == pytest.approx(0.2636, abs=5e-4)
     assert found["baseline/ease/ndcg@10"] == pytest.approx(0.2926, abs=5e-4)
     assert found["baseline/ease/penalty"] == 400

@@ -36,7 +36,7 @@ Floats = NDArray[np.float32]
 
 NAMES = ("most_popular", "item_knn", "ease")
 # Of what is computed here; another one where its numbers change.
-VERSION = 1
+VERSION = 2
 NEIGHBOURS = 200
 # Items up to which EASE is fitted: its matrix then has 400 MB.
 EASE_ITEMS = 10_000
@@ -83,7 +83,7 @@ def item_knn(matrix: csr_matrix, neighbours: int = NEIGHBOURS) -> SumOfWeights:
         block /= lengths[first : first + step, None] * lengths
         block[np.arange(len(block)), first + np.arange(len(block))] = 0
         if neighbours < items:
-            nearest = np.argpartition(block, items - neighbours, axis=1)[:, -neighbours:]
+            nearest = _highest(block, neighbours)
         else:
             nearest = np.broadcast_to(np.arange(items), block.shape)
         rows.append(nearest.ravel())
@@ -93,6 +93,18 @@ def item_knn(matrix: csr_matrix, neighbours: int = NEIGHBOURS) -> SumOfWeights:
     weights = csr_matrix((np.concatenate(values), place), shape=(items, items))
     weights.eliminate_zeros()
     return SumOfWeights(matrix, weights)
+
+
+def _highest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """The columns of the highest values of each row [rows, count], of equal ones the first.
+
+    `argpartition` leaves it to the processor which of equal values are taken.
+    """
+    least = np.partition(values, -count, axis=1)[:, -count, None]
+    above, equal = values > least, values == least
+    left = count - above.sum(axis=1, keepdims=True)
+    taken = above | (equal & (equal.cumsum(axis=1, dtype=np.int32) <= left))
+    return np.nonzero(taken)[1].reshape(len(values), count)
 
 
 class _Task:
