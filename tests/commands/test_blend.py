@@ -43,10 +43,10 @@ def test_a_blend_is_shown_beside_its_runs(runs, capsys, monkeypatch):
     evaluate(runs=[runs["softmax"], runs["errors"]], liked="all")
     lines = capsys.readouterr().out.splitlines()
     rows = {
-        name: [float(x) for x in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?=\s)", line)]
+        name: [float(x) for x in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?=\s|$)", line)]
         for line in lines
         for name in ("softmax", "errors", "blend")
-        if line.startswith("│") and re.search(rf"(/|│ ){name} ", line)
+        if re.search(rf"(/|^){name} +[\d ]", line)
     }
     # Chosen on the validation part, of which a blend is at least as good as either.
     assert rows["blend"][0] >= max(rows["softmax"][1], rows["errors"][1]) - 1e-4

@@ -57,14 +57,13 @@ def shell(tmp_path_factory):
     return run
 
 
-ROW = re.compile(r"^│ (.*?) │(.*)│$", re.MULTILINE)
+ROW = re.compile(r"^ *(\S.*?)  +([\d. ]*\d\.\d{4})\s*$", re.MULTILINE)
 
 
 def table(text):
     """The rows of a printed table: names, and the numbers of each."""
     return {
-        name.strip(): [float(cell) for cell in cells.split("│") if cell.strip()]
-        for name, cells in ROW.findall(text)
+        name.strip(): [float(cell) for cell in cells.split()] for name, cells in ROW.findall(text)
     }
 
 

@@ -146,6 +146,16 @@ def test_suggestions_on_a_curve_that_is_known():
     assert 1e-3 < found["valley"] < 1e-1
 
 
+def test_noise_before_the_fall_is_no_suggestion():
+    """A fall of 0.3 in one step at the left edge is steeper than any later one."""
+    rates = np.logspace(-5, 1, 61)
+    place = np.log10(rates)
+    smoothed = np.where(place < -2, 1.0, 1 - 0.3 * (place + 2))
+    smoothed[:3] = 1.0, 1.15, 0.85
+    found = suggestions(rates, smoothed)
+    assert 1e-2 <= found["steepest"] <= 10
+
+
 def test_the_longest_valley_by_hand():
     # The longest falling subsequence is 5, 4, 3, 1 (or 2): it ends at index 6.
     assert longest_valley(np.array([5.0, 6.0, 4.0, 7.0, 3.0, 8.0, 1.0, 9.0])) == (2, 6)

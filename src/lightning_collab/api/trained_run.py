@@ -152,9 +152,9 @@ class TrainedRun(TrainedModel):
             At most `top_k` rows, best first: `item`, `title` and `genres` where the data has them,
             `prediction` (Float32, clamped; `score`, raw, of a run that learned to rank),
             `because_of` (at most three rated items that are
-            nearest by cosine of their embeddings, among those rated at least as high as the
-            person's mean: `item`, `title`, `rating`, `similarity`) and `ratings` (number of
-            training ratings).
+            nearest by cosine of their embeddings, among those that the person liked, which are
+            those rated at least as high as the person's mean, or 4 on a scale of 1 to 5: `item`,
+            `title`, `rating`, `similarity`) and `ratings` (number of training ratings).
 
         Raises:
             ConfigError: `top_k` or a rating is out of range, not one of `user`, `ratings` and

@@ -15,6 +15,7 @@ from lightning_collab.errors import ConfigError
 from lightning_collab.metrics.blending import Blend, blend_weights
 from lightning_collab.metrics.rankings import Scorer, rank_part
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.terminal import add_numbers, result_table
 from lightning_collab.training.build import load_data
 from lightning_collab.training.ranking_table import SHOWN_AS
 from lightning_collab.training.trained_model import TrainedModel
@@ -131,14 +132,14 @@ def _table(
     top_k: list[int],
 ) -> Table:
     title = "standardised scores of several runs, weighted by the validation part"
-    table = Table(title=title, title_justify="left")
+    table = result_table(title)
     table.add_column("run", overflow="fold")
-    table.add_column("weight", justify="right")
+    add_numbers(table, "weight")
     columns = [name for each in SHOWN if (name := f"{each}@{top_k[0]}") in measured[0]]
     for column in columns:
         part, _, name = column.partition("/")
         metric, _, k = name.partition("@")
-        table.add_column(f"{part} {SHOWN_AS.get(metric, metric)}@{k}", justify="right")
+        add_numbers(table, f"{part} {SHOWN_AS.get(metric, metric)}@{k}")
     for name, weight, numbers in zip(names, weights, measured, strict=True):
         cells = (f"{numbers[column]:.4f}" for column in columns)
         shown = "" if weight is None else f"{weight:.3g}"

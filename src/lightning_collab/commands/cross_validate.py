@@ -7,12 +7,12 @@ from typing import Any
 from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from lightning_collab.config import RunConfig, cross_validation
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.terminal import stdout_console
 from lightning_collab.training import cross_validation_summary as summaries
 from lightning_collab.training.console import run_log, say, say_file
 from lightning_collab.training.cross_validation import FoldRun, plan, run_fold
@@ -89,7 +89,7 @@ def _run(runs: list[FoldRun], chosen: list[int | str]) -> None:
 def _sum_up(runs: list[FoldRun], directory: Path, typed: list[str]) -> None:
     summary = {"overrides": typed, **summaries.summarised(runs)}
     write_atomically(directory / RESULT, json.dumps(summary, indent=2) + "\n")
-    console = Console()
+    console = stdout_console()
     console.print(summaries.fold_table(summary))
     for table in summaries.comparison_tables(summary):
         console.print(table)

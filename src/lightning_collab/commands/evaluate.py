@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from lightning_collab.commands.blend import blend_table
@@ -12,6 +11,7 @@ from lightning_collab.config.section import job_config
 from lightning_collab.errors import ConfigError
 from lightning_collab.metrics.run_rankings import run_rankings
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log, say
 from lightning_collab.training.evaluation import Snapshot, measure_run, snapshot_ensemble
@@ -38,7 +38,7 @@ def evaluate_command(config: DictConfig) -> None:
     if asked.run is None:
         with run_log(None, quiet=True):
             table = blend_table(asked)
-        Console().print(table)
+        stdout_console().print(table)
         return
     run = RunDirectory(Path(asked.run))
     trained = asked.data.moved(run.read_config())
@@ -67,18 +67,18 @@ def evaluate_command(config: DictConfig) -> None:
         if asked.ensemble:
             tables.append(_ensemble_table(snapshot_ensemble(module, data, run)))
     for table in tables:
-        Console().print(table)
+        stdout_console().print(table)
     if warning is not None:
         say(warning)
 
 
 def _ensemble_table(snapshots: list[Snapshot]) -> Table:
     title = "RMSE of each cycle alone, and of the mean with all later cycles"
-    table = Table(title=title, title_justify="left")
-    table.add_column("cycle", justify="right")
+    table = result_table(title)
+    add_numbers(table, "cycle")
     for part in snapshots[0].single:
-        table.add_column(f"{part} single", justify="right")
-        table.add_column(f"{part} averaged", justify="right")
+        add_numbers(table, f"{part} single")
+        add_numbers(table, f"{part} averaged")
     for each in snapshots:
         both = ((each.single[part], each.averaged[part]) for part in each.single)
         table.add_row(str(each.cycle), *(f"{value:.4f}" for values in both for value in values))

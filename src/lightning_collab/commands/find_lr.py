@@ -6,11 +6,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
-from rich.table import Table
 
 from lightning_collab.commands.entry import run_config
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log, say
 from lightning_collab.training.lr_range_test import LRRangeTest, run_lr_range_test, write_range_test
@@ -34,11 +33,11 @@ def find_lr_command(config: DictConfig) -> None:
 
 @rank_zero_only
 def _print(found: LRRangeTest, override: str, run: Path) -> None:
-    table = Table(title=f"suggestions after {len(found.rates)} steps", title_justify="left")
+    table = result_table(f"suggestions after {len(found.rates)} steps")
     table.add_column("rule")
-    table.add_column("optimizer.lr", justify="right")
+    add_numbers(table, "optimizer.lr")
     for name, rate in found.suggestions.items():
         table.add_row(name, f"{rate:.3g}")
-    Console().print(table)
+    stdout_console().print(table)
     say(f"curve   {run}/figures/lr_range_test.png")
     say(f"paste   {override}")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import polars as pl
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +20,7 @@ from lightning_collab.inspection.neighbours import GenreOverlap
 from lightning_collab.inspection.pages import page_ends, render
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.plain_text import terminal_text
+from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
 from lightning_collab.training.console import say, say_file
 
 
@@ -40,7 +40,7 @@ def map_embeddings_command(config: DictConfig) -> tuple[Path, Path]:
     asked = job_config(MapConfig, config)
     run = load(asked.run, asked.checkpoint)
     method = chosen_method(asked.method)
-    console = Console()
+    console = stdout_console()
     with console.status(f"laying out {asked.side} by {method}"):
         drawn = embedding_map(
             run,
@@ -87,10 +87,10 @@ def _page(run: TrainedRun, drawn: EmbeddingMap, ends: list[Ends]) -> str:
 
 
 def _table(ends: Ends) -> Table:
-    table = Table(title=ends.name, title_justify="left")
+    table = result_table(ends.name)
     for heading in ("highest", "lowest"):
         table.add_column(heading)
-        table.add_column("", justify="right")
+        add_numbers(table, "")
     for top, bottom in zip(_named(ends.top), _named(ends.bottom), strict=True):
         table.add_row(*top, *bottom)
     return table

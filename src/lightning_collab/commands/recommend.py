@@ -1,6 +1,7 @@
 """The command recommend: the best items for a user, for all users or for a fold-in user."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,6 @@ from typing import Any
 import polars as pl
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
 from lightning_collab.api.trained_run import TrainedRun, load
 from lightning_collab.commands.predict import row_progress
@@ -20,7 +19,8 @@ from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import read_own_ratings
 from lightning_collab.inference.stock import offered
 from lightning_collab.inference.table_stream import check_output, write_stream
-from lightning_collab.runs.plain_text import terminal_text
+from lightning_collab.runs.plain_text import printable
+from lightning_collab.runs.terminal import Column, item_table, stdout_console
 from lightning_collab.training.console import run_log, say
 
 
@@ -52,7 +52,9 @@ def recommend_command(config: DictConfig) -> pl.DataFrame | None:
     with run_log(None, quiet=True):
         found, name = _of_one(run, asked)
     if output is None:
-        Console().print(_table(name, found, run.rows_called))
+        console = stdout_console()
+        say(f"for {printable(name)}")
+        console.print(item_table(_columns(found, run.rows_called), console.width))
     else:
         name_of = pl.element().struct.field("title" if "title" in found.columns else "item")
         flat = found.with_columns(pl.col("because_of").list.eval(name_of.cast(pl.String)))
@@ -108,32 +110,26 @@ def _write_all(run: TrainedRun, asked: RecommendConfig, output: Path) -> None:
 
 
 def _reason(liked: dict[str, Any]) -> str:
-    name = str(liked.get("title") or liked["item"])
+    # The year says little here, and takes the room of another reason.
+    name = re.sub(r" \(\d{4}\)$", "", str(liked.get("title") or liked["item"]))
     return name if liked["rating"] is None else f"{name} ({liked['rating']:g})"
 
 
-def _table(name: str, found: pl.DataFrame, rows_called: str) -> Table:
-    table = Table(title=terminal_text(f"for {name}"), title_justify="left")
-    table.add_column("item", justify="right", no_wrap=True)
-    if "title" in found.columns:
-        table.add_column("title")
+def _columns(found: pl.DataFrame, rows_called: str) -> list[Column]:
     score = "score" if "score" in found.columns else "prediction"
     heads = {"score": "score", "prediction": "predicted"}
-    table.add_column(heads[score], justify="right", no_wrap=True)
-    table.add_column(rows_called, justify="right", no_wrap=True)
+    reasons = [[_reason(each) for each in because] for because in found["because_of"].to_list()]
+    columns = [Column("item", [str(each) for each in found["item"]], right=True)]
+    if "title" in found.columns:
+        columns.append(Column("title", [each or "" for each in found["title"]], "title"))
+    columns += [
+        Column(heads[score], [f"{each:.2f}" for each in found[score]], right=True),
+        Column(
+            rows_called, [f"{each:,}" if each else "new" for each in found["ratings"]], right=True
+        ),
+    ]
     if "genres" in found.columns:
-        table.add_column("genres")
-    rated = any(each["rating"] is not None for because in found["because_of"] for each in because)
-    table.add_column("because of (own rating)" if rated else "because of")
-    for row in found.iter_rows(named=True):
-        cells = [terminal_text(row["item"])]
-        if "title" in row:
-            cells.append(terminal_text(row["title"] or ""))
-        cells.append(terminal_text(f"{row[score]:.2f}"))
-        cells.append(terminal_text(f"{row['ratings']:,}" if row["ratings"] else "new"))
-        if "genres" in row:
-            cells.append(terminal_text(", ".join(row["genres"] or [])))
-        reasons = map(_reason, row["because_of"])
-        cells.append(terminal_text("; ".join(reasons)))
-        table.add_row(*cells)
-    return table
+        columns.append(
+            Column("genres", [each or [] for each in found["genres"].to_list()], "extra")
+        )
+    return [*columns, Column("because of", reasons, "extra", joined_by="; ", least=15)]

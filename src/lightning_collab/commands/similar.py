@@ -4,8 +4,6 @@ from typing import Any
 
 import polars as pl
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
 from lightning_collab.api.trained_run import load
 from lightning_collab.config.commands import SimilarConfig
@@ -13,7 +11,9 @@ from lightning_collab.config.section import job_config
 from lightning_collab.data.vocabulary import ID_COLUMN, Side
 from lightning_collab.inference.lookup import row_of_id, row_of_item, row_of_title
 from lightning_collab.inspection.neighbours import similar
-from lightning_collab.runs.plain_text import terminal_text
+from lightning_collab.runs.plain_text import printable
+from lightning_collab.runs.terminal import Column, item_table, stdout_console
+from lightning_collab.training.console import say
 
 
 def similar_command(config: DictConfig) -> pl.DataFrame:
@@ -45,43 +45,43 @@ def similar_command(config: DictConfig) -> pl.DataFrame:
         run, side, row, top_k=asked.top_k, measure=asked.measure, min_ratings=asked.min_ratings
     )
     known = run.users if side == "users" else run.items
-    Console().print(_table(side, known.row(row - 1, named=True), asked, found, run.rows_called))
+    console = stdout_console()
+    say(printable(_title(side, known.row(row - 1, named=True), asked, run.rows_called)))
+    console.print(item_table(_columns(found, run.rows_called), console.width))
     return found
 
 
-def _table(
-    side: Side, query: dict[str, Any], asked: SimilarConfig, found: pl.DataFrame, rows_called: str
-) -> Table:
+def _title(side: Side, query: dict[str, Any], asked: SimilarConfig, rows_called: str) -> str:
     name = query["title"] if "title" in query else f"{side[:-1]} {query[ID_COLUMN[side]]}"
-    table = Table(
-        title=terminal_text(
-            f"nearest to {name} by {asked.measure} "
-            f"({query['ratings']} training {rows_called}; "
-            f"neighbours have at least {asked.min_ratings})"
-        ),
-        title_justify="left",
+    return (
+        f"nearest to {name} by {asked.measure} ({query['ratings']} training {rows_called}; "
+        f"neighbours have at least {asked.min_ratings})"
     )
+
+
+def _columns(found: pl.DataFrame, rows_called: str) -> list[Column]:
     shown = found.drop("year", strict=False)  # MovieLens has it in the title
     heads = {"mean_rating": "mean", "ratings": rows_called}
-    for column in shown.columns:
-        numeric = shown[column].dtype.is_numeric()
-        table.add_column(
-            heads.get(column, column),
-            justify="right" if numeric else "left",
-            no_wrap=column != "genres",
-            min_width=14 if column == "genres" else None,
-        )
-    for values in shown.iter_rows():
-        table.add_row(*(terminal_text(_cell(value)) for value in values))
-    return table
+    columns = []
+    for name in shown.columns:
+        values, kind = shown[name].to_list(), shown.schema[name]
+        head = heads.get(name, name)
+        if kind.is_nested():
+            columns.append(Column(head, [[*map(str, each or [])] for each in values], "extra"))
+        else:
+            cells = [_cell(each) for each in values]
+            whole = name in (*ID_COLUMN.values(), "similarity") or kind.is_numeric()
+            columns.append(
+                Column(head, cells, right=kind.is_numeric())
+                if whole
+                else Column(head, cells, "title")
+                if name == "title"
+                else Column(head, [[cell] for cell in cells], "extra")
+            )
+    return columns
 
 
 def _cell(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case float():
-            return f"{value:.3f}"
-        case list():
-            return ", ".join(map(str, value))
-    return str(value)
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -21,6 +21,8 @@ from lightning_collab.training.trained_model import TrainedModel
 Seen = Literal["all", "train", "none"]
 # Rated films that are named for a recommended one.
 REASONS = 3
+# Of the scale: whoever rates so likes an item, however high the others are rated.
+GOOD = 0.75
 # Words that Hydra takes for another value than text.
 NO_TEXT = ("true", "false", "null", "nan", "inf")
 
@@ -230,9 +232,8 @@ def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -
     shown = [name for name in ("item", "title") if name in run.items.columns]
     kinds: dict[str, Any] = {name: run.items.schema[name] for name in shown}
     kind = pl.List(pl.Struct({**kinds, "rating": pl.Float32(), "similarity": pl.Float32()}))
-    # Of items that were chosen there are no ratings.
-    rated = recipient.ratings[~np.isnan(recipient.ratings)]
-    liked = ~(recipient.ratings < (rated.mean() if len(rated) else 0))
+    # Of items that were chosen there are no ratings, and NaN is not below anything.
+    liked = ~(recipient.ratings < _least_liked(run, recipient.ratings))
     items, ratings = recipient.items[liked], recipient.ratings[liked]
     if not len(items) or not len(rows):
         return pl.Series("because_of", [[] for _ in rows], dtype=kind)
@@ -251,6 +252,14 @@ def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -
         for start in range(0, len(reasons), count)
     ]
     return pl.Series("because_of", alike, dtype=kind)
+
+
+def _least_liked(run: TrainedModel, ratings: NDArray[np.float32]) -> float:
+    """The rating from which on an item was liked: the person's mean, or 4 on a scale of 1 to 5."""
+    low, high = run.rating_range
+    rated = ratings[~np.isnan(ratings)]
+    good = low + GOOD * (high - low)
+    return min(float(rated.mean()), good) if len(rated) else good
 
 
 # Numbers of a block of users by items: 32 MiB.

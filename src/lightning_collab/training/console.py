@@ -18,6 +18,7 @@ from rich.logging import RichHandler
 
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import tensorboard_line
+from lightning_collab.runs.terminal import stdout_console
 from lightning_collab.training.process import SharedContext
 from lightning_collab.training.ranking_table import below_most_popular, ranking_table
 from lightning_collab.training.result_tables import (
@@ -161,7 +162,7 @@ def say(text: str) -> None:
     Args:
         text: names and paths in it may have square brackets.
     """
-    Console().print(text, highlight=False, soft_wrap=True, markup=False)
+    stdout_console().print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def say_file(label: str, path: Path, more: str = "") -> None:
@@ -206,7 +207,7 @@ def print_summary(
         ranked_by: of a run that ranks, the name of its loss; None: it predicts ratings.
         rows_called: what a row of the data is: ratings or interactions.
     """
-    console = Console()
+    console = stdout_console()
     if ranked_by is None:
         console.print(metrics_table(metrics, model))
         line = below_biases(metrics)

@@ -11,6 +11,7 @@ from rich.table import Table
 from scipy import stats
 
 from lightning_collab.errors import TrainingError
+from lightning_collab.runs.terminal import add_numbers, result_table
 from lightning_collab.training.cross_validation import USER_ERRORS, FoldRun
 from lightning_collab.training.ranking_table import BASELINES
 
@@ -112,16 +113,16 @@ def fold_table(summary: Mapping[str, Any]) -> Table:
     title = "test errors in rating units; lower is better"
     if "test/rmse" not in shown:
         title = "rankings of the whole catalogue, test part; higher is better"
-    table = Table(title=title, title_justify="left")
+    table = result_table(title)
     table.add_column("repeat / fold")
     keys = []
     for name in summary["experiments"]:
         for number, (key, what) in enumerate(shown.items()):
-            table.add_column(f"{'' if number else name}\n{what}", justify="right")
+            add_numbers(table, f"{'' if number else name}\n{what}")
             keys.append((name, key))
     first = next(iter(summary["experiments"]))
     for key, what in _baselines_of(summary, shown).items():
-        table.add_column(what, justify="right")
+        add_numbers(table, what)
         keys.append((first, key))
     for row, fold in enumerate(summary["folds"]):
         values = [summary["experiments"][name][key]["values"][row] for name, key in keys]
@@ -155,9 +156,12 @@ def comparison_tables(summary: Mapping[str, Any]) -> list[Table]:
         shown = _shown_of(summary)
         side = "below" if "test/rmse" in shown else "above"
         title = f"{pair['one']} - {pair['other']} ({side} 0: the first is better)"
-        table = Table(title=title, title_justify="left")
+        table = result_table(title)
         for column in ("paired", "mean", "Wilcoxon p", "t p", "corrected t p"):
-            table.add_column(column, justify="left" if column == "paired" else "right")
+            if column == "paired":
+                table.add_column(column)
+            else:
+                add_numbers(table, column)
         rows = {f"folds/{key}": f"{what} of folds" for key, what in shown.items()}
         rows["users/test/rmse"] = "RMSE of users"
         for key, over in rows.items():

@@ -141,21 +141,39 @@ def suggestions(
         smoothed: float64 [n], smoothed losses.
 
     Returns:
-        `steepest`: where the loss falls fastest against the logarithm of the rate; `valley`: the
+        `steepest`: where the loss falls fastest against the logarithm of the rate, once it has
+        begun to fall for good; `valley`: the
         middle of the longest valley (fastai's rule, due to ESRI); `minimum`: a tenth of the rate
         where the loss is lowest.
     """
     lowest = int(smoothed.argmin()) if len(smoothed) else 0
     if lowest < 2:
         return {}
-    slope = np.gradient(smoothed[: lowest + 1], np.log(rates[: lowest + 1]))
+    falls = beginning_of_fall(smoothed[: lowest + 1])
+    slope = np.gradient(smoothed[falls : lowest + 1], np.log(rates[falls : lowest + 1]))
     start, end = longest_valley(smoothed)
     third = (end - start) / 3
     return {
-        "steepest": float(rates[slope.argmin()]),
+        "steepest": float(rates[falls + slope.argmin()]),
         "valley": float(rates[start + int(third) + int(third / 2)]),
         "minimum": float(rates[lowest] / 10),
     }
+
+
+def beginning_of_fall(smoothed: NDArray[np.float64]) -> int:
+    """The step after which the loss stays a tenth of its whole fall below where it began.
+
+    Before, at rates that change nothing, it goes up and down with the batches.
+
+    Args:
+        smoothed: float64 [n], up to the lowest loss; at least 3.
+
+    Returns:
+        An index that leaves at least two losses.
+    """
+    high = float(np.median(smoothed[: max(3, len(smoothed) // 10)]))
+    above = np.flatnonzero(smoothed > high - 0.1 * (high - smoothed[-1]))
+    return min(int(above[-1]) if len(above) else 0, len(smoothed) - 2)
 
 
 def longest_valley(smoothed: NDArray[np.float64]) -> tuple[int, int]:

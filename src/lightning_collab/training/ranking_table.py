@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from lightning_collab.config.metrics import RANKING_METRICS
+from lightning_collab.runs.terminal import add_numbers, result_table
 
 # Names in metrics.json, and heads of columns.
 BASELINES = {"most_popular": "most popular", "item_knn": "item-kNN", "ease": "EASE"}
@@ -14,7 +15,7 @@ SHOWN_AS = {
     "mrr": "MRR",
     "hit_rate": "hit rate",
     "map": "MAP",
-    "mean_popularity": "mean popularity",
+    "mean_popularity": "popularity",
     "gini": "Gini",
 }
 
@@ -37,10 +38,10 @@ def ranking_table(metrics: Mapping[str, Any], name: str) -> Table:
     if baselines:
         title += f"; baselines: {parts[-1]} part"
     columns |= baselines
-    table = Table(title=title, title_justify="left")
+    table = result_table(title)
     table.add_column("metric", no_wrap=True)
     for head in columns:
-        table.add_column(head, justify="right")
+        add_numbers(table, head)
     for k in _cuts(metrics, parts[-1]) if parts else ():
         for each in RANKING_METRICS:
             found = (metrics.get(f"{prefix}/{each}@{k}") for prefix in columns.values())

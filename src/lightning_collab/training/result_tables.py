@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from lightning_collab.runs.terminal import add_numbers, result_table
+
 COLD_RANKINGS = {
     "cold_auc_all": "AUC against all others",
     "cold_auc_rated": "AUC against disliked ones",
@@ -24,12 +26,9 @@ def cold_table(metrics: Mapping[str, Any]) -> Table | None:
     }
     if not shown:
         return None
-    table = Table(
-        title="items without training ratings, ranked among themselves; test part",
-        title_justify="left",
-    )
+    table = result_table("items without training ratings, ranked among themselves; test part")
     table.add_column("metric")
-    table.add_column("mean over users", justify="right")
+    add_numbers(table, "mean over users")
     for name, what in shown.items():
         table.add_row(what, f"{metrics[f'test/{name}']:.4f}")
     return table
@@ -43,11 +42,11 @@ def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
         model: the name of the first row.
     """
     parts = [part for part in ("val", "test") if f"{part}/rmse" in metrics]
-    table = Table(title="errors in rating units; lower is better", title_justify="left")
+    table = result_table("errors in rating units; lower is better")
     table.add_column("model")
     for part in parts:
-        table.add_column(f"{part} RMSE", justify="right")
-        table.add_column(f"{part} MAE", justify="right")
+        add_numbers(table, f"{part} RMSE")
+        add_numbers(table, f"{part} MAE")
     names = ("rmse", "mae")
     table.add_row(model, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts for name in names))
     kinds = {
@@ -77,9 +76,10 @@ def further_table(metrics: Mapping[str, Any], further: Sequence[str]) -> Table:
         further: names.
     """
     parts = [part for part in ("val", "test") if f"{part}/rmse" in metrics]
-    table = Table("metric")
+    table = result_table()
+    table.add_column("metric", no_wrap=True)
     for part in parts:
-        table.add_column(part, justify="right")
+        add_numbers(table, part)
     for name in further:
         table.add_row(name, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts))
     return table

@@ -8,13 +8,12 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
-from rich.table import Table
 
 from lightning_collab.errors import TrainingError
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import command_line, module_command, quoted, tensorboard_line
+from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
 from lightning_collab.tuning.composition import experiment_yaml
 from lightning_collab.tuning.coordinator import FINISHER, StudyFailedError, first_error
 from lightning_collab.tuning.heartbeat import sign_of_life
@@ -149,16 +148,16 @@ def _summarise(
         f"{progress.complete} complete, {progress.pruned} pruned, {progress.failed} failed, "
         f"{progress.interrupted} interrupted; the best"
     )
-    table = Table(title=title, title_justify="left")
-    table.add_column("trial")
+    table = result_table(title)
+    table.add_column("trial", overflow="fold")
     for trial in complete[:SHOWN]:
-        table.add_column(str(trial.number), justify="right")
+        add_numbers(table, str(trial.number))
     for number, objective in enumerate(objectives):
         cells = (f"{trial.values[number]:.4f}" for trial in complete[:SHOWN])
         table.add_row(objective, *cells, end_section=number + 1 == len(objectives))
     for name in names:
         table.add_row(name, *(_cell(trial.params.get(name)) for trial in complete[:SHOWN]))
-    console = Console()
+    console = stdout_console()
     console.print(table)
     if metrics is not None:
         numbers = ", ".join(

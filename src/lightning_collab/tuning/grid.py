@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep
-from rich.console import Console
-from rich.table import Table
 
 from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import module_command
+from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
 from lightning_collab.training.parts import check_parts
 from lightning_collab.tuning import grid_job
 from lightning_collab.tuning.composition import Composer
@@ -144,10 +143,12 @@ def _launch(sweep: Sweep, settings: GridSettings, jobs: list[GridJob]) -> list[A
 
 
 def _show(summary: grid_job.Summary, objective: str, directory: Path) -> None:
-    console = Console()
-    table = Table("job", *summary.swept, title=f"sorted by {objective}", title_justify="left")
+    console = stdout_console()
+    table = result_table(f"sorted by {objective}")
+    for name in ("job", *summary.swept):
+        table.add_column(name, overflow="fold")
     for name in summary.shown_metrics:
-        table.add_column(name, justify="right")
+        add_numbers(table, name)
     for row in summary.rows:
         if row["status"] == "done":
             numbers = (

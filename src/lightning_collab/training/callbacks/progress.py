@@ -15,6 +15,11 @@ log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.1
 
+# Terminal columns of a bar where there is little room, and from where on there is much.
+NARROW_BAR, WIDE = 10, 120
+# Of all but the numbers: epoch, narrow bar, percentage, two times, and gaps.
+BESIDE_NUMBERS = 48
+
 # Of an epoch, those that there are.
 SHOWN = ("train/loss", "val/rmse", "val/ndcg@10")
 
@@ -45,7 +50,7 @@ class TrainingProgress(ProgressBar):
             return
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(),
+            BarColumn(bar_width=40 if self._console.width >= WIDE else NARROW_BAR),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TextColumn("<"),
@@ -105,9 +110,14 @@ class TrainingProgress(ProgressBar):
         shown = [f"{k} {metrics[k]:.4f}" for k in SHOWN if k in metrics]
         speed = self._rows / max(time.monotonic() - self._since, 1e-9)
         table = getattr(getattr(trainer, "datamodule", None), "table", None)
-        numbers = "  ".join([*shown, rate_text(speed, getattr(table, "rows_called", "ratings"))])
+        rate = rate_text(speed, getattr(table, "rows_called", "ratings"))
+        numbers = "  ".join([*shown, rate])
         line = f"epoch {epoch}/{trainer.max_epochs}  {numbers}"
         log.debug(line)
+        # Beside the bar, as much as fits.
+        for fewer in ([*shown[1:], rate], shown[-1:] or [rate]):
+            if len(numbers) + BESIDE_NUMBERS > self._console.width:
+                numbers = "  ".join(fewer)
         self._progress.update(self._task, numbers=numbers)
         if not self._console.is_terminal:
             self._console.print(line, highlight=False)
