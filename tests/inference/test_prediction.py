@@ -82,6 +82,13 @@ def test_what_is_no_id_is_unknown(trained, users):
     assert found["prediction"].n_unique() == 1
 
 
+def test_one_user_goes_with_many_items_and_one_item_with_many_users(trained):
+    users, items = trained.users["user"].to_list()[:3], trained.items["item"].to_list()[:3]
+    assert trained.predict(users[:1], items).equals(trained.predict(users[:1] * 3, items))
+    assert trained.predict(users, items[:1]).equals(trained.predict(users, items[:1] * 3))
+    assert trained.predict(users[:1], []).is_empty()
+
+
 def test_columns_of_different_lengths_are_a_mistake(trained):
     with pytest.raises(ValueError, match="2 users, but 1 items"):
         trained.predict([1, 2], [1])

@@ -46,6 +46,18 @@ def test_what_is_left_out_is_a_choice(trained, seen):
     assert counts[0] < counts[1] < counts[2] == 45
 
 
+def test_items_of_somebody_new_are_named_by_titles_too(film_run):
+    items = film_run.items.filter(pl.col("title").is_unique()).head(2)
+    by_id = dict(zip(items["item"], (5.0, 4.0), strict=True))
+    by_title = dict(zip(items["title"], (5.0, 4.0), strict=True))
+    found = film_run.recommend(ratings=by_title, top_k=3)
+    assert found.equals(film_run.recommend(ratings=by_id, top_k=3))
+    similar = film_run.similar(item=items["title"][0], top_k=2, min_ratings=1)
+    assert similar.equals(film_run.similar(item=items["item"][0], top_k=2, min_ratings=1))
+    with pytest.raises(NotFoundError, match="no title matches 'No Such Film'"):
+        film_run.recommend(ratings={"No Such Film": 5.0})
+
+
 def test_blocks_of_users_make_no_difference(trained, monkeypatch):
     whole = trained.recommend_all(top_k=3)
     monkeypatch.setattr(
@@ -62,7 +74,7 @@ def test_reasons_are_the_nearest_films_that_the_user_rated_well(trained):
     items, ratings = trained.history.of(row)
     vectors = trained.model.embedding_tables()["items"].numpy().astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    good = items[ratings >= ratings.mean()]
+    good = items[ratings >= min(ratings.mean(), 4)]
     for item, reasons in zip(found["item"], found["because_of"], strict=True):
         own = trained.item_vocabulary.encode([item])[0]
         cosines = vectors[good - 1] @ vectors[own - 1]
@@ -103,6 +115,16 @@ def test_an_unknown_user_gets_the_closest_known_ones(trained):
         trained.recommend(user=560)
     with pytest.raises(NotFoundError, match=r"its ids are numbers"):
         trained.recommend(user="ann")
+
+
+def test_four_of_five_is_liked_below_the_mean_too(trained):
+    """Of 5, 5 and 4 the mean is 4.67; the 4 is a reason as well, and a 3 is none."""
+    items = trained.items["item"].to_list()[:4]
+    ratings = dict(zip(items, (5.0, 5.0, 4.0, 3.0), strict=True))
+    found = trained.recommend(ratings=ratings, top_k=20)
+    named = {each["item"] for because in found["because_of"].to_list() for each in because}
+    assert items[2] in named
+    assert items[3] not in named
 
 
 def test_somebody_must_be_meant(trained):

@@ -18,7 +18,7 @@ from lightning_collab.errors import ConfigError
 from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import TrainedUsers, error_variance
 from lightning_collab.inference.fold_in_ranking import ImplicitUsers, RankingUsers, is_chosen
-from lightning_collab.inference.lookup import RawIds, row_of_id
+from lightning_collab.inference.lookup import RawIds, row_of_id, row_of_item
 from lightning_collab.inference.new_items import TITLE, add_items, items_of_frame
 from lightning_collab.inference.prediction import predict
 from lightning_collab.inference.recommendation import Recipient, Seen
@@ -97,8 +97,8 @@ class TrainedRun(TrainedModel):
         """Predicted ratings of pairs of a user and an item.
 
         Args:
-            users: n raw ids.
-            items: n raw ids.
+            users: n raw ids, or one for all items.
+            items: n raw ids, or one for all users.
             timestamps: n times in seconds since 1970 (UTC), which only models with effects of time
                 look at; None, and null in it: the time is not known.
 
@@ -110,7 +110,7 @@ class TrainedRun(TrainedModel):
             of them. A prediction for an unknown id is that for a typical user or item.
 
         Raises:
-            ValueError: the columns are not of one length.
+            ValueError: the columns are not of one length, and neither has a single id.
 
         Example:
             >>> run.predict([100, 101], [7, 8]).columns
@@ -135,9 +135,10 @@ class TrainedRun(TrainedModel):
 
         Args:
             user: raw id of a user that the model was trained on.
-            ratings: in its place, raw item id -> rating of a fold-in user; of a run that learned to
-                rank, those as high as its `positives` are what the user chose.
-            items: in its place, raw ids of what a fold-in user chose; of a run that ranks.
+            ratings: in its place, raw item id or title -> rating of a fold-in user; of a run that
+                learned to rank, those as high as its `positives` are what the user chose.
+            items: in its place, raw ids or titles of what a fold-in user chose; of a run that
+                ranks.
             top_k: how many.
             seen: which of the user's rated items to leave out: `all` that the data of the run has,
                 those of the training part, or none.
@@ -273,7 +274,7 @@ class TrainedRun(TrainedModel):
         """The items nearest to an item, or the users nearest to a user, by their embeddings.
 
         Args:
-            item: raw id.
+            item: raw id, or the title where no item has such an id.
             user: raw id, in its place.
             top_k: how many.
             measure: `cosine`: the angle between embeddings; `dot`: longer embeddings weigh more.
@@ -299,7 +300,7 @@ class TrainedRun(TrainedModel):
         if top_k < 1:
             raise ConfigError(f"top_k: at least 1 is needed (got {top_k})")
         side: Side = "users" if item is None else "items"
-        row = row_of_id(self, side, user if item is None else item)
+        row = row_of_id(self, side, user) if item is None else row_of_item(self, item)
         return similar(self, side, row, top_k=top_k, measure=measure, min_ratings=min_ratings)
 
     def evaluate(

@@ -112,11 +112,10 @@ def row_of_item(run: TrainedModel, named: Any) -> int:
     Raises:
         NotFoundError: as of `row_of_id`, or of `row_of_title` where the items have titles.
     """
-    if "title" not in run.items.columns:
+    known = rows_of_ids(run.item_vocabulary, [named])[0] != UNKNOWN_ROW
+    untrained = run.unseen_items["item"].cast(pl.String).is_in([str(named)]).any()
+    if known or untrained or "title" not in run.items.columns:
         return row_of_id(run, "items", named)
-    row = int(rows_of_ids(run.item_vocabulary, [named])[0])
-    if row != UNKNOWN_ROW:
-        return row
     try:
         return row_of_title(run, str(named))
     except NotFoundError as error:

@@ -34,8 +34,8 @@ def predict(
 
     Args:
         run: the trained run.
-        users: n raw ids.
-        items: n raw ids.
+        users: n raw ids, or one for all items.
+        items: n raw ids, or one for all users.
         timestamps: n times in seconds since 1970 (UTC), for models with effects of time; None, and
             null in it: no such effect.
 
@@ -44,6 +44,12 @@ def predict(
     """
     user_rows = rows_of_ids(run.user_vocabulary, users)
     item_rows = rows_of_ids(run.item_vocabulary, items)
+    # One user with many items, or one item with many users.
+    pairs = max(len(user_rows), len(item_rows)) if 1 in (len(user_rows), len(item_rows)) else 0
+    if pairs and len(user_rows) and len(item_rows):
+        user_rows, item_rows = (
+            np.repeat(rows, pairs // len(rows)) for rows in (user_rows, item_rows)
+        )
     if len(user_rows) != len(item_rows):
         raise ValueError(f"{len(user_rows)} users, but {len(item_rows)} items")
     days = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lightning_collab.data.history import History
 from lightning_collab.errors import ConfigError
-from lightning_collab.inference.lookup import row_of_id
+from lightning_collab.inference.lookup import row_of_id, row_of_item
 from lightning_collab.inference.stock import Offer
 from lightning_collab.training.trained_model import TrainedModel
 
@@ -96,7 +96,7 @@ def chosen_items(run: TrainedModel, items: Collection[Any]) -> NDArray[np.int32]
         )
     if not items:
         raise ConfigError("items: at least one is needed, e.g. items=[1,50]")
-    return np.array([row_of_id(run, "items", raw_id) for raw_id in items], dtype=np.int32)
+    return np.array([row_of_item(run, raw_id) for raw_id in items], dtype=np.int32)
 
 
 def rated_items(
@@ -127,7 +127,7 @@ def rated_items(
             raise ConfigError(
                 f"ratings: {rating!r} of item {raw_id} is not on the scale from {low:g} to {high:g}"
             )
-    items = np.array([row_of_id(run, "items", raw_id) for raw_id in ratings], dtype=np.int32)
+    items = np.array([row_of_item(run, raw_id) for raw_id in ratings], dtype=np.int32)
     return items, np.array(list(ratings.values()), dtype=np.float32)
 
 
