@@ -115,6 +115,12 @@ def test_an_edit_of_an_included_file_counts_and_without_one_nothing_is_compiled(
     assert copy.folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_compiling_is_said_once_and_only_where_it_is_done(copy):
+    program = "import logging; logging.basicConfig(level=logging.INFO)" + CALL
+    assert copy.run(program).stderr.count("compiling kernels") == 1
+    assert "compiling" not in copy.run(program).stderr
+
+
 @pytest.mark.slow  # compiles a real kernel twice
 def test_an_edit_of_the_random_numbers_changes_gibbs_draws(copy):
     before, hits = copy.answer(DRAW)

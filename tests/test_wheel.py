@@ -107,7 +107,7 @@ def test_it_recommends_and_reports(trained, command):
 def test_a_grid(command):
     done = command("train", "-m", "model.factors=8,16", *QUICK, "hydra.sweep.dir=grid")
     assert "2 jobs in grid" in done.stderr
-    assert (command.folder / "grid/1/metrics.json").is_file()
+    assert (command.folder / "grid/1_factors-16/metrics.json").is_file()
 
 
 def test_a_grid_of_runs_with_two_ranks(command):
@@ -115,7 +115,7 @@ def test_a_grid_of_runs_with_two_ranks(command):
         *("train", "-m", "seed=1,2", *QUICK, "hydra.sweep.dir=ranks"),
         *("trainer=ddp_cpu", "trainer.devices=2"),
     )
-    assert '"ranks": 2' in (command.folder / "ranks/1/metrics.json").read_text()
+    assert '"ranks": 2' in (command.folder / "ranks/1_seed-2/metrics.json").read_text()
 
 
 @pytest.mark.parametrize("how", ["console", "module"])

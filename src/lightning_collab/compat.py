@@ -5,7 +5,7 @@ Each function takes the object, so that nothing heavy is imported here.
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def hydra_composer(folder: str | None) -> Iterator[Any]:
             rules.version_base = before
 
 
-def keep_compiled_code(dispatcher: Any, folder: Path) -> bool:
+def keep_compiled_code(dispatcher: Any, folder: Path, compiles: Callable[[], None]) -> bool:
     """Let a function of numba keep its compiled code in a folder; False where numba cannot.
 
     Checked on numba 0.63.1 and 0.68.1. Inside: `Dispatcher.enable_caching`, which is what
@@ -58,6 +58,7 @@ def keep_compiled_code(dispatcher: Any, folder: Path) -> bool:
     Args:
         dispatcher: what `njit` returned, without `cache=True`.
         folder: exists and can be written.
+        compiles: called before code that is not there yet is compiled.
     """
     import numba
 
@@ -77,26 +78,30 @@ def keep_compiled_code(dispatcher: Any, folder: Path) -> bool:
         # Beside the source, where numba goes by that file alone.
         dispatcher._cache.disable()
         return False
-    dispatcher._cache = _ForgivingCache(dispatcher._cache)
+    dispatcher._cache = _ForgivingCache(dispatcher._cache, compiles)
     return True
 
 
 class _ForgivingCache:
     """A cache of numba whose failures are no failures of the function."""
 
-    def __init__(self, cache: Any) -> None:
+    def __init__(self, cache: Any, compiles: Callable[[], None]) -> None:
         self._cache = cache
+        self._compiles = compiles
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
 
     def load_overload(self, *arguments: Any) -> Any:
+        code = None
         try:
-            return self._cache.load_overload(*arguments)
+            code = self._cache.load_overload(*arguments)
         except Exception as error:  # what damaged bytes can raise has no end
             log.warning("compiled code in %s is damaged (%r)", self._cache.cache_path, error)
             self._try(self._cache.flush)
-            return None
+        if code is None:
+            self._compiles()
+        return code
 
     def save_overload(self, *arguments: Any) -> None:
         self._try(self._cache.save_overload, *arguments)

@@ -59,7 +59,9 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         compiled = numba.njit(**options)(function)
         if not config.DISABLE_JIT:
             folder = _folder(function.__module__)
-            if folder is not None and not keep_compiled_code(compiled, folder):
+            if folder is not None and not keep_compiled_code(
+                compiled, folder, _say_that_it_compiles
+            ):
                 log.info("%s is compiled at each start", function.__qualname__)
         return compiled
 
@@ -124,6 +126,11 @@ def _folder(module: str) -> Path | None:
         _tell(root, str(error))
         return None
     return folder
+
+
+@cache
+def _say_that_it_compiles() -> None:
+    log.info("compiling kernels, which are kept for later runs; the first steps take longer")
 
 
 @cache

@@ -63,7 +63,7 @@ def test_metadata_is_of_the_rows_of_the_embeddings(film_run):
 
 
 def test_the_map_forms_and_is_measured_as_it_forms(film_run):
-    events, overlap = scalars(film_run, "embeddings/genre_overlap")
+    events, overlap = scalars(film_run, "train/embeddings/genre_overlap")
     assert len(overlap) == 3
     # The made-up films differ by genre alone, so a model that has learned them groups them.
     assert overlap[-1][1] > overlap[0][1]
@@ -72,7 +72,7 @@ def test_the_map_forms_and_is_measured_as_it_forms(film_run):
     assert film_run.metrics["embeddings/genre_overlap"] == pytest.approx(measured.nearest)
     assert measured.ratio > 1.5
     assert film_run.directory.read_metrics() == film_run.metrics
-    assert {"embeddings/items", "embeddings/items_norm", "biases/users"} <= set(
+    assert {"weights/items", "weights/items_norm", "weights/users_bias"} <= set(
         events.Tags()["histograms"]
     )
     assert {"val/calibration", "val/residuals_by_rating"} <= set(events.Tags()["images"])
@@ -86,7 +86,7 @@ def test_a_resumed_run_keeps_its_earlier_entries(run_config, tmp_path):
     resumed = train_films(run_config(*quick, "trainer.max_epochs=5"), tmp_path / "run", resume=True)
     assert before == ["checkpoint_best", "epoch_001", "epoch_003"]
     assert tags(resumed) == ["checkpoint_best", "epoch_001", "epoch_003", "epoch_005"]
-    assert len(scalars(resumed, "embeddings/genre_overlap")[1]) == 3
+    assert len(scalars(resumed, "train/embeddings/genre_overlap")[1]) == 3
 
 
 def test_every_n_epochs_without_users(run_config, tmp_path):

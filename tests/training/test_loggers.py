@@ -6,16 +6,18 @@ import sys
 
 import pytest
 import yaml
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import csv_curves, loggers
 from lightning_collab.training.build import load_data
 from lightning_collab.training.csv_curves import CSVCurves
-from lightning_collab.training.loggers import build_loggers, check_loggers
+from lightning_collab.training.loggers import RunTensorBoard, build_loggers, check_loggers
 from lightning_collab.training.run import train
 
 QUICK = ("callbacks.progress_bar=false", "data.batch_size=64", "model.factors=4")
@@ -137,7 +139,24 @@ def test_several_loggers_have_the_same_curves(trained):
     for name in ("val/rmse", "train/loss", "lr-Adam/embeddings"):
         assert table[name].steps.tolist() == board[name].steps.tolist()
         assert table[name].values == pytest.approx(board[name].values, rel=1e-6)
-    assert {name for name in board if not name.startswith("final/")} <= {*table, "epoch"}
+    assert {name for name in board if not name.startswith(("test/", "val/kept_"))} <= {*table}
+
+
+def test_tensorboard_opens_with_what_matters_and_compares_what_differs(trained):
+    overrides = ("logger=tensorboard", EVERY_STEP, "optimizer.lr=0.02", "trainer.max_epochs=1")
+    metrics, run = trained(*overrides, "trainer.log_every_n_steps=3")
+    events = EventAccumulator(str(run.tensorboard), size_guidance={"scalars": 0}).Reload()
+    tags = events.Tags()["scalars"]
+    assert {tag.partition("/")[0] for tag in tags} == {"test", "train", "val"}
+    assert events.Scalars("val/kept_rmse")[0].value == pytest.approx(metrics["val/rmse"])
+    summary = events.summary_metadata["_hparams_/session_start_info"]
+    content = HParamsPluginData.FromString(summary.plugin_data.content).session_start_info.hparams
+    assert content["optimizer.lr"].number_value == 0.02
+    assert content["model.factors"].number_value == run.read_config().model.factors
+    assert content["trainer.log_every_n_steps"].number_value == 3, "not the usual value"
+    assert {"seed", "loss.name", "data.batch_size"} <= set(content)
+    # What no run changes.
+    assert not {"trainer.benchmark", "data.columns.user"} & set(content)
 
 
 def test_none_leaves_nothing(trained):
@@ -155,7 +174,7 @@ def test_none_leaves_nothing(trained):
 
 def test_tensorboard_comes_first(run_config, tmp_path):
     made = build_loggers(run_config("logger=[csv,tensorboard]"), RunDirectory(tmp_path))
-    assert [type(each) for each in made] == [TensorBoardLogger, CSVCurves]
+    assert [type(each) for each in made] == [RunTensorBoard, CSVCurves]
     assert build_loggers(run_config("logger=none"), RunDirectory(tmp_path)) == []
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_collab.errors import ConfigError, TrainingError
 from lightning_collab.runs.directory import RunDirectory
@@ -101,7 +102,7 @@ def test_nothing_of_the_run_is_moved_bit_by_bit(small_table, run_config):
 
 def test_a_run_that_looks_first_is_the_run_with_the_rate_typed(small_table, run_config, tmp_path):
     ends = {}
-    for name, overrides in (("looks", ["find_lr=true"]), ("typed", [])):
+    for name, overrides in (("looks", ["find_lr=true", "logger=tensorboard"]), ("typed", [])):
         if name == "typed":
             rate = ends["looks"][1].read_config().optimizer.lr
             overrides = [f"optimizer.lr={rate}"]
@@ -114,7 +115,8 @@ def test_a_run_that_looks_first_is_the_run_with_the_rate_typed(small_table, run_
     assert kept.read_config().find_lr is False
     assert (kept.path / "lr_range_test.csv").read_text().startswith("lr,loss,smoothed_loss\n")
     assert (kept.path / "figures" / "lr_range_test.png").read_bytes()[:4] == b"\x89PNG"
-    assert list(kept.tensorboard.glob("events*"))
+    images = EventAccumulator(str(kept.tensorboard)).Reload().Tags()["images"]
+    assert "train/lr_range_test" in images
 
 
 @pytest.mark.parametrize(
@@ -181,4 +183,5 @@ def test_a_solved_model_has_no_rate_to_look_for(run_config, tried):
 def test_the_curve_is_kept_whole(tried, tmp_path):
     write_range_test(tried(), RunDirectory(tmp_path), chosen="valley")
     names = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert not any(name.startswith("events") for name in names), "no run for TensorBoard to list"
     assert names[-2:] == ["lr_range_test.csv", "lr_range_test.png"]

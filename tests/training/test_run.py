@@ -288,14 +288,14 @@ def test_curves_and_hyper_parameters_reach_tensorboard(trained):
     assert {"train/loss", "val/loss", "val/rmse", "val/mae"} <= set(tags)
     assert len(events.Scalars("val/rmse")) == 3, "a resumed run adds to the same history"
     rates = {tag: [each.value for each in events.Scalars(tag)] for tag in tags if "lr-" in tag}
-    assert [rates[f"lr-Adam/{group}"][0] for group in ("embeddings", "biases")] == pytest.approx(
-        [0.003, 0.0015]
-    )
+    assert [
+        rates[f"train/lr-Adam/{group}"][0] for group in ("embeddings", "biases")
+    ] == pytest.approx([0.003, 0.0015])
     # Cycles of 1 and 2 epochs of 8 steps, in closed form.
     shares = [*(n / 8 for n in range(8)), *(n / 16 for n in range(16))]
     expected = [0.0015 * (1 + math.cos(math.pi * share)) / 2 for share in shares]
-    assert rates["lr-Adam/biases"] == pytest.approx(expected, rel=1e-5, abs=1e-9)
-    assert events.Scalars("final/test_rmse")[0].value == pytest.approx(metrics["test/rmse"])
+    assert rates["train/lr-Adam/biases"] == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    assert events.Scalars("test/rmse")[0].value == pytest.approx(metrics["test/rmse"])
 
 
 def test_a_commit_is_recorded_only_where_the_source_is_in_it(tmp_path, monkeypatch):

@@ -34,6 +34,7 @@ from lightning_collab.models import RatingModel
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import conf_folder
 from lightning_collab.runs.launch import launched, run_directory_of_all, with_launched_ranks
+from lightning_collab.runs.names import run_suffix
 from lightning_collab.training.process import random_numbers_put_back, torch_threads_put_back
 
 MODEL = "embedding_dot_bias"
@@ -152,7 +153,7 @@ def train(
         {**(overrides or {}), **of_model},
         directory_given=run_dir is not None,
     )
-    run = RunDirectory(_new_directory(run_dir))
+    run = RunDirectory(_new_directory(run_dir, config))
     with torch_threads_put_back, random_numbers_put_back():
         trained = train_run(
             config,
@@ -291,11 +292,14 @@ def _part(registry: Registry, part: Any, group: str) -> str | dict[str, Any]:
     return {**config.model_dump(), "name": name} if isinstance(config, Section) else name
 
 
-def _new_directory(given: str | PathLike[str] | None) -> Path:
+def _new_directory(given: str | PathLike[str] | None, config: RunConfig) -> Path:
     """Where the run goes; one that nobody else has where none was named."""
     if given is not None:
         return Path(given).expanduser().absolute()
-    fresh = (RUNS / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")).absolute()
+    named = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + run_suffix(
+        config.model.name, config.loss.name
+    )
+    fresh = (RUNS / named).absolute()
     launch = launched()
     if launch is not None and launch.ranks > 1:
         return Path(run_directory_of_all(str(fresh)))

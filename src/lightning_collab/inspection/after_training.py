@@ -18,6 +18,7 @@ from lightning_collab.inspection.predictions import Predictions, predict_part
 from lightning_collab.inspection.run_report import write_run_report
 from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.loggers import FINAL
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -75,12 +76,13 @@ def _to_tensorboard(
     predictions: Predictions | None,
     metrics: Mapping[str, Any],
 ) -> None:
-    """Test numbers beside the curves, figures, and the embeddings of the checkpoint."""
+    """Further test numbers, figures, and the embeddings of the checkpoint."""
     logdir = trained.directory.tensorboard
     step = steps_of_checkpoint(read_checkpoint(trained.checkpoint))
     with SummaryWriter(str(logdir)) as writer:
         for name, value in metrics.items():
-            if name in ("test/rmse", "test/mae") or (name.startswith("test/") and "@" in name):
+            # The training has logged the others.
+            if name.startswith("test/") and "@" in name and name not in FINAL:
                 writer.add_scalar(name, value, step)
         if predictions is not None:
             one = {config.model.name: predictions}

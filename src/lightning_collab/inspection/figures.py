@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_collab.inspection.pages import Picture
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.names import name_of_board
 
 if TYPE_CHECKING:
     # It brings Lightning, which a picture does not need.
@@ -86,7 +87,7 @@ class Curve:
 
 
 def read_curves(logdir: Path) -> dict[str, Curve]:
-    """All scalars of a run by their tags; of a step that was logged twice the later value.
+    """All scalars of a run by their names; of a step that was logged twice the later value.
 
     Args:
         logdir: where the event files are; where there are none, the result is empty.
@@ -95,10 +96,14 @@ def read_curves(logdir: Path) -> dict[str, Curve]:
         return {}
     accumulator = EventAccumulator(str(logdir), size_guidance={"scalars": 0})
     accumulator.Reload()
-    curves = {}
+    found: dict[str, list[Any]] = {}
     for tag in accumulator.Tags()["scalars"]:
+        # A run of an earlier version that was resumed has both names.
+        found.setdefault(name_of_board(tag), []).extend(accumulator.Scalars(tag))
+    curves = {}
+    for tag, unsorted in found.items():
         # Files of one second are not read in their order: what was written later counts.
-        events = sorted(accumulator.Scalars(tag), key=lambda event: event.wall_time)
+        events = sorted(unsorted, key=lambda event: event.wall_time)
         latest = {event.step: event.value for event in events}
         steps = np.array(sorted(latest), dtype=np.int64)
         curves[tag] = Curve(steps, np.array([latest[int(step)] for step in steps]))

@@ -95,11 +95,11 @@ class LogEmbeddings(lightning.Callback):
         logger: TensorBoardLogger, side: Side, learned: SideEmbeddings, step: int
     ) -> None:
         values = {
-            f"embeddings/{side}": learned.vectors.flatten(),
-            f"embeddings/{side}_norm": learned.vectors.norm(dim=1),
+            f"weights/{side}": learned.vectors.flatten(),
+            f"weights/{side}_norm": learned.vectors.norm(dim=1),
         }
         if learned.biases is not None:
-            values[f"biases/{side}"] = learned.biases
+            values[f"weights/{side}_bias"] = learned.biases
         for name, each in values.items():
             logger.experiment.add_histogram(name, each, step)
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
+from torch.utils.tensorboard.summary import hparams
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.logger import LoggersConfig, MLflowConfig, WandbConfig
@@ -18,6 +20,7 @@ from lightning_collab.config.section import flat, invalid
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import is_first_rank
+from lightning_collab.runs.names import board_name
 from lightning_collab.training.csv_curves import CSVCurves
 
 # Loggers that are packages of their own; each has an extra of its name that brings it.
@@ -56,9 +59,7 @@ def build_loggers(config: RunConfig, run: RunDirectory) -> list[Logger]:
     check_loggers(config.logger)
     loggers: list[Logger] = []
     if config.logger.tensorboard is not None:
-        loggers.append(
-            TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
-        )
+        loggers.append(RunTensorBoard(run))
     if config.logger.csv is not None:
         loggers.append(CSVCurves(run))
     # Other ranks would open the same run once more, to log nothing.
@@ -68,6 +69,49 @@ def build_loggers(config: RunConfig, run: RunDirectory) -> list[Logger]:
     if config.logger.mlflow is not None:
         loggers.append(_mlflow(config.logger.mlflow, run) if first else DummyLogger())
     return loggers
+
+
+# What the HParams page sorts and filters by; all else is text there.
+PLAIN = (bool, int, float, str)
+
+
+class RunTensorBoard(TensorBoardLogger):
+    """TensorBoard's logger, by names that sort as one reads: test, train, val, then weights.
+
+    Args:
+        run: where it writes.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        super().__init__(run.tensorboard, name="", version="", default_hp_metric=False)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log scalars; the epoch, which each step of the x-axis says, is none of them."""
+        shown = {board_name(name): each for name, each in metrics.items() if name != "epoch"}
+        super().log_metrics(shown, step)
+
+    @rank_zero_only
+    def log_compared(
+        self, values: Mapping[str, Any], metrics: Mapping[str, float], step: int
+    ) -> None:
+        """Log what the HParams page compares runs by.
+
+        Lightning would list this run's values for the whole page. Without a list TensorBoard goes
+        by all runs, and puts first what differs between them.
+
+        Args:
+            values: of the config.
+            metrics: the final numbers.
+            step: optimizer steps taken.
+        """
+        self.log_metrics(metrics, step)
+        plain = {
+            key: each if isinstance(each, PLAIN) else str(each) for key, each in values.items()
+        }
+        _, *of_this_run = hparams(plain, dict(metrics))  # type: ignore[no-untyped-call]
+        for summary in of_this_run:
+            self.experiment.file_writer.add_summary(summary, step)
 
 
 class RunWandb(WandbLogger):
@@ -213,16 +257,36 @@ def log_results(
         metrics: of the run.
         step: optimizer steps taken; the curves end one before, where the last one began.
     """
-    final = {f"final/{key.replace('/', '_')}": metrics[key] for key in FINAL if key in metrics}
+    known = {key: metrics[key] for key in FINAL if key in metrics}
+    final = {f"final/{key.replace('/', '_')}": value for key, value in known.items()}
     for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(_shown(config), final)
+        if isinstance(logger, RunTensorBoard):
+            # In the groups of the curves, so that none stands before them.
+            board = {key.replace("val/", "val/kept_", 1): value for key, value in known.items()}
+            logger.log_compared(_compared(config), board, step)
         elif isinstance(logger, RunWandb):
             logger.experiment.summary.update(final)
             logger.experiment.finish()
         else:
             logger.log_metrics(final, max(step - 1, 0))
         logger.save()
+
+
+# What runs are compared by, their defaults too.
+COMPARED = re.compile(
+    r"(model|loss|optimizer|scheduler|averaging|split|features)\.|seed$|data\.(name|batch_size)$"
+    r"|trainer\.max_epochs$"
+)
+
+
+def _compared(config: RunConfig) -> dict[str, Any]:
+    """The values on the HParams page, which puts those that differ first."""
+    typed = dict(flat(config.model_dump(mode="json", exclude_defaults=True)))
+    return {
+        key: value
+        for key, value in _shown(config).items()
+        if key in typed or (value != "null" and COMPARED.match(key))
+    }
 
 
 def _shown(config: RunConfig) -> dict[str, Any]:

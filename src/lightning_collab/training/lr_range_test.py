@@ -11,7 +11,6 @@ import polars
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from lightning_collab.errors import ConfigError, TrainingError
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
+from lightning_collab.training.loggers import RunTensorBoard
 from lightning_collab.training.process import random_numbers_put_back
 from lightning_collab.training.schedules import exponential
 from lightning_collab.training.trainer import build_bare_trainer
@@ -198,13 +198,16 @@ COLOURS: dict[Suggestion, str] = {"steepest": "C1", "valley": "C2", "minimum": "
 
 
 @rank_zero_only
-def write_range_test(found: LRRangeTest, run: RunDirectory, *, chosen: Suggestion) -> None:
-    """Keep lr_range_test.csv, figures/lr_range_test.png and the figure in TensorBoard.
+def write_range_test(found: LRRangeTest, run: RunDirectory, *, chosen: Suggestion) -> Figure:
+    """Keep lr_range_test.csv and figures/lr_range_test.png.
 
     Args:
         found: what the test saw.
         run: where it goes.
         chosen: the suggestion to mark.
+
+    Returns:
+        The figure.
     """
     figure = range_test_figure(found, chosen)
     picture = BytesIO()
@@ -213,9 +216,7 @@ def write_range_test(found: LRRangeTest, run: RunDirectory, *, chosen: Suggestio
     write_atomically(run.figures / "lr_range_test.png", picture.getvalue())
     columns = {"lr": found.rates, "loss": found.losses, "smoothed_loss": found.smoothed}
     write_atomically(run.path / "lr_range_test.csv", polars.DataFrame(columns).write_csv())
-    logger = TensorBoardLogger(run.tensorboard, name="", version="", default_hp_metric=False)
-    logger.experiment.add_figure("lr_range_test", figure)
-    logger.finalize("success")
+    return figure
 
 
 def range_test_figure(found: LRRangeTest, chosen: Suggestion) -> Figure:
@@ -258,7 +259,11 @@ def with_found_rate(config: RunConfig, data: RatingDataModule, run: RunDirectory
     found = run_lr_range_test(config, data)
     rule = config.lr_range_test.suggestion
     rate = found.suggested(rule)
-    write_range_test(found, run, chosen=rule)
+    figure = write_range_test(found, run, chosen=rule)
+    if figure is not None and config.logger.tensorboard is not None:
+        board = RunTensorBoard(run)
+        board.experiment.add_figure("train/lr_range_test", figure)
+        board.finalize("success")
     log.info("learning rate by the range test (%s): %g", rule, rate)
     optimizer = config.optimizer.model_copy(update={"lr": rate})
     return config.model_copy(update={"optimizer": optimizer, "find_lr": False})

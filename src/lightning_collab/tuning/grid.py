@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import IntervalSweep
 from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import module_command
+from lightning_collab.runs.names import label_of
 from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
 from lightning_collab.training.parts import check_parts
 from lightning_collab.tuning import grid_job
@@ -107,14 +108,20 @@ def _checked(sweep: Sweep, composer: Composer, overrides: list[str]) -> str:
 
 
 def _placed(directory: Path, combinations: list[list[str]], prints: list[str]) -> list[GridJob]:
-    """Give each job the directory that it had before, or the next free number."""
+    """Give each job the directory that it had before, or the next free number and its label."""
     kept = sorted(directory.glob(f"*/{grid_job.JOB_FILE}"))
     before = {grid_job.read_json(path).get("config"): path.parent for path in kept}
-    free = (path for n in itertools.count() if not (path := directory / str(n)).is_dir())
-    return [
-        GridJob(before.get(each) or next(free), tuple(overrides), each)
-        for overrides, each in zip(combinations, prints, strict=True)
-    ]
+    taken = {path.name.partition("_")[0] for path in directory.glob("*")}
+    free = (str(n) for n in itertools.count() if str(n) not in taken)
+    common = set(combinations[0]).intersection(*combinations)
+    jobs = []
+    for overrides, each in zip(combinations, prints, strict=True):
+        place = before.get(each)
+        if place is None:
+            label = label_of([typed for typed in overrides if typed not in common])
+            place = directory / f"{next(free)}{'_' if label else ''}{label}"
+        jobs.append(GridJob(place, tuple(overrides), each))
+    return jobs
 
 
 def _launch(sweep: Sweep, settings: GridSettings, jobs: list[GridJob]) -> list[Any]:

@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.invocation import quoted
 from lightning_collab.runs.launch import run_directory_of_all
+from lightning_collab.runs.names import LONGEST_LABEL, run_suffix
 from lightning_collab.runs.plain_text import hidden
 from lightning_collab.tuning.leftovers import workers_end_with_us
 
-LONGEST_LABEL = 48
 HOW_IT_IS_RUN = (
     r"\+*hydra\.sweeper\."
     r"(n_trials|n_jobs|max_failures|retrain_winner|stale_after|fail_fast|storage)="
@@ -66,11 +66,24 @@ def _swept_keys(typed: list[str]) -> list[str]:
     return [key.lstrip("+~") for key, value in pairs if re.search(r"[,(]", value)]
 
 
+def run_label(*, _root_: DictConfig) -> str:
+    """Model, loss and what was typed, for the name of a run; a resolver for `hydra.run.dir`.
+
+    Args:
+        _root_: the whole config, from OmegaConf.
+    """
+    names = [OmegaConf.select(_root_, f"{part}.name") for part in ("model", "loss")]
+    typed = map(str, _root_.hydra.overrides.task)
+    others = [each for each in typed if not each.startswith(("model=", "loss="))]
+    return run_suffix(names[0], names[1], others)
+
+
 def register_resolvers() -> None:
     """Make known what `conf/` uses in `${...}`; must come before Hydra composes."""
     OmegaConf.register_new_resolver(
         "run_directory", lambda resume, fresh: resume or run_directory_of_all(fresh), replace=True
     )
+    OmegaConf.register_new_resolver("run_label", run_label, replace=True)
     OmegaConf.register_new_resolver("sweep_directory", sweep_directory, replace=True)
 
 

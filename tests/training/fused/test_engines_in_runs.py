@@ -173,7 +173,7 @@ def test_the_curves_have_the_same_points(trained):
         )
     assert points[0].keys() == points[1].keys()
     # Every seventh step, counted from 0.
-    assert [step for step, _ in points[0]["lr-Adam/biases"]] == list(range(6, 3 * 30, 7))
+    assert [step for step, _ in points[0]["train/lr-Adam/biases"]] == list(range(6, 3 * 30, 7))
     for tag in points[0]:
         assert points[0][tag] == points[1][tag], tag
 
