@@ -72,11 +72,11 @@ tensorboard: $(INSTALLED)  ## Serve the curves of all runs on http://localhost:6
 	$(BIN)/tensorboard --logdir outputs --host localhost --port 6006
 
 docs: $(INSTALLED)-docs  ## Make the documentation's site; a broken link is an error.
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo 'the site is in outputs/site; open outputs/site/index.html, or make docs-serve to search it too'
 
 docs-serve: $(INSTALLED)-docs  ## Serve the site on http://localhost:8000, made anew at each change.
-	$(BIN)/python -m mkdocs serve --dev-addr localhost:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr localhost:8000
 
 clean:  ## Remove the environment and the caches; outputs stay.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

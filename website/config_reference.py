@@ -215,7 +215,7 @@ def _group(group: str, kinds: Mapping[str, type[BaseModel]], chosen: str | None)
 
 def _apart(group: str, kind: type[BaseModel], places: list[str], rows: list[Row]) -> str:
     chosen = kind.model_fields.get("kind")
-    with_kind = f" with kind: {chosen.default}" if chosen is not None else ""
+    with_kind = f", kind: {chosen.default}" if chosen is not None else ""
     about = (inspect.getdoc(kind) or "").partition("\n\n")[0]
     words = f"{', '.join(f'{group}.{place}' for place in places)}{with_kind}"
     return "\n".join([_heading(3, words), _plain(about), _table(rows)])
@@ -241,7 +241,7 @@ def _listed(group: str, options: Sequence[Option], kind: type[BaseModel] | None 
 
 def _as_set(option: Option) -> str:
     """The keys of a file whose types are another package's."""
-    values = [(k, v) for k, v in flat(option.values) if not k.startswith("_")]
+    values = [(k, v) for k, v in flat(option.values) if not k.endswith("_")]
     return _table(
         Row(key, in_words(type(value)), f"`{in_yaml(value)}`", option.comments.get(key, ""))
         for key, value in values
@@ -250,7 +250,8 @@ def _as_set(option: Option) -> str:
 
 def _heading(level: int, words: str, anchor: str | None = None) -> str:
     anchor = anchor or re.sub(r"[^a-z0-9_]+", "-", words.lower()).strip("-")
-    return f"{'#' * level} {_escaped(words)} {{ #{anchor} }}\n"
+    shown = ", ".join(f"`{each}`" for each in words.split(", ")) if level == 3 else words
+    return f"{'#' * level} {shown} {{ #{anchor} }}\n"
 
 
 def _table(rows: Iterable[Row]) -> str:

@@ -19,11 +19,15 @@ FETCH_NOTHING = (
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that no file in docs/ has."""
+    """Add what no file in docs/ has."""
     changelog = (REPOSITORY / "CHANGELOG.md").read_text()
-    changelog = for_the_site(changelog, "CHANGELOG.md", "changelog.md")
-    for page, content in {"config.md": config_reference(), "changelog.md": changelog}.items():
-        files.append(File.generated(config, page, content=content))
+    made = {
+        "config.md": config_reference(),
+        "changelog.md": for_the_site(changelog, "CHANGELOG.md", "changelog.md"),
+        "site.css": (REPOSITORY / "website" / "site.css").read_text(),
+    }
+    for name, content in made.items():
+        files.append(File.generated(config, name, content=content))
     return files
 
 
@@ -37,3 +41,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 def on_post_page(output: str, **_: Any) -> str:
     """Forbid each page to load anything from elsewhere."""
     return output.replace('<meta charset="utf-8">', f'<meta charset="utf-8">{FETCH_NOTHING}', 1)
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """The same of the page that is shown where there is none."""
+    return on_post_page(output_content)
