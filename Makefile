@@ -72,7 +72,7 @@ tensorboard: $(INSTALLED)  ## Serve the curves of all runs on http://localhost:6
 	$(BIN)/tensorboard --logdir outputs --host localhost --port 6006
 
 docs: $(INSTALLED)-docs  ## Make the documentation's site; a broken link is an error.
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo 'the site is in outputs/site; open outputs/site/index.html, or make docs-serve to search it too'
 
 docs-serve: $(INSTALLED)-docs  ## Serve the site on http://localhost:8000, made anew at each change.

@@ -256,16 +256,39 @@ OTHER_HOST = re.compile(r"^(https?:)?//")
 FETCHED_BY_STYLE = re.compile(r"(?:@import\s+|url\()[\"']?([^\"')\s]+)")
 
 
-@pytest.mark.slow
-def test_the_site_is_made_and_fetches_nothing_from_elsewhere(tmp_path):
+def make_docs(*further):
+    """What `make docs` runs."""
     pytest.importorskip("mkdocs")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+    makefile = (REPOSITORY / "Makefile").read_text()
+    options = re.search(r"^\t.*\$\(BIN\)/python -m (mkdocs build .*)$", makefile, re.MULTILINE)[1]
+    return subprocess.run(
+        [sys.executable, "-m", *options.split(), *further],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["[x](nowhere.md)", "[x](#nowhere)", "[x](/index.md)", ""])
+def test_a_broken_link_or_a_page_left_out_ends_it(tmp_path, broken):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "index.md").write_text(f"# Home\n\n{broken}\n")
+    if not broken:
+        (docs / "left-out.md").write_text("# Left out\n")
+    site = {"INHERIT": str(REPOSITORY / "mkdocs.yml"), "nav": ["index.md"]}
+    site |= {"hooks": [], "plugins": ["search"], "watch": []}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(site))
+    done = make_docs("--config-file", tmp_path / "mkdocs.yml")
+    assert done.returncode == 1
+    assert "Aborted with 1 warning" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_site_is_made_and_fetches_nothing_from_elsewhere(tmp_path):
+    done = make_docs("--site-dir", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "WARNING -" not in done.stderr
     pages = list(tmp_path.rglob("*.html"))
