@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help train test test-slow check audit mutants peers tensorboard clean
+.PHONY: help train test test-slow check audit mutants peers tensorboard docs docs-serve clean
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -18,6 +18,11 @@ $(INSTALLED): constraints.txt pyproject.toml
 # What only the slow tests need: Ray, a driver for PostgreSQL, ONNX, loggers.
 $(INSTALLED)-slow: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,ray,postgresql,wandb,mlflow]'
+	@touch $@
+
+# What only the documentation's site needs.
+$(INSTALLED)-docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 train: $(INSTALLED)  ## Train the default model on MovieLens 100K.
@@ -65,6 +70,13 @@ peers: $(INSTALLED)  ## Measure other packages on our protocols (an hour; instal
 
 tensorboard: $(INSTALLED)  ## Serve the curves of all runs on http://localhost:6006.
 	$(BIN)/tensorboard --logdir outputs --host localhost --port 6006
+
+docs: $(INSTALLED)-docs  ## Make the documentation's site; a broken link is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'the site is in outputs/site; open outputs/site/index.html, or make docs-serve to search it too'
+
+docs-serve: $(INSTALLED)-docs  ## Serve the site on http://localhost:8000, made anew at each change.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr localhost:8000
 
 clean:  ## Remove the environment and the caches; outputs stay.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
