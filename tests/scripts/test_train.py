@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,14 @@ def test_train_evaluate_resume(ok, run_script, tmp_path):
     assert f"{metrics['test/rmse']:.4f}" in done.stdout
     assert "2/2" in done.stderr
     assert "embedding_net on ml_100k" in (run / "train.log").read_text()
+
+    # Two commands from nothing to a recommendation; the second is printed by the first.
+    (pasted,) = re.findall(r"^try +(.*)$", done.stdout, flags=re.MULTILINE)
+    said = subprocess.run(
+        pasted, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "for user 1" in said.stdout
+    assert "(19" in said.stdout, "titles of films"
 
     evaluated = ok("evaluate.py", "run=out")
     assert f"{metrics['test/rmse']:.4f}" in evaluated.stdout

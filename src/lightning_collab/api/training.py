@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
 from pytorch_lightning import Callback
 
 from lightning_collab.config import RunConfig
@@ -112,7 +113,20 @@ def _say_what_came_of_it(config: RunConfig, run: RunDirectory, metrics: dict[str
     columns = getattr(config.data, "columns", None)
     called = "interactions" if columns is not None and columns.rating is None else "ratings"
     further = config.metrics.further
-    print_summary(metrics, config.model.name, where, again, further, loss, called)
+    recommend = _first_recommendation(run, where)
+    print_summary(metrics, config.model.name, where, again, recommend, further, loss, called)
+
+
+def _first_recommendation(run: RunDirectory, where: Path) -> str | None:
+    """The command that recommends to the first user of a run; None where users are not kept."""
+    if not run.users_file.is_file():
+        return None
+    first = pl.scan_parquet(run.users_file).head(1).collect()
+    return (
+        None
+        if first.is_empty()
+        else command_line("recommend", run=where, user=str(first["user"][0]))
+    )
 
 
 def inspection_callbacks(config: RunConfig) -> list[Callback]:

@@ -192,6 +192,7 @@ def print_summary(
     model: str,
     run: Path,
     again: str,
+    recommend: str | None = None,
     further: Sequence[str] = (),
     ranked_by: str | None = None,
     rows_called: str = "ratings",
@@ -203,6 +204,7 @@ def print_summary(
         model: its name.
         run: the run directory.
         again: what measures the run again.
+        recommend: what recommends to one of the users; None: nothing can.
         further: names of metrics beside RMSE and MAE.
         ranked_by: of a run that ranks, the name of its loss; None: it predicts ratings.
         rows_called: what a row of the data is: ratings or interactions.
@@ -232,6 +234,7 @@ def print_summary(
     for label, text in (
         ("run", str(run)),
         *(("curves", place) for place in _places_of_curves(directory)),
+        *([("try", recommend)] if recommend is not None else []),
         ("again", again),
         *([("report", str(report))] if report.is_file() else []),
     ):

@@ -105,6 +105,8 @@ class RunTensorBoard(TensorBoardLogger):
             metrics: the final numbers.
             step: optimizer steps taken.
         """
+        if not metrics:
+            return  # the page shows no run without any
         self.log_metrics(metrics, step)
         plain = {
             key: each if isinstance(each, PLAIN) else str(each) for key, each in values.items()
