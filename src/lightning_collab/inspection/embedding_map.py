@@ -1,6 +1,7 @@
 """A map: positions in the plane, what is known of each point, and the picture of it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,25 +243,35 @@ def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
         figure.draw_without_rendering()  # lays out the axes, so that labels can be measured
         figure.set_layout_engine("none")
         order = np.argsort(-ratings, kind="stable")[: TRIED_FOR_ONE * labels]
-        _label(figure, order, drawn, labels)
+        names = drawn.names
+        label_points(figure, drawn.positions[order], [names[row] for row in order], labels)
     return figure
 
 
-def _label(figure: Figure, order: NDArray[np.int64], drawn: EmbeddingMap, labels: int) -> None:
+def label_points(
+    figure: Figure, positions: NDArray[np.float64], names: Sequence[str], labels: int, **style: Any
+) -> None:
+    """Write names beside points; one that would cover another, or leave the axes, is left out.
+
+    Args:
+        figure: with its axes laid out.
+        positions: float64 [n, 2], the most important first.
+        names: of the n points.
+        labels: how many at most.
+        style: of the text, as matplotlib has it.
+    """
     axes = figure.axes[0]
     inside = axes.get_window_extent()
     taken: list[Bbox] = []
-    names = drawn.names
-    for row in order:
+    for name, position in zip(names, positions, strict=True):
         if len(taken) >= labels:
             return
         text = axes.annotate(
-            names[row],
-            tuple(drawn.positions[row]),
+            name,
+            tuple(position),
             xytext=(4, 2),
             textcoords="offset points",
-            fontsize=6.5,
-            alpha=0.9,
+            **{"fontsize": 6.5, "alpha": 0.9, **style},
         )
         box = text.get_window_extent()
         fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
