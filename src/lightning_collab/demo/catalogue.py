@@ -14,7 +14,7 @@ from lightning_collab.runs.plain_text import printable
 
 STARS = 5
 # Of the most rated items, so many are put into an order that gives variety.
-WELL_KNOWN = 60
+WELL_KNOWN = 40
 # So many can be searched, the most rated; the browser holds them all.
 SEARCHED = 20_000
 # Training ratings that a shown item must have, unless the median of all items is lower.
@@ -62,6 +62,12 @@ class Catalogue:
     def enough_ratings(self) -> int:
         """Training ratings that a shown item has, unless somebody asks for another number."""
         return min(ENOUGH, int(np.median(self.run.items["ratings"].to_numpy())))
+
+    @property
+    def well_rated(self) -> int:
+        """How many items have as many, and any."""
+        ratings = self.run.items["ratings"].to_numpy()
+        return int((ratings >= max(1, self.enough_ratings)).sum())
 
 
 def as_text(name: object) -> str:

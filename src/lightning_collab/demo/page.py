@@ -2,6 +2,7 @@
 
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -9,7 +10,7 @@ import streamlit as st
 from lightning_collab.api.trained_run import TrainedRun, load
 from lightning_collab.config.commands import MapMethod
 from lightning_collab.demo.catalogue import Catalogue, as_text
-from lightning_collab.demo.marked_map import marked_map
+from lightning_collab.demo.marked_map import marked_map, png
 from lightning_collab.demo.tables import recommended, recommended_rows, similar_rows, table_html
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
@@ -29,7 +30,7 @@ def show(run: str, checkpoint: str) -> None:
         run: the run directory.
         checkpoint: the file with the weights.
     """
-    st.set_page_config("lightning-collab demo", layout="wide")
+    st.set_page_config(f"{Path(run).name} - demo", layout="wide")
     catalogue = _catalogue(run, checkpoint)
     left, right = st.columns([1, 2], gap="large")
     with left:
@@ -47,13 +48,9 @@ def show(run: str, checkpoint: str) -> None:
 def _ask(catalogue: Catalogue) -> tuple[dict[Any, float], int]:
     """The ratings that are given, by raw ids, and how well known a shown item must be."""
     run, state = catalogue.run, st.session_state
-    kind = "like" if run.ranks else "rate"
-    st.header(f"What you {kind}", anchor=False)
-    if run.ranks:
-        st.caption("Tick a few items that you like.")
-    else:
-        low, high = catalogue.stars[0], catalogue.stars[-1]
-        st.caption(f"Rate a few items: one star is {low:g}, five are {high:g}.")
+    st.subheader("Choose what you like" if run.ranks else "Rate a few items", anchor=False)
+    if not run.ranks:
+        st.caption(f"One star is {catalogue.stars[0]:g}, five are {catalogue.stars[-1]:g}.")
 
     def add() -> None:
         if state.search is not None:
@@ -115,9 +112,11 @@ def _recommend(run: TrainedRun, given: dict[Any, float], min_ratings: int) -> li
     except LightningCollabError as error:
         st.warning(as_text(error))
         return []
-    low, high = run.rating_range
-    number = "score" if run.ranks else f"predicted ({low:g} to {high:g})"
+    number = "score" if run.ranks else "predicted"
     st.html(table_html(["item", number, "because of"], recommended_rows(found)))
+    low, high = run.rating_range
+    scale = f"Ratings are predicted from {low:g} to {high:g}."
+    st.caption("A score puts items in order, and is no rating." if run.ranks else scale)
     return found["item"].to_list()
 
 
@@ -136,7 +135,7 @@ def _draw(run: str, checkpoint: str, marked: dict[str, list[Any]], ranks: bool) 
         return
     called = {"rated": "you like" if ranks else "you rated", "recommended": "recommended"}
     dark = st.context.theme.type == "dark"
-    st.pyplot(marked_map(drawn, marked, called, dark=dark), dpi=200, transparent=True)
+    st.image(png(marked_map(drawn, marked, called, dark=dark)))
     st.caption(
         f"{len(drawn.points):,} items; those that the model holds to be alike are near one another."
     )
@@ -158,8 +157,14 @@ def _catalogue_of(run: str, checkpoint: str) -> Catalogue:
 
 
 def _map_of(run: str, checkpoint: str, method: MapMethod) -> EmbeddingMap:
-    loaded = _catalogue(run, checkpoint).run
-    return embedding_map(loaded, "items", method, max_points=MOST_POINTS)
+    loaded = _catalogue(run, checkpoint)
+    return embedding_map(
+        loaded.run,
+        "items",
+        method,
+        min_ratings=loaded.enough_ratings,
+        max_points=min(MOST_POINTS, loaded.well_rated),
+    )
 
 
 _catalogue = st.cache_resource(show_spinner="Loading the run")(_catalogue_of)

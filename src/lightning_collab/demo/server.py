@@ -26,7 +26,7 @@ SETTINGS = {
     "RUNNER_MAGIC_ENABLED": "false",
     "SERVER_ADDRESS": HOST,
     # Of pages of others that give this machine a name of theirs.
-    "SERVER_ALLOWED_HOSTS": "localhost,127.0.0.1",
+    "SERVER_ALLOWED_HOSTS": "localhost 127.0.0.1",
     "SERVER_FILE_WATCHER_TYPE": "none",
     "SERVER_HEADLESS": "true",
 }

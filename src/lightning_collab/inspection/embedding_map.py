@@ -1,7 +1,6 @@
 """A map: positions in the plane, what is known of each point, and the picture of it."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -243,35 +242,25 @@ def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
         figure.draw_without_rendering()  # lays out the axes, so that labels can be measured
         figure.set_layout_engine("none")
         order = np.argsort(-ratings, kind="stable")[: TRIED_FOR_ONE * labels]
-        names = drawn.names
-        label_points(figure, drawn.positions[order], [names[row] for row in order], labels)
+        _label(figure, order, drawn, labels)
     return figure
 
 
-def label_points(
-    figure: Figure, positions: NDArray[np.float64], names: Sequence[str], labels: int, **style: Any
-) -> None:
-    """Write names beside points; one that would cover another, or leave the axes, is left out.
-
-    Args:
-        figure: with its axes laid out.
-        positions: float64 [n, 2], the most important first.
-        names: of the n points.
-        labels: how many at most.
-        style: of the text, as matplotlib has it.
-    """
+def _label(figure: Figure, order: NDArray[np.int64], drawn: EmbeddingMap, labels: int) -> None:
     axes = figure.axes[0]
     inside = axes.get_window_extent()
     taken: list[Bbox] = []
-    for name, position in zip(names, positions, strict=True):
+    names = drawn.names
+    for row in order:
         if len(taken) >= labels:
             return
         text = axes.annotate(
-            name,
-            tuple(position),
+            names[row],
+            tuple(drawn.positions[row]),
             xytext=(4, 2),
             textcoords="offset points",
-            **{"fontsize": 6.5, "alpha": 0.9, **style},
+            fontsize=6.5,
+            alpha=0.9,
         )
         box = text.get_window_extent()
         fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
