@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from lightning_collab.api.trained_run import load
 from lightning_collab.config.commands import DemoConfig
 from lightning_collab.config.section import job_config
-from lightning_collab.demo.server import check_port, serving, stopped_by_any_signal
+from lightning_collab.demo.server import check_port, serving, stopped_by_any_signal, until_ended
 from lightning_collab.demo.tables import check_somebody_new
 from lightning_collab.errors import ConfigError, InspectionError
 from lightning_collab.training.console import say
@@ -38,7 +38,7 @@ def demo_command(config: DictConfig) -> None:
             say(f"open {address} in a browser; Ctrl-C stops it")
             if asked.open_browser:
                 webbrowser.open(address)
-            ended = server.wait()
+            ended = until_ended(server)
     except KeyboardInterrupt:
         say("stopped")
         return

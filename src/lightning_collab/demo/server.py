@@ -32,7 +32,7 @@ SETTINGS = {
 }
 PATIENCE_SECONDS = 60
 # To end by itself.
-ENDING_SECONDS = 5
+ENDING_SECONDS = 2
 
 
 def check_port(port: int) -> None:
@@ -81,6 +81,18 @@ def serving(run: TrainedRun, port: int) -> Iterator[subprocess.Popen[bytes]]:
         yield server
     finally:
         _end(server)
+
+
+def until_ended(server: subprocess.Popen[bytes]) -> int:
+    """Wait for the exit code of a process.
+
+    Args:
+        server: from `serving`.
+    """
+    # polars has signals go on with a system call such as that of `wait`, which then never ends.
+    while (code := server.poll()) is None:
+        time.sleep(0.2)
+    return code
 
 
 @contextmanager
