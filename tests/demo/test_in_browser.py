@@ -74,7 +74,7 @@ def rate(browser, place, stars):
 def search(browser, title):
     box = browser.find_element(By.CSS_SELECTOR, "[data-testid=stSelectbox] input")
     box.send_keys(title)
-    browser.implicitly_wait(2)
+    assert patiently(lambda: len(browser.find_elements(By.CSS_SELECTOR, "[role=option]")) == 1)
     box.send_keys(Keys.ENTER)
 
 

@@ -47,7 +47,7 @@ def marked_map(
     place = {raw_id: number for number, raw_id in enumerate(drawn.points["item"])}
     rows: list[int] = []
     with rc_context({**STYLE, "text.color": colours["text"]}):
-        figure = Figure(figsize=(7.0, 5.6), layout="constrained", facecolor="none")
+        figure = Figure(figsize=(6.0, 5.0), layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
         x, y = drawn.positions.T
         axes.scatter(x, y, s=9, c=colours["others"], linewidths=0)
@@ -104,7 +104,7 @@ def _label(figure: Figure, positions: NDArray[np.float64], names: Sequence[str])
             tuple(position),
             xytext=(0, 0),
             textcoords="offset points",
-            fontsize=8.5,
+            fontsize=9,
             arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "#909090", "shrinkB": 4},
         )
         size = text.get_window_extent()

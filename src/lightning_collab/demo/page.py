@@ -48,7 +48,7 @@ def show(run: str, checkpoint: str) -> None:
 def _ask(catalogue: Catalogue) -> tuple[dict[Any, float], int]:
     """The ratings that are given, by raw ids, and how well known a shown item must be."""
     run, state = catalogue.run, st.session_state
-    st.subheader("Choose what you like" if run.ranks else "Rate a few items", anchor=False)
+    st.subheader("What you like" if run.ranks else "Rate a few items", anchor=False)
     if not run.ranks:
         st.caption(f"One star is {catalogue.stars[0]:g}, five are {catalogue.stars[-1]:g}.")
 
@@ -75,10 +75,11 @@ def _ask(catalogue: Catalogue) -> tuple[dict[Any, float], int]:
         rating = _rating(catalogue, each)
         if rating is not None:
             given[ids[each]] = rating
-    if len(offered) < len(catalogue.first):
-        st.button("More items", on_click=lambda: state.update(offered=len(offered) + HANDFUL))
-    if given:
-        st.button("Start over", on_click=state.clear)
+    with st.container(horizontal=True):
+        if len(offered) < len(catalogue.first):
+            st.button("More items", on_click=lambda: state.update(offered=len(offered) + HANDFUL))
+        if given:
+            st.button("Start over", on_click=state.clear)
     min_ratings = st.number_input(
         f"Show only items with so many {run.rows_called}",
         0,
@@ -96,7 +97,7 @@ def _added() -> list[int]:
 def _rating(catalogue: Catalogue, item: int) -> float | None:
     name = catalogue.names[item]
     if catalogue.run.ranks:
-        return 1.0 if st.checkbox(as_text(name), key=f"likes {item}") else None
+        return 1.0 if st.checkbox(as_text(name), key=f"likes {item}", wrap=True) else None
     st.text(name)
     stars = st.feedback("stars", key=f"stars {item}")
     return None if stars is None else catalogue.stars[stars]
