@@ -15,9 +15,9 @@ $(INSTALLED): constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# What only the slow tests need: Ray, a driver for PostgreSQL, ONNX, loggers.
+# What only the slow tests need: Ray, a driver for PostgreSQL, ONNX, loggers, Streamlit.
 $(INSTALLED)-slow: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,ray,postgresql,wandb,mlflow]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,ray,postgresql,wandb,mlflow,demo]'
 	@touch $@
 
 # What only the documentation's site needs.

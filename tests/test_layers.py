@@ -22,6 +22,7 @@ LAYERS = (
     ("training",),
     ("tuning", "inference", "inspection"),
     ("api",),
+    ("demo",),
     ("commands",),
     ("cli",),
     ("__main__",),

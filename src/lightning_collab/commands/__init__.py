@@ -12,4 +12,5 @@ COMMANDS = (
     "map_embeddings",
     "report",
     "export",
+    "demo",
 )

@@ -1,7 +1,6 @@
 """The command recommend: the best items for a user, for all users or for a fold-in user."""
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,16 +108,13 @@ def _write_all(run: TrainedRun, asked: RecommendConfig, output: Path) -> None:
     say(f"{users:,} users in {seconds:.1f} s: {os.path.relpath(output)}")
 
 
-def _reason(liked: dict[str, Any]) -> str:
-    # The year says little here, and takes the room of another reason.
-    name = re.sub(r" \(\d{4}\)$", "", str(liked.get("title") or liked["item"]))
-    return name if liked["rating"] is None else f"{name} ({liked['rating']:g})"
-
-
 def _columns(found: pl.DataFrame, rows_called: str) -> list[Column]:
     score = "score" if "score" in found.columns else "prediction"
     heads = {"score": "score", "prediction": "predicted"}
-    reasons = [[_reason(each) for each in because] for because in found["because_of"].to_list()]
+    reasons = [
+        [recommendation.reason(each) for each in because]
+        for because in found["because_of"].to_list()
+    ]
     columns = [Column("item", [str(each) for each in found["item"]], right=True)]
     if "title" in found.columns:
         columns.append(Column("title", [each or "" for each in found["title"]], "title"))

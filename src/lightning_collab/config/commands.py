@@ -269,3 +269,12 @@ class ExportConfig(OfARunConfig):
     output: str | None
     # Replace files of an earlier export.
     overwrite: bool
+
+
+class DemoConfig(OfARunConfig):
+    """Which run to show on a page of this machine, and where."""
+
+    # Of localhost, where the page is.
+    port: Annotated[int, Field(ge=1, le=65535)]
+    # Show the page in the browser at once.
+    open_browser: bool

@@ -254,6 +254,17 @@ def _reasons(run: TrainedModel, rows: NDArray[np.int32], recipient: Recipient) -
     return pl.Series("because_of", alike, dtype=kind)
 
 
+def reason(liked: Mapping[str, Any]) -> str:
+    """What a person is told of an item of `because_of`: its name and the rating.
+
+    Args:
+        liked: one of these.
+    """
+    # The year says little here, and takes the room of another reason.
+    name = re.sub(r" \(\d{4}\)$", "", str(liked.get("title") or liked["item"]))
+    return name if liked["rating"] is None else f"{name} ({liked['rating']:g})"
+
+
 def _least_liked(run: TrainedModel, ratings: NDArray[np.float32]) -> float:
     """The rating from which on an item was liked: the person's mean, or 4 on a scale of 1 to 5."""
     low, high = run.rating_range
