@@ -24,6 +24,7 @@ OF_COMMANDS: dict[str, type[Section]] = {
     "recommend": commands.RecommendConfig,
     "similar": commands.SimilarConfig,
     "add_items": commands.AddItemsConfig,
+    "demo": commands.DemoConfig,
     "map_embeddings": commands.MapConfig,
     "report": commands.ReportConfig,
     "export": commands.ExportConfig,
