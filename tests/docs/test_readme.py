@@ -114,9 +114,27 @@ def test_the_commands_of_the_first_screen(shell):
         shell(line)
     metrics = json.loads((shell.folder / "outputs" / "rank" / "metrics.json").read_text())
     names = ("baseline/most_popular", "baseline/item_knn", "baseline/ease", "test")
-    stated = [float(each) for each in re.findall(r"\| \**(0\.\d{3})\** \|", section(None))]
+    ranking = section(None).split("test NDCG@10 |")[1]
+    stated = [float(each) for each in re.findall(r"\| \**(0\.\d{3})\** \|", ranking)]
     for name, number in zip(names, stated[:4], strict=True):
         assert metrics[f"{name}/ndcg@10"] == pytest.approx(number, abs=0.004)
+
+
+MEASURED = re.compile(r"`(scripts/train\.py[^`]*)`\** \| \**(\d\.\d{3})\** \|")
+
+
+@pytest.mark.slow
+def test_the_numbers_of_the_first_screen_are_those_of_the_commands_beside_them(shell):
+    measured = MEASURED.findall(section(None))
+    assert len(measured) == 3
+    for number, (line, stated) in enumerate(measured):
+        shell(f"{line} hydra.run.dir=outputs/measured/{number}")
+        path = shell.folder / "outputs" / "measured" / str(number) / "metrics.json"
+        metrics = json.loads(path.read_text())
+        reached = metrics["test/ndcg@10" if "ranking" in line else "test/rmse"]
+        assert reached == pytest.approx(float(stated), abs=0.004)
+        if "ranking" not in line:
+            assert reached < metrics["baseline/bias_rmse"] < metrics["baseline/mean_rmse"]
 
 
 @pytest.mark.slow
