@@ -114,7 +114,9 @@ def row_of_item(run: TrainedModel, named: Any) -> int:
     """
     known = rows_of_ids(run.item_vocabulary, [named])[0] != UNKNOWN_ROW
     untrained = run.unseen_items["item"].cast(pl.String).is_in([str(named)]).any()
-    if known or untrained or "title" not in run.items.columns:
+    # A number is meant as an id, though titles have numbers in them.
+    is_id = known or untrained or isinstance(named, int | float)
+    if is_id or "title" not in run.items.columns:
         return row_of_id(run, "items", named)
     try:
         return row_of_title(run, str(named))

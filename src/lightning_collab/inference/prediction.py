@@ -44,12 +44,10 @@ def predict(
     """
     user_rows = rows_of_ids(run.user_vocabulary, users)
     item_rows = rows_of_ids(run.item_vocabulary, items)
-    # One user with many items, or one item with many users.
-    pairs = max(len(user_rows), len(item_rows)) if 1 in (len(user_rows), len(item_rows)) else 0
-    if pairs and len(user_rows) and len(item_rows):
-        user_rows, item_rows = (
-            np.repeat(rows, pairs // len(rows)) for rows in (user_rows, item_rows)
-        )
+    if len(user_rows) == 1:
+        user_rows = np.repeat(user_rows, len(item_rows))
+    elif len(item_rows) == 1:
+        item_rows = np.repeat(item_rows, len(user_rows))
     if len(user_rows) != len(item_rows):
         raise ValueError(f"{len(user_rows)} users, but {len(item_rows)} items")
     days = None
