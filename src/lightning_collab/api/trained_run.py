@@ -11,6 +11,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from lightning_collab.api.shown_run import ShownRun
 from lightning_collab.config.commands import MapChoice
 from lightning_collab.config.loss import Positives
 from lightning_collab.data.vocabulary import Side
@@ -26,7 +27,6 @@ from lightning_collab.inference.stock import NewItems, Stock, offered
 from lightning_collab.models.ease import Ease
 from lightning_collab.models.implicit_factors import ImplicitFactors
 from lightning_collab.models.item_scores import UserRows
-from lightning_collab.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     # Lightning and matplotlib, which predictions and recommendations do without.
@@ -35,19 +35,9 @@ if TYPE_CHECKING:
     from lightning_collab.data.datamodule import RatingDataModule
     from lightning_collab.inspection.neighbours import Measure
 
-# What a run says of itself in one line: key of metrics.json -> name.
-IN_SHORT = {
-    "val/rmse": "val RMSE",
-    "test/rmse": "test RMSE",
-    "baseline/bias_rmse": "user and item biases",
-    "val/ndcg@10": "val NDCG@10",
-    "test/ndcg@10": "test NDCG@10",
-    "baseline/most_popular/ndcg@10": "most popular",
-}
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TrainedRun(TrainedModel):
+class TrainedRun(ShownRun):
     """A trained model, the ids of its rows, and what is known of them.
 
     `train` gives one, and `load` does of any run directory, whichever way it was made.
@@ -77,14 +67,6 @@ class TrainedRun(TrainedModel):
     """
 
     data: "RatingDataModule | None" = None
-
-    def __repr__(self) -> str:
-        """Model, place, and errors beside that of the biases alone."""
-        path = self.path.absolute()
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        metrics = self.metrics
-        numbers = [f"{name} {metrics[key]:.4f}" for key, name in IN_SHORT.items() if key in metrics]
-        return f"TrainedRun({', '.join([self.model_name, repr(str(shown)), *numbers])})"
 
     @property
     def path(self) -> Path:
