@@ -84,13 +84,15 @@ def test_it_runs_and_says_what_comes_of_it(ml_100k, tmp_path, monkeypatch):
     assert stated(r"come to ([\d.]+)") == close(found["biases"], 0.005)
     assert stated(r"a vector of (\d+) numbers") == found["factors"]
     assert (found["mine"], found["trials"]) == (10, 5)
-    assert found["loss"] == sorted(found["loss"], reverse=True) or min(found["loss"][-3:]) < 0.6
+    # The training loss goes on falling where the validation loss stands still.
+    half = len(found["val"]) // 2
+    assert found["loss"][-1] < 0.75 * found["loss"][half]
+    assert found["val"][-1] == pytest.approx(found["val"][half], rel=0.03)
     assert found["val"][-1] > min(found["val"])
     losses = found["losses"]
     stars, popular = losses["squared_error"], losses["most popular"]
     assert losses["softmax"]["ndcg"] / stars["ndcg"] == close(4, 0.4)
     assert stars["ndcg"] < popular["ndcg"] < losses["EASE"]["ndcg"]
-    assert stars["mean_popularity"] < losses["softmax"]["mean_popularity"] / 2
 
 
 def stated(pattern):

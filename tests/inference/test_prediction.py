@@ -90,8 +90,8 @@ def test_one_user_goes_with_many_items_and_one_item_with_many_users(trained):
 
 
 def test_columns_of_different_lengths_are_a_mistake(trained):
-    with pytest.raises(ValueError, match="2 users, but 1 items"):
-        trained.predict([1, 2], [1])
+    with pytest.raises(ValueError, match="2 users, but 3 items"):
+        trained.predict([1, 2], [1, 2, 3])
 
 
 def test_time_counts_where_the_model_knows_it(run_of, trained):

@@ -9,9 +9,8 @@ import numpy as np
 import polars as pl
 
 from lightning_collab.config.commands import MapChoice
-from lightning_collab.config.section import suggestion
 from lightning_collab.data.vocabulary import Side
-from lightning_collab.errors import ConfigError
+from lightning_collab.inference.arguments import one_of, whole
 from lightning_collab.runs.templates import filled_in
 from lightning_collab.training.trained_model import TrainedModel
 
@@ -105,7 +104,7 @@ class ShownRun(TrainedModel):
 
         Returns:
             A row for each number: `name` (such as `train/loss`, `val/rmse` or `lr-...`), `step`
-            (Int64, optimizer steps done) and `value` (Float64), sorted by name and step. Empty
+            (Int64, optimizer step, from 0) and `value` (Float64), sorted by name and step. Empty
             where the run keeps no curves: those of `logger=tensorboard` and `csv` are in it.
 
         Example:
@@ -188,8 +187,7 @@ class ShownRun(TrainedModel):
         Example:
             >>> run.figure("map", method="pca", min_ratings=5).savefig("map.png")
         """
-        if show not in FIGURES:
-            raise ConfigError(f"show: there is no {show!r}; {suggestion(str(show), FIGURES)}")
+        one_of("show", show, FIGURES)
         if show == "curves":
             from lightning_collab.inspection.run_curves import run_curves_figure
 
@@ -205,15 +203,14 @@ class ShownRun(TrainedModel):
         from lightning_collab.inspection.embedding_map import embedding_map
         from lightning_collab.inspection.layout import chosen_method
 
-        for key, value, known in (("side", side, SIDES), ("method", method, LAYOUTS)):
-            if value not in known:
-                raise ConfigError(f"{key}: there is no {value!r}; {suggestion(str(value), known)}")
+        one_of("side", side, SIDES)
+        one_of("method", method, LAYOUTS)
         return embedding_map(
             self,
             side,
             chosen_method(method),
-            min_ratings=min_ratings,
-            max_points=max_points,
+            min_ratings=whole("min_ratings", min_ratings, least=0),
+            max_points=whole("max_points", max_points, least=3),
             seed=self.config["seed"],
         )
 
@@ -247,8 +244,7 @@ class ShownRun(TrainedModel):
         """
         from lightning_collab.inference.export.export_run import export_run
 
-        if format not in FORMATS:
-            raise ConfigError(f"format: there is no {format!r}; {suggestion(str(format), FORMATS)}")
+        one_of("format", format, FORMATS)
         folder = self.directory.path / f"export_{format}" if output is None else Path(output)
         export_run(self, format, folder, overwrite=overwrite)
         return folder

@@ -16,6 +16,7 @@ from torch import Tensor
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import ConfigError
+from lightning_collab.inference.arguments import ids_in
 from lightning_collab.inference.lookup import RawIds, rows_of_ids
 from lightning_collab.inference.pairs_file import PairsFile
 from lightning_collab.inference.table_stream import write_stream
@@ -40,21 +41,21 @@ def predict(
             null in it: no such effect.
 
     Raises:
+        ConfigError: users or items are no ids.
         ValueError: the columns are not of one length.
     """
-    user_rows = rows_of_ids(run.user_vocabulary, users)
-    item_rows = rows_of_ids(run.item_vocabulary, items)
+    user_rows = rows_of_ids(run.user_vocabulary, ids_in("users", users))
+    item_rows = rows_of_ids(run.item_vocabulary, ids_in("items", items))
     # One user with many items, or one item with many users.
-    pairs = max(len(user_rows), len(item_rows)) if 1 in (len(user_rows), len(item_rows)) else 0
-    if pairs and len(user_rows) and len(item_rows):
-        user_rows, item_rows = (
-            np.repeat(rows, pairs // len(rows)) for rows in (user_rows, item_rows)
-        )
+    if len(user_rows) == 1:
+        user_rows = np.repeat(user_rows, len(item_rows))
+    elif len(item_rows) == 1:
+        item_rows = np.repeat(item_rows, len(user_rows))
     if len(user_rows) != len(item_rows):
         raise ValueError(f"{len(user_rows)} users, but {len(item_rows)} items")
     days = None
     if timestamps is not None and has_time_effects(run):
-        days = timestamps.cast(pl.Float64) // SECONDS_A_DAY
+        days = pl.Series(timestamps).cast(pl.Float64) // SECONDS_A_DAY
         if len(days) != len(user_rows):
             raise ValueError(f"{len(user_rows)} pairs, but {len(days)} timestamps")
     ratings, deviations = _of_rows(run, user_rows, item_rows, days)
