@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help train test test-slow check audit mutants peers tensorboard docs docs-serve clean
+.PHONY: help train test test-slow check audit mutants peers tensorboard docs docs-serve notebook clean
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -77,6 +77,9 @@ docs: $(INSTALLED)-docs  ## Make the documentation's site; a broken link is an e
 
 docs-serve: $(INSTALLED)-docs  ## Serve the site on http://localhost:8000, made anew at each change.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr localhost:8000
+
+notebook: $(INSTALLED)  ## Run the tutorial anew and store its outputs (about a minute).
+	$(BIN)/python -m website.notebook_run
 
 clean:  ## Remove the environment and the caches; outputs stay.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -40,6 +40,10 @@ LATE = {
     "api.training": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
     # Lightning and matplotlib, which predictions and recommendations do without
     "api.trained_run": ["api.again", "inspection.neighbours"],
+    "api.shown_run": [
+        *("inspection.embedding_map", "inspection.figures", "inspection.layout"),
+        *("inspection.run_curves", "inference.export.export_run"),
+    ],
     # pydantic, in every program that uses Hydra
     "runs.invocation": ["config.registry"],
     # What looks at models of others alone.

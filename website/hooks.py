@@ -9,6 +9,7 @@ from mkdocs.structure.pages import Page
 
 from website.config_reference import config_reference
 from website.links import for_the_site
+from website.notebook_page import notebook_page
 
 REPOSITORY = Path(__file__).parents[1]
 # Whatever a page names, a browser fetches nothing from another host.
@@ -23,6 +24,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     changelog = (REPOSITORY / "CHANGELOG.md").read_text()
     made = {
         "config.md": config_reference(),
+        "tutorial.md": notebook_page(REPOSITORY / "docs" / "tutorial.ipynb"),
         "changelog.md": for_the_site(changelog, "CHANGELOG.md", "changelog.md"),
         "site.css": (REPOSITORY / "website" / "site.css").read_text(),
     }

@@ -6,7 +6,11 @@ import re
 FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2`*~* *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
 # What is a page of the site although it lies elsewhere, or is no page, in the repository.
-ELSEWHERE = {"CHANGELOG.md": "changelog.md", "conf": "config.md"}
+ELSEWHERE = {
+    "CHANGELOG.md": "changelog.md",
+    "conf": "config.md",
+    "docs/tutorial.ipynb": "tutorial.md",
+}
 
 
 def for_the_site(markdown: str, source: str, page: str) -> str:

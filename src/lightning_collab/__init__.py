@@ -2,8 +2,8 @@
 
 The public face, each name imported when it is first asked for:
 
-- `train`, `load` and the `TrainedRun` that both give; `LightningCollabError`, whatever a person can
-  put right;
+- `train`, `load` and the `TrainedRun` that both give; `load_ratings`, which makes frames of
+  MovieLens; `LightningCollabError`, whatever a person can put right;
 - under a Trainer of your own: `RatingDataModule`, the models (`EmbeddingDotBias`, `EmbeddingNet`,
   `MatrixProduct`, `LeastSquaresFactors`, `ImplicitFactors`, `Ease`, `BayesianFactors`), the losses
   (`SquaredError`, `Softmax`, `BCE`, `BPR`) and the LightningModules that train them
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_collab.api.from_python import train
+    from lightning_collab.api.source_frames import load_ratings
     from lightning_collab.api.trained_run import TrainedRun, load
     from lightning_collab.config.model import ModelConfig
     from lightning_collab.config.register import (
@@ -85,6 +86,7 @@ __all__ = [
     "UserLoss",
     "__version__",
     "load",
+    "load_ratings",
     "register_loss",
     "register_metric",
     "register_model",
@@ -97,6 +99,7 @@ __all__ = [
 # Module -> names, imported when first asked for: `import lightning_collab` itself loads no torch.
 _LAZY = {
     "api.from_python": ("train",),
+    "api.source_frames": ("load_ratings",),
     "api.trained_run": ("TrainedRun", "load"),
     "config.model": ("ModelConfig",),
     "config.register": tuple(name for name in __all__ if name.startswith("register_")),

@@ -46,6 +46,17 @@ def test_everybody_goes_into_a_file(job, trained, capsys):
     assert pl.read_csv("all.csv")["item"].equals(expected["item"])
 
 
+def test_several_users_have_a_table_each(job, trained, capsys):
+    found = job("user=[507,501]", "top_k=3")
+    assert found.equals(trained.recommend(user=[507, 501], top_k=3))
+    shown = capsys.readouterr().out
+    assert shown.index("for user 507") < shown.index("for user 501")
+    assert all(title[:12] in shown for title in found["title"])
+    job("user=[507,501]", "top_k=3", "output=two.csv")
+    assert pl.read_csv("two.csv")["user"].to_list() == [507] * 3 + [501] * 3
+    assert "6 recommendations for 2 users: two.csv" in capsys.readouterr().out
+
+
 def test_one_recipient_goes_into_a_file(job, trained):
     job("user=507", "top_k=3", "output=one.csv")
     found, expected = pl.read_csv("one.csv"), trained.recommend(user=507, top_k=3)

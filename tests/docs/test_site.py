@@ -4,8 +4,10 @@ import re
 import subprocess
 import sys
 
+import nbformat
 import pytest
 import yaml
+from nbformat import NotebookNode
 from pydantic import BaseModel
 from support import CONF, REPOSITORY
 
@@ -16,12 +18,13 @@ from lightning_collab.config.run import RunConfig
 from website.conf_files import comments_in, read_option
 from website.config_reference import OF_COMMANDS, SWEEPERS, config_reference
 from website.links import for_the_site
+from website.notebook_page import notebook_page
 from website.types_in_words import comment_of, in_words
 
 SITE = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())
 PAGE = config_reference()
 # Made when the site is.
-MADE = {"config.md", "changelog.md"}
+MADE = {"config.md", "changelog.md", "tutorial.md"}
 
 
 def in_nav(node):
@@ -64,6 +67,7 @@ def test_each_public_name_is_on_the_api_page():
         ("[x.py](../src/x.py)", "x.py (`src/x.py`)"),
         ("[every key](../conf)", "[every key](config.md)"),
         ("[news](../CHANGELOG.md)", "[news](changelog.md)"),
+        ("[tutorial](tutorial.ipynb)", "[tutorial](tutorial.md)"),
         ("![a picture](pictures/report.png)", "![a picture](pictures/report.png)"),
     ],
 )
@@ -80,6 +84,31 @@ def test_code_is_left_as_it_is():
 def test_links_of_pages_elsewhere():
     assert for_the_site("[a](../data.md)", "docs/results/a.md", "results/a.md") == "[a](../data.md)"
     assert for_the_site("[a](docs/data.md)", "CHANGELOG.md", "changelog.md") == "[a](data.md)"
+
+
+def test_a_notebook_as_a_page(tmp_path):
+    html = NotebookNode(output_type="execute_result", data={"text/html": "<b>a</b>\n\n<i>b</i>"})
+    image = NotebookNode(output_type="execute_result", data={"image/png": "iVBO\nRw0K\n"})
+    plain = NotebookNode(output_type="execute_result", data={"text/plain": "[1, 2]"})
+    for output in (html, image, plain):
+        output.update(metadata={}, execution_count=1)
+    said = nbformat.v4.new_output("stream", name="stdout", text="two\nlines\n")
+    cells = [
+        nbformat.v4.new_markdown_cell("# Title\n\nSee [data](data.md)."),
+        nbformat.v4.new_code_cell("a = 1\na", outputs=[html, image]),
+        nbformat.v4.new_code_cell("print()", outputs=[said, plain]),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
+    assert notebook_page(tmp_path / "n.ipynb").split("\n\n") == [
+        "# Title",
+        "See [data](data.md).",
+        "```python\na = 1\na\n```",
+        '<div class="output">\n<b>a</b>\n<i>b</i>\n</div>',
+        "![output](data:image/png;base64,iVBORw0K)",
+        "```python\nprint()\n```",
+        "```text\ntwo\nlines\n```",
+        "```text\n[1, 2]\n```\n",
+    ]
 
 
 def section_of(heading):

@@ -1,9 +1,9 @@
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from model_runs import MODELS, ratings_of_all_items
 
-import lightning_collab
 from lightning_collab.errors import ConfigError, NotFoundError
 
 
@@ -47,17 +47,41 @@ def test_what_is_left_out_is_a_choice(trained, seen):
     assert counts[0] < counts[1] < counts[2] == 45
 
 
-def test_items_of_somebody_new_are_named_by_titles_too(film_run):
-    run = lightning_collab.load(film_run.directory.path)
-    items = run.items.filter(pl.col("title").is_unique()).head(2)
+def test_several_users_in_one_table(trained):
+    users = trained.users["user"].gather([6, 0, 6, 30])
+    found = trained.recommend(user=users, top_k=3)
+    assert found.columns[:3] == ["user", "rank", "item"]
+    assert found.schema["user"] == trained.users.schema["user"]
+    assert found["user"].unique(maintain_order=True).to_list() == users[[0, 1, 3]].to_list()
+    for user in users:
+        own = found.filter(pl.col("user") == user)
+        assert own["rank"].to_list() == [1, 2, 3]
+        assert own.drop("user", "rank").equals(trained.recommend(user=user, top_k=3))
+    together = trained.recommend_all(top_k=3).filter(pl.col("user").is_in(users.to_list()))
+    assert found.sort("user", "rank")["item"].equals(together["item"])
+    for given in (users.to_list(), users.to_numpy(), tuple(users), torch.tensor(users.to_list())):
+        assert trained.recommend(user=given, top_k=3).equals(found)
+    one = trained.recommend(user=[users[0]], top_k=3)
+    assert one.equals(found.head(3))
+
+
+def test_several_users_of_whom_one_is_unknown(trained):
+    with pytest.raises(NotFoundError, match="there is no user 12345;"):
+        trained.recommend(user=[trained.users["user"][0], 12345])
+    with pytest.raises(ConfigError, match="user: at least one is needed"):
+        trained.recommend(user=[])
+
+
+def test_items_of_somebody_new_are_named_by_titles_too(trained):
+    items = trained.items.filter(pl.col("title").is_unique()).head(2)
     by_id = dict(zip(items["item"], (5.0, 4.0), strict=True))
     by_title = dict(zip(items["title"], (5.0, 4.0), strict=True))
-    found = run.recommend(ratings=by_title, top_k=3)
-    assert found.equals(run.recommend(ratings=by_id, top_k=3))
-    similar = run.similar(item=items["title"][0], top_k=2, min_ratings=1)
-    assert similar.equals(run.similar(item=items["item"][0], top_k=2, min_ratings=1))
+    found = trained.recommend(ratings=by_title, top_k=3)
+    assert found.equals(trained.recommend(ratings=by_id, top_k=3))
+    similar = trained.similar(item=items["title"][0], top_k=2, min_ratings=1)
+    assert similar.equals(trained.similar(item=items["item"][0], top_k=2, min_ratings=1))
     with pytest.raises(NotFoundError, match="no title matches 'No Such Film'"):
-        run.recommend(ratings={"No Such Film": 5.0})
+        trained.recommend(ratings={"No Such Film": 5.0})
 
 
 def test_blocks_of_users_make_no_difference(trained, monkeypatch):
@@ -121,7 +145,7 @@ def test_an_unknown_user_gets_the_closest_known_ones(trained):
 
 def test_four_of_five_is_liked_below_the_mean_too(trained):
     """Of 5, 5 and 4 the mean is 4.67; the 4 is a reason as well, and a 3 is none."""
-    items = trained.items["item"].to_list()[:4]
+    items = trained.items["item"].to_list()[:12:3]  # of one genre, so that each is near some film
     ratings = dict(zip(items, (5.0, 5.0, 4.0, 3.0), strict=True))
     found = trained.recommend(ratings=ratings, top_k=42)
     named = {each["item"] for because in found["because_of"].to_list() for each in because}

@@ -11,22 +11,23 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from lightning_collab.api.shown_run import ShownRun
 from lightning_collab.config.commands import MapChoice
 from lightning_collab.config.loss import Positives
 from lightning_collab.data.vocabulary import Side
-from lightning_collab.errors import ConfigError
+from lightning_collab.errors import ConfigError, shape_of
 from lightning_collab.inference import recommendation
+from lightning_collab.inference.arguments import ids_in, is_id, one_of, whole
 from lightning_collab.inference.fold_in import TrainedUsers, error_variance
 from lightning_collab.inference.fold_in_ranking import ImplicitUsers, RankingUsers, is_chosen
 from lightning_collab.inference.lookup import RawIds, row_of_id, row_of_item
 from lightning_collab.inference.new_items import TITLE, add_items, items_of_frame
 from lightning_collab.inference.prediction import predict
-from lightning_collab.inference.recommendation import Recipient, Seen
+from lightning_collab.inference.recommendation import SEEN, Recipient, Seen
 from lightning_collab.inference.stock import NewItems, Stock, offered
 from lightning_collab.models.ease import Ease
 from lightning_collab.models.implicit_factors import ImplicitFactors
 from lightning_collab.models.item_scores import UserRows
-from lightning_collab.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     # Lightning and matplotlib, which predictions and recommendations do without.
@@ -35,19 +36,9 @@ if TYPE_CHECKING:
     from lightning_collab.data.datamodule import RatingDataModule
     from lightning_collab.inspection.neighbours import Measure
 
-# What a run says of itself in one line: key of metrics.json -> name.
-IN_SHORT = {
-    "val/rmse": "val RMSE",
-    "test/rmse": "test RMSE",
-    "baseline/bias_rmse": "user and item biases",
-    "val/ndcg@10": "val NDCG@10",
-    "test/ndcg@10": "test NDCG@10",
-    "baseline/most_popular/ndcg@10": "most popular",
-}
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TrainedRun(TrainedModel):
+class TrainedRun(ShownRun):
     """A trained model, the ids of its rows, and what is known of them.
 
     `train` gives one, and `load` does of any run directory, whichever way it was made.
@@ -78,14 +69,6 @@ class TrainedRun(TrainedModel):
 
     data: "RatingDataModule | None" = None
 
-    def __repr__(self) -> str:
-        """Model, place, and errors beside that of the biases alone."""
-        path = self.path.absolute()
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        metrics = self.metrics
-        numbers = [f"{name} {metrics[key]:.4f}" for key, name in IN_SHORT.items() if key in metrics]
-        return f"TrainedRun({', '.join([self.model_name, repr(str(shown)), *numbers])})"
-
     @property
     def path(self) -> Path:
         """The run directory."""
@@ -97,8 +80,8 @@ class TrainedRun(TrainedModel):
         """Predicted ratings of pairs of a user and an item.
 
         Args:
-            users: n raw ids, or one for all items.
-            items: n raw ids, or one for all users.
+            users: n raw ids, or one for all items, alone or in a list.
+            items: n raw ids, or one for all users, likewise.
             timestamps: n times in seconds since 1970 (UTC), which only models with effects of time
                 look at; None, and null in it: the time is not known.
 
@@ -110,6 +93,7 @@ class TrainedRun(TrainedModel):
             of them. A prediction for an unknown id is that for a typical user or item.
 
         Raises:
+            ConfigError: users or items are no ids.
             ValueError: the columns are not of one length, and neither has a single id.
 
         Example:
@@ -134,7 +118,8 @@ class TrainedRun(TrainedModel):
         """The items with the highest predictions for a user, or for somebody new.
 
         Args:
-            user: raw id of a user that the model was trained on.
+            user: raw id of a user that the model was trained on; or a list, array or column of
+                them, each of whom is answered once.
             ratings: in its place, raw item id or title -> rating of a fold-in user; of a run that
                 learned to rank, those as high as its `positives` are what the user chose.
             items: in its place, raw ids or titles of what a fold-in user chose; of a run that
@@ -155,34 +140,44 @@ class TrainedRun(TrainedModel):
             `because_of` (at most three rated items that are
             nearest by cosine of their embeddings, among those that the person liked, which are
             those rated at least as high as the person's mean, or 4 on a scale of 1 to 5: `item`,
-            `title`, `rating`, `similarity`) and `ratings` (number of training ratings).
+            `title`, `rating`, `similarity`) and `ratings` (number of training ratings). For several
+            users so many for each, in their order, with `user` and `rank` (from 1) in front.
 
         Raises:
-            ConfigError: `top_k` or a rating is out of range, not one of `user`, `ratings` and
-                `items` is given, or no item is left.
+            ConfigError: an argument is of another kind or out of range, not one of `user`,
+                `ratings` and `items` is given, or no item is left.
             DataError: a file of `only` or `exclude` cannot be read.
-            NotFoundError: the run does not know the user or a rated item.
+            NotFoundError: the run does not know a user or a rated item.
             CheckpointError: the run does not know what its users have rated.
 
         Example:
             >>> run.recommend(user=100, top_k=3).columns
             ['item', 'prediction', 'because_of', 'ratings']
+            >>> run.recommend(user=[100, 101], top_k=3)["user"].to_list()
+            [100, 100, 100, 101, 101, 101]
             >>> run.recommend(ratings={7: 5, 8: 1}, top_k=3)["item"].is_in([7, 8]).any()
             False
         """
         if sum(each is not None for each in (user, ratings, items)) != 1:
-            raise ConfigError("give one of user, ratings and items")
+            raise ConfigError(
+                "give one of user, ratings and items: recommend(user=196), of several users "
+                "user=[196, 186]; of somebody new ratings={1: 5, 50: 4}"
+            )
+        one_of("seen", seen, SEEN)
         offer = offered(
             self, top_k, only=only, exclude=exclude, min_ratings=min_ratings, new_items=new_items
         )
-        if user is not None:
+        if is_id(user):
             return recommendation.recommend_to_user(self, user, top_k, seen, offer)
+        if user is not None:
+            users = ids_in("user", user)
+            return recommendation.recommend_to_users(self, users, top_k, seen, offer)
         if items is not None:
             rated = recommendation.chosen_items(self, items)
             given = np.full(len(rated), np.nan, dtype=np.float32)
             rows = self.ranking_users.rows_of_user(self.item_scores, rated, rated[:0])
         else:
-            rated, given = recommendation.rated_items(self, ratings or {})
+            rated, given = recommendation.rated_items(self, {} if ratings is None else ratings)
             rows = self._rows_of_ratings(rated, given)
         somebody = Recipient(self.item_scores.of_rows(rows), rated, given, left_out=rated)
         return recommendation.best_of_scores(self, somebody, top_k, offer)
@@ -237,6 +232,7 @@ class TrainedRun(TrainedModel):
             >>> run.recommend_all(top_k=3).columns
             ['user', 'rank', 'item', 'prediction']
         """
+        one_of("seen", seen, SEEN)
         offer = offered(
             self, top_k, only=only, exclude=exclude, min_ratings=min_ratings, new_items=new_items
         )
@@ -285,7 +281,8 @@ class TrainedRun(TrainedModel):
             At most `top_k` rows, nearest first: what is known of each, and `similarity` (Float32).
 
         Raises:
-            ConfigError: not one of `item` and `user` is given, or `top_k` is below 1.
+            ConfigError: not one of `item` and `user` is given, or another argument is of another
+                kind or out of range.
             NotFoundError: the run does not know the id.
             InspectionError: the model has no embeddings of that side, or nobody has enough ratings.
 
@@ -297,8 +294,9 @@ class TrainedRun(TrainedModel):
 
         if (item is None) == (user is None):
             raise ConfigError("give one of item and user")
-        if top_k < 1:
-            raise ConfigError(f"top_k: at least 1 is needed (got {top_k})")
+        whole("top_k", top_k, least=1)
+        whole("min_ratings", min_ratings, least=0)
+        one_of("measure", measure, ("cosine", "dot"))
         side: Side = "users" if item is None else "items"
         row = row_of_id(self, side, user) if item is None else row_of_item(self, item)
         return similar(self, side, row, top_k=top_k, measure=measure, min_ratings=min_ratings)
@@ -453,11 +451,13 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedRun:
 
     Raises:
         CheckpointError: not a run directory, no checkpoint in it, or one of another model.
-        ConfigError: the run's model is of another version.
+        ConfigError: the run's model is of another version, or `run` is no path.
 
     Example:
         >>> run = lightning_collab.load(run.path)
         >>> run.items.sort("ratings").tail(3).columns
         ['item', 'ratings', 'mean_rating']
     """
+    if not isinstance(run, str | Path):
+        raise ConfigError(f"run: must be the path of a run directory (got {shape_of(run)})")
     return TrainedRun.load(run, checkpoint)

@@ -30,7 +30,7 @@ def recommend_command(config: DictConfig) -> pl.DataFrame | None:
         config: of conf/recommend.yaml.
 
     Returns:
-        The recommendations of one user; None where they are of all users.
+        The recommendations of one user or of those named; None where they are of all users.
 
     Raises:
         ConfigError: not one of user, ratings and items is given, `top_k` or a rating is out of
@@ -52,8 +52,11 @@ def recommend_command(config: DictConfig) -> pl.DataFrame | None:
         found, name = _of_one(run, asked)
     if output is None:
         console = stdout_console()
-        say(f"for {printable(name)}")
-        console.print(item_table(_columns(found, run.rows_called), console.width))
+        several = "user" in found.columns
+        for part in found.partition_by("user", maintain_order=True) if several else [found]:
+            said = f"user {part['user'][0]}" if several else name
+            say(f"for {printable(said)}")
+            console.print(item_table(_columns(part, run.rows_called), console.width))
     else:
         name_of = pl.element().struct.field("title" if "title" in found.columns else "item")
         flat = found.with_columns(pl.col("because_of").list.eval(name_of.cast(pl.String)))
@@ -71,6 +74,8 @@ def _of_one(run: TrainedRun, asked: RecommendConfig) -> tuple[pl.DataFrame, str]
     }
     if asked.user is not None:
         found = run.recommend(user=asked.user, top_k=asked.top_k, seen=asked.seen, **stock)
+        if isinstance(asked.user, list):
+            return found, f"{found['user'].n_unique()} users"
         return found, f"user {asked.user}"
     if asked.items is not None:
         found = run.recommend(items=asked.items, top_k=asked.top_k, **stock)

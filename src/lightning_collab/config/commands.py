@@ -204,8 +204,8 @@ class PredictConfig(OfARunConfig):
 class RecommendConfig(OfARunConfig):
     """Whom to recommend to."""
 
-    # A user by its id; `all`: every user.
-    user: RawId | None
+    # A user by its id, or a list of users; `all`: every user.
+    user: RawId | list[RawId] | None
     # Of a fold-in user.
     ratings: dict[RawId, float | int] | str | None
     # What a fold-in user chose, of a run that learned to rank.

@@ -16,6 +16,7 @@ from torch import Tensor
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import ConfigError
+from lightning_collab.inference.arguments import ids_in
 from lightning_collab.inference.lookup import RawIds, rows_of_ids
 from lightning_collab.inference.pairs_file import PairsFile
 from lightning_collab.inference.table_stream import write_stream
@@ -40,10 +41,12 @@ def predict(
             null in it: no such effect.
 
     Raises:
+        ConfigError: users or items are no ids.
         ValueError: the columns are not of one length.
     """
-    user_rows = rows_of_ids(run.user_vocabulary, users)
-    item_rows = rows_of_ids(run.item_vocabulary, items)
+    user_rows = rows_of_ids(run.user_vocabulary, ids_in("users", users))
+    item_rows = rows_of_ids(run.item_vocabulary, ids_in("items", items))
+    # One user with many items, or one item with many users.
     if len(user_rows) == 1:
         user_rows = np.repeat(user_rows, len(item_rows))
     elif len(item_rows) == 1:
@@ -52,7 +55,7 @@ def predict(
         raise ValueError(f"{len(user_rows)} users, but {len(item_rows)} items")
     days = None
     if timestamps is not None and has_time_effects(run):
-        days = timestamps.cast(pl.Float64) // SECONDS_A_DAY
+        days = pl.Series(timestamps).cast(pl.Float64) // SECONDS_A_DAY
         if len(days) != len(user_rows):
             raise ValueError(f"{len(user_rows)} pairs, but {len(days)} timestamps")
     ratings, deviations = _of_rows(run, user_rows, item_rows, days)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from lightning_collab.data.history import History
 from lightning_collab.errors import ConfigError
-from lightning_collab.inference.lookup import row_of_id, row_of_item
+from lightning_collab.inference.arguments import ids_in
+from lightning_collab.inference.lookup import RawIds, row_of_id, row_of_item
 from lightning_collab.inference.stock import Offer
 from lightning_collab.training.trained_model import TrainedModel
 
 Seen = Literal["all", "train", "none"]
+SEEN = ("all", "train", "none")
 # Rated films that are named for a recommended one.
 REASONS = 3
 # Of the scale: whoever rates so likes an item, however high the others are rated.
@@ -60,7 +63,39 @@ def recommend_to_user(
         NotFoundError: the run does not know the user.
         CheckpointError: the run does not know what its users have rated.
     """
-    row = row_of_id(run, "users", user)
+    return _to_row(run, row_of_id(run, "users", user), top_k, seen, offer)
+
+
+def recommend_to_users(
+    run: TrainedModel, users: RawIds, top_k: int, seen: Seen, offer: Offer
+) -> pl.DataFrame:
+    """The same for several users, each once, in one table: `user` and `rank` (from 1) come first.
+
+    Args:
+        run: the trained run.
+        users: raw ids.
+        top_k: how many for each.
+        seen: which rated items to leave out.
+        offer: which items may be shown.
+
+    Raises:
+        ConfigError: there are none; or as of `recommend_to_user`.
+        NotFoundError: the run does not know one of them.
+        CheckpointError: the run does not know what its users have rated.
+    """
+    rows = dict.fromkeys(row_of_id(run, "users", user) for user in users)
+    if not rows:
+        raise ConfigError("user: at least one is needed, e.g. user=[196,186]")
+    found = []
+    for row in rows:
+        table = _to_row(run, row, top_k, seen, offer)
+        user = run.users["user"].gather(np.full(len(table), row - 1))
+        rank = pl.Series("rank", np.arange(1, len(table) + 1, dtype=np.int32))
+        found.append(table.select(user, rank, pl.all()))
+    return pl.concat(found)
+
+
+def _to_row(run: TrainedModel, row: int, top_k: int, seen: Seen, offer: Offer) -> pl.DataFrame:
     items, ratings = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
     # Where nothing is to be left out, a run that has no history can do without it.
     if seen != "none" or run.directory.history_file.exists():
@@ -94,6 +129,7 @@ def chosen_items(run: TrainedModel, items: Collection[Any]) -> NDArray[np.int32]
             f"items: {run.model_name} learned ratings, so that somebody new is known by ratings; "
             f"give ratings={{{rated}}}, or train with loss=softmax"
         )
+    items = list(ids_in("items", items))
     if not items:
         raise ConfigError("items: at least one is needed, e.g. items=[1,50]")
     return np.array([row_of_item(run, raw_id) for raw_id in items], dtype=np.int32)
@@ -113,17 +149,23 @@ def rated_items(
         NotFoundError: the run does not know an item.
     """
     if run.implicit:
-        chosen = ratings or run.items["item"].head(2).to_list()
+        chosen = list(ratings) or run.items["item"].head(2).to_list()
         instead = shlex.quote(f"items=[{','.join(map(_typed, chosen))}]")
         raise ConfigError(
             f"ratings: {run.model_name} was trained on data without ratings, so that somebody new "
             f"is known by what that person chose; give {instead}"
         )
     low, high = run.rating_range
+    if not isinstance(ratings, Mapping):
+        raise ConfigError(
+            "ratings: must be a dictionary of items and their ratings, e.g. {1: 5, 50: 4}, not a "
+            f"{type(ratings).__name__}"
+        )
     if not ratings:
         raise ConfigError("ratings: at least one is needed, e.g. ratings={1:5,50:4}")
     for raw_id, rating in ratings.items():
-        if not isinstance(rating, int | float) or not low <= rating <= high:
+        number = isinstance(rating, Real) and not isinstance(rating, bool)
+        if not number or not low <= rating <= high:
             raise ConfigError(
                 f"ratings: {rating!r} of item {raw_id} is not on the scale from {low:g} to {high:g}"
             )

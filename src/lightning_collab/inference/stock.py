@@ -20,6 +20,7 @@ from lightning_collab.data.files.text_format import TextSettings, open_text
 from lightning_collab.data.files.whole_table import read_table
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import ConfigError, DataError, NotFoundError
+from lightning_collab.inference.arguments import ids_in, whole
 from lightning_collab.inference.lookup import RawIds, rows_of_ids
 from lightning_collab.runs.plain_text import printable
 from lightning_collab.training.trained_model import TrainedModel
@@ -40,7 +41,7 @@ def check_top_k(run: TrainedModel, top_k: int) -> None:
     Raises:
         ConfigError: it is below 1 or more than there are items.
     """
-    if not 1 <= top_k <= len(run.items):
+    if not 1 <= whole("top_k", top_k) <= len(run.items):
         raise ConfigError(
             f"top_k: {top_k} is not from 1 to {len(run.items):,}, the number of items that the run "
             "knows"
@@ -91,10 +92,11 @@ def offered(
         NotFoundError: as of `barred_items`.
     """
     check_top_k(run, top_k)
-    if new_items != "only" and not 0 <= new_items <= top_k:
+    if new_items != "only" and not 0 <= whole("new_items", new_items) <= top_k:
         raise ConfigError(
             f"new_items: {new_items} is not from 0 to top_k={top_k}; set a number in it, or only"
         )
+    whole("min_ratings", min_ratings, least=0)
     asked: dict[str, Any] = {"only": only, "exclude": exclude, "min_ratings": min_ratings}
     return Offer(
         None if new_items == "only" else barred_items(run, **asked),
@@ -153,7 +155,8 @@ def barred_items(
 
 def _rows(run: TrainedModel, asked: Stock, key: str) -> NDArray[np.int32]:
     name = f"{key}={asked}" if isinstance(asked, str | Path) else key
-    ids = _ids_of_file(Path(asked), key) if isinstance(asked, str | Path) else asked
+    file = Path(asked) if isinstance(asked, str | Path) else None
+    ids = ids_in(key, asked) if file is None else _ids_of_file(file, key)
     rows = rows_of_ids(run.item_vocabulary, ids)
     known: NDArray[np.int32] = rows[rows != UNKNOWN_ROW]
     if not len(known):

@@ -176,7 +176,7 @@ def _curve_pictures(compared: Sequence[Compared]) -> Iterator[Picture]:
     for tag, label in CURVES.items():
         found = {each.name: each.curves[tag] for each in compared if tag in each.curves}
         if found:
-            yield picture(figures.curves_figure(found, label), label[0].upper() + label[1:])
+            yield picture(figures.curves_figure({label: found}), label[0].upper() + label[1:])
 
 
 def _error_pictures(compared: Sequence[Compared]) -> Iterator[Picture]:

@@ -21,7 +21,7 @@ from lightning_collab.inspection.embeddings import (
     side_embeddings,
 )
 from lightning_collab.inspection.extremes import Ends, extremes
-from lightning_collab.inspection.figures import STYLE
+from lightning_collab.inspection.figures import STYLE, ShownFigure
 from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, plane
 from lightning_collab.training.trained_model import TrainedModel
 
@@ -198,7 +198,9 @@ LEGEND_ENTRIES = 18
 TRIED_FOR_ONE = 12
 
 
-def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
+def map_picture(
+    drawn: EmbeddingMap, *, labels: int = 80, size: tuple[float, float] = (12.0, 9.0)
+) -> Figure:
     """Draw a map.
 
     Labels go to the most rated points first; one that would cover another label, or leave the
@@ -207,9 +209,10 @@ def map_picture(drawn: EmbeddingMap, *, labels: int = 80) -> Figure:
     Args:
         drawn: the map.
         labels: how many at most.
+        size: width and height, in inches.
     """
     with rc_context(STYLE):
-        figure = Figure(figsize=(12.0, 9.0), layout="constrained")
+        figure = ShownFigure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         groups = np.array(drawn.groups)
         ratings = drawn.points["ratings"].to_numpy()

@@ -40,6 +40,16 @@ STYLE: dict[Any, Any] = {
 }
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, though pyplot knows nothing of it."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        with rc_context(STYLE):
+            self.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+        return buffer.getvalue()
+
+
 def picture(figure: Figure, caption: str) -> Picture:
     """The figure as an SVG image inside an address, for `<img src=...>`.
 
@@ -142,18 +152,22 @@ def rates(curves: Mapping[str, Curve]) -> dict[str, Curve]:
     }
 
 
-def curves_figure(curves: Mapping[str, Curve], ylabel: str) -> Figure:
-    """Scalars over the optimizer steps.
+def curves_figure(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
+    """Scalars over the optimizer steps, in panels side by side.
 
     Args:
-        curves: by what to call them.
-        ylabel: of the figure.
+        panels: by what their values are; in each, curves by what to call them.
     """
-    figure, axes = _axes("optimizer step", ylabel)
-    for name, curve in curves.items():
-        marker = "." if len(curve.steps) < 60 else None
-        axes.plot(curve.steps, curve.values, marker=marker, linewidth=1.3, label=name)
-    axes.legend(frameon=False, fontsize=8)
+    with rc_context(STYLE):
+        figure = ShownFigure(figsize=(6.4 if len(panels) == 1 else 9.0, 3.4), layout="constrained")
+        for axes, (ylabel, curves) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            axes.set(xlabel="optimizer step", ylabel=ylabel)
+            for name, curve in curves.items():
+                marker = "." if len(curve.steps) < 60 else None
+                axes.plot(curve.steps, curve.values, marker=marker, linewidth=1.3, label=name)
+            axes.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -1,7 +1,7 @@
 """One page that shows a run: numbers, curves, errors, the map and its ends."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection import figures, pages
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
-from lightning_collab.inspection.figures import Curve, picture
+from lightning_collab.inspection.figures import picture
 from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbours import MIN_RATINGS
 from lightning_collab.inspection.pages import PageTable, Picture
 from lightning_collab.inspection.predictions import Predictions, predict_part
 from lightning_collab.inspection.rankings import RankedUsers, rank_users_of
+from lightning_collab.inspection.run_curves import curve_pictures
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -25,19 +26,8 @@ log = logging.getLogger(__name__)
 MAP_POINTS = 1500
 # Of the t-SNE of a report: a run should not wait long for it.
 MAP_ITERATIONS = 300
-CURVES = {"train/loss": "training loss", "val/loss": "validation loss"}
-ERRORS = {"val/rmse": "validation RMSE", "val/mae": "validation MAE"}
-RANKINGS = {
-    "val/ndcg@10": "validation NDCG@10",
-    "val/recall@10": "validation recall@10",
-    "val/coverage@10": "coverage@10",
-}
 # Baselines of rankings: key of metrics.json -> head.
 RANKED_BY = {"most_popular": "most popular", "item_knn": "item-kNN", "ease": "EASE"}
-OVERLAP = {
-    "embeddings/genre_overlap": "10 nearest films",
-    "embeddings/genre_overlap_chance": "chance",
-}
 HEADS = {f"{p}/{n}": f"{p} {n.upper()}" for p in ("val", "test") for n in ("rmse", "mae")}
 PART_NAMES = {"val": "validation", "test": "test"}
 BASELINES = {"baseline/bias_rmse": "user and item biases", "baseline/mean_rmse": "mean rating"}
@@ -171,36 +161,6 @@ def _ranking_pictures(ranked: RankedUsers) -> list[Picture]:
             f"Recall@{k} by popularity of the item (above the bars: held-out items to be found)",
         ),
     ]
-
-
-def curve_pictures(curves: Mapping[str, Curve]) -> list[Picture]:
-    """Losses, errors and learning rates of a run.
-
-    Args:
-        curves: from `read_curves`.
-    """
-    losses, errors, rankings, overlap = (
-        {label: curves[tag] for tag, label in names.items() if tag in curves}
-        for names in (CURVES, ERRORS, RANKINGS, OVERLAP)
-    )
-    by_group = figures.rates(curves)
-    drawn = (
-        (losses, "loss" if rankings else "mean squared error", _after_each_epoch(losses)),
-        (rankings, "share", _after_each_epoch(rankings)),
-        (errors, "error in rating units", _after_each_epoch(errors)),
-        (by_group, "learning rate", "Learning rate of each parameter group"),
-        (overlap, "mean Jaccard overlap", "Genres that a film shares with its neighbours"),
-    )
-    return [
-        picture(figures.curves_figure(found, ylabel), caption)
-        for found, ylabel, caption in drawn
-        if found
-    ]
-
-
-def _after_each_epoch(names: Iterable[str]) -> str:
-    caption = " and ".join(names) + " after each epoch"
-    return caption[0].upper() + caption[1:]
 
 
 def _error_pictures(predictions: Predictions) -> list[Picture]:
