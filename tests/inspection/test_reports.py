@@ -1,16 +1,19 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from film_runs import NASTY, NEVER_RATED, QUICK, train_films
+from matplotlib.colors import to_hex
 
 import lightning_collab
 from lightning_collab.inspection.comparison import compare, short_names
 from lightning_collab.inspection.embedding_map import embedding_map, map_picture
 from lightning_collab.inspection.pages import PageTable, render
 from lightning_collab.inspection.run_report import metrics_rows, run_report
+from lightning_collab.runs.palette import look_of
 
 
 class Page(HTMLParser):
@@ -131,7 +134,7 @@ def test_the_map_of_the_page_is_that_of_the_layout(film_run):
     np.testing.assert_allclose(
         1 - np.array(data["y"]), (drawn.positions[:, 1] - low[1]) / (high - low)[1], atol=1e-4
     )
-    assert set(data["groups"]) == set(data["colours"]) == {"Drama", "Comedy", "Horror"}
+    assert set(data["groups"]) == set(data["colors"]) == {"Drama", "Comedy", "Horror"}
     assert data["tags"][data["names"].index("Star Wars (1977)")] == ["Comedy", "Long"]
 
 
@@ -160,3 +163,33 @@ def test_points_are_the_most_rated(film_run):
     most = run.users["ratings"].sort(descending=True)[:10]
     assert sorted(drawn.points["ratings"], reverse=True) == most.to_list()
     assert "the most rated of 60" in drawn.title
+
+
+def test_a_genre_has_one_look_in_every_picture(film_run):
+    run = lightning_collab.load(film_run.directory.path)
+    whole = embedding_map(run, "items", "pca")
+    # Of these films Horror is the most frequent genre, and comes first.
+    horror = np.array([group == "Horror" for group in whole.groups])
+    few = replace(
+        whole,
+        positions=whole.positions[horror],
+        points=whole.points.filter(horror),
+        vectors=whole.vectors[horror],
+    )
+    pages = [each.page_data() for each in (whole, few)]
+    for name in ("Drama", "Comedy", "Horror"):
+        for data in pages:
+            if name in data["colors"]:
+                assert (data["colors"][name], data["marks"][name]) == look_of(name)
+    assert list(pages[1]["colors"]) == ["Horror"]
+    legend = map_picture(few).legends[0]
+    assert legend.get_title().get_text() == "color and shape: first genre"
+    drawn = map_picture(few).axes[0].collections[0]
+    assert to_hex(drawn.get_facecolor()[0]) == look_of("Horror").color.lower()
+
+
+def test_a_point_of_several_genres_says_all_and_which_gives_its_color(film_run):
+    data = embedding_map(lightning_collab.load(film_run.directory.path), "items", "pca").page_data()
+    hovered = data["statistics"][data["names"].index("Star Wars (1977)")]
+    assert "Comedy, Long (color: Comedy)" in hovered
+    assert data["legend"] == "color and shape: first genre"
