@@ -9,10 +9,10 @@ from film_runs import NASTY, NEVER_RATED, QUICK, train_films
 from matplotlib.colors import to_hex
 
 import lightning_collab
-from lightning_collab.inspection.comparison import compare, short_names
+from lightning_collab.inspection.comparison import compare, short_names, told_apart
 from lightning_collab.inspection.embedding_map import embedding_map, map_picture
-from lightning_collab.inspection.pages import PageTable, render
-from lightning_collab.inspection.run_report import metrics_rows, run_report
+from lightning_collab.inspection.pages import PageTable, fact, render
+from lightning_collab.inspection.run_report import metrics_rows, ranking_rows, run_report
 from lightning_collab.runs.palette import look_of
 
 
@@ -193,3 +193,75 @@ def test_a_point_of_several_genres_says_all_and_which_gives_its_color(film_run):
     hovered = data["statistics"][data["names"].index("Star Wars (1977)")]
     assert "Comedy, Long (color: Comedy)" in hovered
     assert data["legend"] == "color and shape: first genre"
+
+
+def test_known_and_cold_pairs_have_rows_of_their_own():
+    metrics = {"val/rmse": 1.0, "val/rmse_warm": 0.9, "val/rmse_cold": 1.2}
+    rows = metrics_rows(metrics, "model").rows
+    assert rows == [
+        ("model", 1.0), ("warm: known users and items", 0.9), ("cold: one without ratings", 1.2)
+    ]  # fmt: skip
+    assert len(metrics_rows({"val/rmse": 1.0, "val/rmse_warm": 1.0}, "model").rows) == 1
+
+
+def test_rankings_stand_beside_their_baselines(film_run):
+    run = lightning_collab.load(film_run.directory.path)
+    assert 'id="rankings"' not in run_report(run, None, None)
+    measured = {
+        "test/ndcg@10": 0.25,
+        "test/coverage@10": 0.5,
+        "test/mean_popularity@10": 12.34,
+        "baseline/most_popular/ndcg@10": 0.125,
+    }
+    table = ranking_rows(measured)
+    assert table.header == ["", "test", "most popular"]
+    assert table.rows == [
+        ("NDCG@10", "0.2500", "0.1250"),
+        ("coverage@10", "50.0%", None),
+        ("popularity@10", "12.3", None),
+    ]
+    run = replace(run, metrics=run.metrics | measured)
+    page = run_report(run, None, None)
+    assert page.index('id="rankings"') < page.index("most popular") < page.index('id="curves"')
+    # It is a run of ratings all the same.
+    assert "errors in rating units" in page
+
+
+def test_numbers_have_the_digits_that_mean_something(report):
+    assert fact("fit_seconds", 30.868) == "30.9 s"
+    assert fact("train_ratings_per_second", 7775.2) == "7,775"
+    assert fact("peak_rss_bytes", 792535040) == "756 MiB"
+    assert fact("seed", 1234) == "1234"
+    assert fact("epochs", 3) == 3
+    residuals = report[report.index("residuals (predicted minus actual)") :]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", residuals)
+    assert cells[:20:4] == ["1", "2", "3", "4", "5"]
+
+
+def test_runs_are_named_by_what_differs():
+    one = {"model": {"name": "a", "x": 1}, "optimizer": {"lr": 0.1}, "seed": 1, "callbacks": 1}
+    faster = one | {"optimizer": {"lr": 0.01}, "callbacks": 2}
+    assert told_apart([one, faster], ["1", "2"]) == ["lr 0.1", "lr 0.01"]
+    other = one | {"model": {"name": "b", "x": 2}}
+    assert told_apart([one, other], ["1", "2"]) == ["model a", "model b"]
+    assert told_apart([one, one], ["1", "2"]) == ["1", "2"]
+    assert told_apart([one, one, faster], ["1", "2", "3"]) == [
+        "lr 0.1 (1)", "lr 0.1 (2)", "lr 0.01"
+    ]  # fmt: skip
+
+
+def test_a_name_of_a_run_cannot_run_as_a_script():
+    page = render(
+        "comparison.html.j2",
+        title="t",
+        numbers=PageTable(["run"], [(NASTY,)]),
+        measured_by=NASTY,
+        best=None,
+        directories=PageTable(["run"], [(NASTY,)]),
+        differences=PageTable([NASTY], []),
+        curves=[],
+        errors=[],
+        missing=[NASTY],
+    )
+    assert NASTY not in page
+    assert "<b>" not in page

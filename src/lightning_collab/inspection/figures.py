@@ -177,7 +177,8 @@ def by_count_figure(predictions: Mapping[str, Predictions], side: str) -> Figure
             axes.bar_label(bars, [f"{rows:,}" for rows in table["rows"]], fontsize=7)
     _name_classes(axes, order)
     if len(tables) > 1:
-        axes.legend(frameon=False, fontsize=8)
+        # Above: bars leave no room.
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     return figure
 
 

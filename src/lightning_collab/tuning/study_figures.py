@@ -113,8 +113,8 @@ CAPTIONS = {
     "(PED-ANOVA, Watanabe et al. 2023).",
     "parallel": "Each line is a completed trial, through the values of its parameters; the thick "
     "one is the best.",
-    "slices": "The objective over each parameter alone; from early trials (blue) to late ones. A ring: the "
-    "best one.",
+    "slices": "The objective over each parameter alone, from early trials (blue) to late ones. The "
+    "ring is the best trial.",
     "learning_curves": "The objective after each epoch; a line that ends early was pruned.",
     "pareto_front": "Trials that no other beats in every objective.",
 }
