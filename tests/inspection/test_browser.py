@@ -93,9 +93,9 @@ def test_points_of_each_tag_are_drawn(projector):
         choose(projector, tag, points)
         # Without its points a frame has only the three axes.
         show_points(projector, "false")
-        axes = coloured_pixels(projector)
+        axes = colored_pixels(projector)
         show_points(projector, "true")
-        wait(lambda axes=axes, points=points: coloured_pixels(projector) > axes + 10 * points)
+        wait(lambda axes=axes, points=points: colored_pixels(projector) > axes + 10 * points)
 
 
 def show_points(window, visible):
@@ -103,7 +103,7 @@ def show_points(window, visible):
     ask(window, f"{parts}.filter(c => c.type === 'Points').forEach(c => c.visible = {visible})")
 
 
-def coloured_pixels(window):
+def colored_pixels(window):
     """Pixels of the drawing that are not background, read back from a rendered frame."""
     code = """
     p.projectorScatterPlotAdapter.render();
@@ -135,17 +135,17 @@ def test_search_finds_a_title(projector):
     assert ask(projector, found) == "Star Wars (1977)"
 
 
-def test_a_click_on_the_bookmark_colours_by_genre(projector):
+def test_a_click_on_the_bookmark_colors_by_genre(projector):
     choose(projector, "items/checkpoint_best", 46)
     labels = "return p.bookmarkPanel.savedStates.map(s => s.label)"
     wait(lambda: len(ask(projector, labels)) == 2)
-    assert ask(projector, labels)[0] == "PCA coloured by genre"
+    assert ask(projector, labels)[0] == "PCA colored by genre"
     ask(projector, "p.dataPanel.selectedColorOptionName = 'No color map'")
     button = "return p.bookmarkPanel.shadowRoot.querySelector('.state-radio') ?? "
     button += "p.bookmarkPanel.shadowRoot.querySelector('paper-icon-button, paper-radio-button')"
     ask(projector, button).click()
-    colour = "return p.dataPanel.selectedColorOptionName"
-    wait(lambda: ask(projector, colour) == "genre")
+    color = "return p.dataPanel.selectedColorOptionName"
+    wait(lambda: ask(projector, color) == "genre")
     legend = ask(projector, "return p.dataPanel.colorLegendRenderInfo.items.map(i => i.label)")
     assert sorted(legend) == ["Comedy", "Drama", "Horror"]
     assert ask(projector, "return p.projection.projectionType") == "pca"

@@ -1,16 +1,19 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from film_runs import NASTY, NEVER_RATED, QUICK, train_films
+from matplotlib.colors import to_hex
 
 import lightning_collab
-from lightning_collab.inspection.comparison import compare, short_names
+from lightning_collab.inspection.comparison import compare, short_names, told_apart
 from lightning_collab.inspection.embedding_map import embedding_map, map_picture
-from lightning_collab.inspection.pages import PageTable, render
-from lightning_collab.inspection.run_report import metrics_rows, run_report
+from lightning_collab.inspection.pages import PageTable, fact, render
+from lightning_collab.inspection.run_report import metrics_rows, ranking_rows, run_report
+from lightning_collab.runs.palette import look_of
 
 
 class Page(HTMLParser):
@@ -131,7 +134,7 @@ def test_the_map_of_the_page_is_that_of_the_layout(film_run):
     np.testing.assert_allclose(
         1 - np.array(data["y"]), (drawn.positions[:, 1] - low[1]) / (high - low)[1], atol=1e-4
     )
-    assert set(data["groups"]) == set(data["colours"]) == {"Drama", "Comedy", "Horror"}
+    assert set(data["groups"]) == set(data["colors"]) == {"Drama", "Comedy", "Horror"}
     assert data["tags"][data["names"].index("Star Wars (1977)")] == ["Comedy", "Long"]
 
 
@@ -160,3 +163,105 @@ def test_points_are_the_most_rated(film_run):
     most = run.users["ratings"].sort(descending=True)[:10]
     assert sorted(drawn.points["ratings"], reverse=True) == most.to_list()
     assert "the most rated of 60" in drawn.title
+
+
+def test_a_genre_has_one_look_in_every_picture(film_run):
+    run = lightning_collab.load(film_run.directory.path)
+    whole = embedding_map(run, "items", "pca")
+    # Of these films Horror is the most frequent genre, and comes first.
+    horror = np.array([group == "Horror" for group in whole.groups])
+    few = replace(
+        whole,
+        positions=whole.positions[horror],
+        points=whole.points.filter(horror),
+        vectors=whole.vectors[horror],
+    )
+    pages = [each.page_data() for each in (whole, few)]
+    for name in ("Drama", "Comedy", "Horror"):
+        for data in pages:
+            if name in data["colors"]:
+                assert (data["colors"][name], data["marks"][name]) == look_of(name)
+    assert list(pages[1]["colors"]) == ["Horror"]
+    legend = map_picture(few).legends[0]
+    assert legend.get_title().get_text() == "color and shape: first genre"
+    drawn = map_picture(few).axes[0].collections[0]
+    assert to_hex(drawn.get_facecolor()[0]) == look_of("Horror").color.lower()
+
+
+def test_a_point_of_several_genres_says_all_and_which_gives_its_color(film_run):
+    data = embedding_map(lightning_collab.load(film_run.directory.path), "items", "pca").page_data()
+    hovered = data["statistics"][data["names"].index("Star Wars (1977)")]
+    assert "Comedy, Long (color: Comedy)" in hovered
+    assert data["legend"] == "color and shape: first genre"
+
+
+def test_known_and_cold_pairs_have_rows_of_their_own():
+    metrics = {"val/rmse": 1.0, "val/rmse_warm": 0.9, "val/rmse_cold": 1.2}
+    rows = metrics_rows(metrics, "model").rows
+    assert rows == [
+        ("model", 1.0), ("warm: known users and items", 0.9), ("cold: one without ratings", 1.2)
+    ]  # fmt: skip
+    assert len(metrics_rows({"val/rmse": 1.0, "val/rmse_warm": 1.0}, "model").rows) == 1
+
+
+def test_rankings_stand_beside_their_baselines(film_run):
+    run = lightning_collab.load(film_run.directory.path)
+    assert 'id="rankings"' not in run_report(run, None, None)
+    measured = {
+        "test/ndcg@10": 0.25,
+        "test/coverage@10": 0.5,
+        "test/mean_popularity@10": 12.34,
+        "baseline/most_popular/ndcg@10": 0.125,
+    }
+    table = ranking_rows(measured)
+    assert table.header == ["", "test", "most popular"]
+    assert table.rows == [
+        ("NDCG@10", "0.2500", "0.1250"),
+        ("coverage@10", "50.0%", None),
+        ("popularity@10", "12.3", None),
+    ]
+    run = replace(run, metrics=run.metrics | measured)
+    page = run_report(run, None, None)
+    assert page.index('id="rankings"') < page.index("most popular") < page.index('id="curves"')
+    # It is a run of ratings all the same.
+    assert "errors in rating units" in page
+
+
+def test_numbers_have_the_digits_that_mean_something(report):
+    assert fact("fit_seconds", 30.868) == "30.9 s"
+    assert fact("train_ratings_per_second", 7775.2) == "7,775"
+    assert fact("peak_rss_bytes", 792535040) == "756 MiB"
+    assert fact("seed", 1234) == "1234"
+    assert fact("epochs", 3) == 3
+    residuals = report[report.index("residuals (predicted minus actual)") :]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", residuals)
+    assert cells[:20:4] == ["1", "2", "3", "4", "5"]
+
+
+def test_runs_are_named_by_what_differs():
+    one = {"model": {"name": "a", "x": 1}, "optimizer": {"lr": 0.1}, "seed": 1, "callbacks": 1}
+    faster = one | {"optimizer": {"lr": 0.01}, "callbacks": 2}
+    assert told_apart([one, faster], ["1", "2"]) == ["lr 0.1", "lr 0.01"]
+    other = one | {"model": {"name": "b", "x": 2}}
+    assert told_apart([one, other], ["1", "2"]) == ["model a", "model b"]
+    assert told_apart([one, one], ["1", "2"]) == ["1", "2"]
+    assert told_apart([one, one, faster], ["1", "2", "3"]) == [
+        "lr 0.1 (1)", "lr 0.1 (2)", "lr 0.01"
+    ]  # fmt: skip
+
+
+def test_a_name_of_a_run_cannot_run_as_a_script():
+    page = render(
+        "comparison.html.j2",
+        title="t",
+        numbers=PageTable(["run"], [(NASTY,)]),
+        measured_by=NASTY,
+        best=None,
+        directories=PageTable(["run"], [(NASTY,)]),
+        differences=PageTable([NASTY], []),
+        curves=[],
+        errors=[],
+        missing=[NASTY],
+    )
+    assert NASTY not in page
+    assert "<b>" not in page

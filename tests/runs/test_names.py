@@ -14,6 +14,7 @@ from lightning_collab.runs.names import (
     label_of,
     name_of_board,
     run_suffix,
+    short_keys,
 )
 
 
@@ -56,3 +57,16 @@ def test_scalars_are_found_again_by_their_names():
     assert {re.split("/", board_name(name))[0] for name in NAMES} == {"test", "train", "val"}
     # Those of an earlier version.
     assert [name_of_board(name) for name in NAMES] == list(NAMES)
+
+
+def test_keys_are_called_by_as_many_last_parts_as_tell_them_apart():
+    keys = [
+        "optimizer.lr",
+        "optimizer.weight_decay",
+        "optimizer.groups.biases.weight_decay",
+        "seed",
+    ]
+    assert list(short_keys(keys).values()) == [
+        *("lr", "optimizer.weight_decay", "biases.weight_decay", "seed")
+    ]
+    assert short_keys(["a.b", "b"]) == {"a.b": "a.b", "b": "b"}

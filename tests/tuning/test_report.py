@@ -115,3 +115,9 @@ def test_a_study_with_hardly_any_trial_has_a_page(trials, tmp_path):
 def test_where_no_study_ran_is_said(tmp_path):
     with pytest.raises(ConfigError, match="no study ran here"):
         write_study_report(tmp_path)
+
+
+def test_the_page_warns_of_importances_of_few_trials(tmp_path):
+    study_in(tmp_path, TRIALS)
+    page = write_study_report(tmp_path).read_text()
+    assert '<p class="warning">2 trials: too few to trust importances</p>' in page

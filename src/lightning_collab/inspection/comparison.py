@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +12,9 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.inspection import figures
 from lightning_collab.inspection.figures import Curve, picture
-from lightning_collab.inspection.pages import PageTable, Picture, render
+from lightning_collab.inspection.pages import PageTable, Picture, fact, render
 from lightning_collab.inspection.predictions import Predictions, predict_part, reload_data
+from lightning_collab.runs.names import short_keys
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ NUMBERS = {
     "baseline/ease/ndcg@10": "EASE NDCG@10",
     "embeddings/genre_overlap": "genre overlap",
     "epochs": "epochs",
-    "fit_seconds": "fit seconds",
+    "fit_seconds": "fit",
     "train_ratings_per_second": "ratings/s",
     "parameters": "parameters",
     "seed": "seed",
@@ -66,19 +68,23 @@ def compare(runs: Sequence[TrainedModel]) -> str:
     Args:
         runs: two or more.
     """
-    names = short_names([run.directory.path for run in runs])
+    names = told_apart(
+        [run.config for run in runs], short_names([run.directory.path for run in runs])
+    )
     ratings: dict[str, RatingDataModule] = {}
     compared = [
         Compared(name, figures.read_curves_of(run.directory), _predictions(run, ratings))
         for name, run in zip(names, runs, strict=True)
     ]
     numbers = [run.metrics for run in runs]
+    ranking = [run.ranks for run in runs]
     return render(
         "comparison.html.j2",
         title=f"{len(runs)} runs side by side",
         numbers=_numbers_table(names, numbers),
         measured_by=_measured_by(dict(zip(names, runs, strict=True))),
-        best=_best(numbers),
+        directories=_directories_table(names, runs),
+        best=_best(numbers, ranking),
         differences=_differences_table(names, [run.config for run in runs]),
         curves=list(_curve_pictures(compared)),
         errors=list(_error_pictures(compared)),
@@ -105,6 +111,43 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
+# What a run is not told by: how it is shown and where it is written.
+UNTOLD = re.compile(r"(callbacks|logger|metrics|hydra)\b|data\.(root|path)$")
+MOST_TOLD = 3
+
+
+def told_apart(configs: Sequence[Mapping[str, Any]], fallback: Sequence[str]) -> list[str]:
+    """A name for each run by what differs: `lr 0.001`, `model embedding_net`.
+
+    Of a part that is another one in some runs (model, loss, ...), its name says enough.
+
+    Args:
+        configs: of the runs.
+        fallback: a name for each, where nothing differs or more than a few keys do.
+    """
+    settings = [dict(flat(config)) for config in configs]
+    # Keys that all have; those of one part alone follow from its name.
+    shared = [key for key in settings[0] if all(key in each for each in settings)]
+    differing = [
+        key
+        for key in shared
+        if not UNTOLD.match(key) and any(each[key] != settings[0][key] for each in settings)
+    ]
+    replaced = {key.removesuffix("name") for key in differing if key.endswith(".name")}
+    told = [
+        key
+        for key in differing
+        if key.endswith(".name") or not any(key.startswith(part) for part in replaced)
+    ][:MOST_TOLD]
+    called = short_keys(told)
+    called |= {key: key.removesuffix(".name") for key in told if key.endswith(".name")}
+    names = [", ".join(f"{called[key]} {_shown(each[key])}" for key in told) for each in settings]
+    return [
+        name if name and names.count(name) == 1 else f"{name} ({other})" if name else other
+        for name, other in zip(names, fallback, strict=True)
+    ]
+
+
 def _predictions(run: TrainedModel, ratings: dict[str, RatingDataModule]) -> Predictions | None:
     """Predictions of a run; ratings that several runs share are read once."""
     key = repr([run.config.get(section) for section in ("data", "split", "seed")])
@@ -120,7 +163,8 @@ def _predictions(run: TrainedModel, ratings: dict[str, RatingDataModule]) -> Pre
 def _numbers_table(names: Sequence[str], numbers: Sequence[Mapping[str, Any]]) -> PageTable:
     shown = {key: label for key, label in NUMBERS.items() if any(key in each for each in numbers)}
     rows = [
-        (name, *(each.get(key) for key in shown)) for name, each in zip(names, numbers, strict=True)
+        (name, *(fact(key, each[key]) if key in each else None for key in shown))
+        for name, each in zip(names, numbers, strict=True)
     ]
     return PageTable(["run", *shown.values()], rows)
 
@@ -138,21 +182,31 @@ def _measured_by(runs: Mapping[str, TrainedModel]) -> str:
     return f"{', '.join(others)}: {errors}. {', '.join(ranking)}: {rankings}"
 
 
-def _best(numbers: Sequence[Mapping[str, Any]]) -> int | None:
+def _best(numbers: Sequence[Mapping[str, Any]], ranking: Sequence[bool]) -> int | None:
     """The row with the lowest validation RMSE, or test RMSE where no run validates.
 
     Where all runs learned to rank, that with the highest NDCG; of both kinds there is no best one.
+
+    Args:
+        numbers: of each run.
+        ranking: whether each learned to rank.
     """
-    for key in ("val/ndcg@10", "test/ndcg@10"):
+    if any(ranking) and not all(ranking):
+        return None
+    metric, sign = ("ndcg@10", -1) if all(ranking) else ("rmse", 1)
+    for key in (f"val/{metric}", f"test/{metric}"):
         scores = {number: each[key] for number, each in enumerate(numbers) if key in each}
         if scores:
-            alike = len(scores) == len(numbers)
-            return max(scores, key=lambda number: float(scores[number])) if alike else None
-    for key in ("val/rmse", "test/rmse"):
-        scores = {number: each[key] for number, each in enumerate(numbers) if key in each}
-        if scores:
-            return min(scores, key=lambda number: float(scores[number]))
+            return min(scores, key=lambda number: sign * float(scores[number]))
     return None
+
+
+def _directories_table(names: Sequence[str], runs: Sequence[TrainedModel]) -> PageTable:
+    """Which run is meant by a name."""
+    return PageTable(
+        ["run", "directory"],
+        [(name, str(run.directory.path)) for name, run in zip(names, runs, strict=True)],
+    )
 
 
 def _differences_table(names: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> PageTable:

@@ -21,18 +21,15 @@ from lightning_collab.inspection.embeddings import (
     side_embeddings,
 )
 from lightning_collab.inspection.extremes import Ends, extremes
-from lightning_collab.inspection.figures import STYLE, ShownFigure
+from lightning_collab.inspection.figures import ShownFigure
 from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, plane
+from lightning_collab.runs.drawing import INK, STYLE
+from lightning_collab.runs.palette import Look, look_of
 from lightning_collab.training.trained_model import TrainedModel
 
-# The first of these that there is gives the colours.
-COLOUR_COLUMNS = ("genre", "occupation")
-PALETTE = (
-    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf"),
-    *("#bcbd22", "#393b79", "#ad494a", "#637939", "#7b4173", "#3182bd", "#e6550d", "#31a354"),
-    *("#756bb1", "#8c6d31"),
-)
-REST = "#999999"
+# The first of these that there is gives the look of a point; what the legend calls it.
+LOOK_COLUMNS = {"genre": "first genre", "occupation": "occupation"}
+MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 # The mark of a point that is known by its features alone.
 RING: dict[str, Any] = {"s": 12, "facecolors": "none", "linewidths": 0.8}
 
@@ -62,7 +59,7 @@ class EmbeddingMap:
     @property
     def names(self) -> list[str]:
         """One for each point."""
-        return [str(name) for name in self.points.to_series(0)]
+        return _texts(self.points.to_series(0))
 
     @property
     def cold(self) -> NDArray[np.bool_]:
@@ -71,18 +68,27 @@ class EmbeddingMap:
 
     @property
     def groups(self) -> list[str]:
-        """What gives each point its colour: the first genre, or the occupation."""
-        for column in COLOUR_COLUMNS:
-            if column in self.points.columns:
-                return [str(value) for value in self.points[column]]
-        return [self.side] * len(self.points)
+        """What gives each point its look: the first genre, or the occupation."""
+        column = self._look_column
+        return [self.side] * len(self.points) if column is None else _texts(self.points[column])
 
     @property
-    def colours(self) -> dict[str, str]:
-        """The colour of each group, the largest group first; the smallest share one grey."""
+    def looks(self) -> dict[str, Look]:
+        """Of each group, the largest first; a group has the same one in every map."""
         counts = Counter(self.groups)
-        ordered = sorted(counts, key=lambda name: (-counts[name], name))
-        return dict.fromkeys(ordered, REST) | dict(zip(ordered, PALETTE, strict=False))
+        return {
+            name: look_of(name) for name in sorted(counts, key=lambda name: (-counts[name], name))
+        }
+
+    @property
+    def legend(self) -> str:
+        """What color and mark stand for; empty where there is one group."""
+        column = self._look_column
+        return "" if column is None else f"color and shape: {LOOK_COLUMNS[column]}"
+
+    @property
+    def _look_column(self) -> str | None:
+        return next((each for each in LOOK_COLUMNS if each in self.points.columns), None)
 
     def ends(self, count: int) -> list[Ends]:
         """Who is at the ends of the bias and of the main directions, of those with ratings.
@@ -108,7 +114,9 @@ class EmbeddingMap:
             "names": self.names,
             "groups": self.groups,
             "tags": tags.to_list() if tags is not None else [[group] for group in self.groups],
-            "colours": self.colours,
+            "colors": {name: look.color for name, look in self.looks.items()},
+            "marks": {name: look.mark for name, look in self.looks.items()},
+            "legend": self.legend,
             "ratings": self.points["ratings"].to_list(),
             "cold": self.cold.tolist(),
             "statistics": [_statistics(row) for row in self.points.iter_rows(named=True)],
@@ -170,6 +178,10 @@ def embedding_map(
     )
 
 
+def _texts(column: pl.Series) -> list[str]:
+    return [str(value) for value in column]
+
+
 def _statistics(row: dict[str, Any]) -> str:
     """What hovering says below the name."""
     shown = []
@@ -183,7 +195,8 @@ def _statistics(row: dict[str, Any]) -> str:
             continue
         name = column.replace("_", " ")
         if column == "genres":
-            shown.append(str(value).replace("|", ", "))
+            several = f" (color: {row['genre']})" if "|" in value else ""
+            shown.append(str(value).replace("|", ", ") + several)
         elif isinstance(value, float):
             shown.append(f"{name} {value:.2f}")
         elif isinstance(value, int):
@@ -193,7 +206,7 @@ def _statistics(row: dict[str, Any]) -> str:
     return " · ".join(shown)
 
 
-LEGEND_ENTRIES = 18
+LEGEND_ENTRIES = 30
 # Labels are tried for at most so many times as many points as are to be labelled.
 TRIED_FOR_ONE = 12
 
@@ -216,32 +229,33 @@ def map_picture(
         axes = figure.add_subplot()
         groups = np.array(drawn.groups)
         ratings = drawn.points["ratings"].to_numpy()
-        for number, (name, colour) in enumerate(drawn.colours.items()):
+        for number, (name, look) in enumerate(drawn.looks.items()):
             mine = groups == name
+            ring = {**RING, "marker": MARKERS[look.mark]}
             warm = mine & ~drawn.cold
             x, y = drawn.positions[warm].T
             axes.scatter(
                 x,
                 y,
                 s=6 + 30 * np.sqrt(ratings[warm] / max(1, ratings.max())),
-                c=colour,
+                c=look.color,
+                marker=MARKERS[look.mark],
                 alpha=0.75,
                 linewidths=0,
                 label=f"{name} ({mine.sum()})" if number < LEGEND_ENTRIES else None,
             )
-            axes.scatter(*drawn.positions[mine & drawn.cold].T, edgecolors=colour, **RING)
+            axes.scatter(*drawn.positions[mine & drawn.cold].T, edgecolors=look.color, **ring)
         if drawn.cold.any():
             axes.scatter(
-                [],
-                [],
-                edgecolors="black",
-                **RING,
-                label=f"known by {BY_FEATURES} ({drawn.cold.sum()})",
+                [], [], edgecolors=INK, **RING, label=f"known by {BY_FEATURES} ({drawn.cold.sum()})"
             )
         axes.set_title(drawn.title, loc="left")
         axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)
-        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+        more = len(drawn.looks) - LEGEND_ENTRIES
+        if more > 0:
+            axes.scatter([], [], marker="None", label=f"and {more:,} more")
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8, title=drawn.legend)
         figure.draw_without_rendering()  # lays out the axes, so that labels can be measured
         figure.set_layout_engine("none")
         order = np.argsort(-ratings, kind="stable")[: TRIED_FOR_ONE * labels]

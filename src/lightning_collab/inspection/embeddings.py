@@ -18,7 +18,7 @@ BY_FEATURES = "features alone"
 
 
 def described(known: pl.DataFrame, side: Side) -> pl.DataFrame:
-    """A table for labels, colours and search: no lists, the name first.
+    """A table for labels, colors and search: no lists, the name first.
 
     Args:
         known: users or items, as `TrainedModel` has them.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,26 +17,14 @@ from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_collab.inspection.pages import Picture
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.drawing import HATCHES, INK, STYLE, svg_address
 from lightning_collab.runs.names import name_of_board
+from lightning_collab.runs.palette import COLORS
 
 if TYPE_CHECKING:
     # It brings Lightning, which a picture does not need.
     from lightning_collab.inspection.predictions import Predictions
-
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "figure.constrained_layout.use": True,
-    # Titles of films may have dollars in them.
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lightning-collab",
-}
 
 
 class ShownFigure(Figure):
@@ -46,37 +33,20 @@ class ShownFigure(Figure):
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
         with rc_context(STYLE):
-            self.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+            self.savefig(
+                buffer, format="png", dpi=80, facecolor="white", metadata={"Software": None}
+            )
         return buffer.getvalue()
 
 
 def picture(figure: Figure, caption: str) -> Picture:
-    """The figure as an SVG image inside an address, for `<img src=...>`.
+    """The figure as a part of a page.
 
     Args:
         figure: what is shown.
         caption: what that is in words.
     """
-    buffer = io.BytesIO()
-    with rc_context(STYLE):
-        # Without a date, the same figure gives the same bytes.
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    return Picture(f"data:image/svg+xml;base64,{encoded}", caption)
-
-
-def save_png(figure: Figure, path: Path, dpi: int = 150) -> None:
-    """Write the figure as a PNG, whole or not at all.
-
-    Args:
-        figure: what is shown.
-        path: of the file; its folder is made.
-        dpi: pixels to an inch.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    write_atomically(path, buffer.getvalue())
+    return Picture(svg_address(figure), caption)
 
 
 # What Lightning's LearningRateMonitor puts before the names of optimizer and group.
@@ -171,6 +141,7 @@ def curves_figure(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
     return figure
 
 
+@rc_context(STYLE)
 def calibration_figure(predictions: Mapping[str, Predictions]) -> Figure:
     """Mean actual rating over mean prediction; a calibrated model lies on the diagonal.
 
@@ -185,11 +156,19 @@ def calibration_figure(predictions: Mapping[str, Predictions]) -> Figure:
         error = 1.96 * table["standard error"].to_numpy()
         axes.errorbar(x, y, yerr=error, fmt="o-", markersize=3, linewidth=1, label=name)
         ends += [x.min(), x.max()]
-    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "k--", linewidth=0.8, label="ideal")
+    axes.plot(
+        [min(ends), max(ends)],
+        [min(ends), max(ends)],
+        "--",
+        color=INK,
+        linewidth=0.8,
+        label="ideal",
+    )
     axes.legend(frameon=False, fontsize=8)
     return figure
 
 
+@rc_context(STYLE)
 def by_count_figure(predictions: Mapping[str, Predictions], side: str) -> Figure:
     """RMSE by the number of training ratings of the user or item.
 
@@ -207,14 +186,19 @@ def by_count_figure(predictions: Mapping[str, Predictions], side: str) -> Figure
         at = np.array([order.index(c) for c in table["training ratings"]])
         bars = axes.bar(at + (number - (len(tables) - 1) / 2) * width, table["rmse"], width)
         bars.set_label(name)
+        # More runs than colors.
+        for bar in bars:
+            bar.set_hatch(HATCHES[number // len(COLORS) % len(HATCHES)])
         if len(tables) == 1:
             axes.bar_label(bars, [f"{rows:,}" for rows in table["rows"]], fontsize=7)
-    axes.set_xticks(range(len(order)), order, fontsize=7, rotation=20)
+    _name_classes(axes, order)
     if len(tables) > 1:
-        axes.legend(frameon=False, fontsize=8)
+        # Above: bars leave no room.
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
+@rc_context(STYLE)
 def class_figure(table: pl.DataFrame, xlabel: str, ylabel: str) -> Figure:
     """A bar for each class of counts, with the number of rows above it.
 
@@ -226,10 +210,11 @@ def class_figure(table: pl.DataFrame, xlabel: str, ylabel: str) -> Figure:
     figure, axes = _axes(xlabel, ylabel)
     bars = axes.bar(range(len(table)), table["value"], 0.8)
     axes.bar_label(bars, [f"{rows:,}" for rows in table["rows"]], fontsize=7)
-    axes.set_xticks(range(len(table)), table["training ratings"], fontsize=7, rotation=20)
+    _name_classes(axes, list(table["training ratings"]))
     return figure
 
 
+@rc_context(STYLE)
 def residuals_figure(predictions: Predictions) -> Figure:
     """What was predicted for each rating: a box from quarter to quarter, whiskers to 5 and 95%.
 
@@ -241,15 +226,19 @@ def residuals_figure(predictions: Predictions) -> Figure:
     groups = [predictions.errors[predictions.actual == rating] for rating in ratings]
     names = [f"{rating:g}\n({len(group):,})" for rating, group in zip(ratings, groups, strict=True)]
     axes.boxplot(groups, tick_labels=names, whis=(5, 95), showfliers=False, widths=0.6)
-    axes.axhline(0, color="k", linewidth=0.8, linestyle="--")
+    axes.axhline(0, color=INK, linewidth=0.8, linestyle="--")
     return figure
+
+
+def _name_classes(axes: Axes, names: list[str]) -> None:
+    turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(names)), names, fontsize=8, **turned)
 
 
 def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     # Made without pyplot, so that nothing is kept or shown.
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
     return figure, axes

@@ -43,6 +43,25 @@ def render(template: str, **content: Any) -> str:
     return filled_in("lightning_collab.inspection", template, **content)
 
 
+def fact(key: str, value: Any) -> Any:
+    """A number of metrics.json as a person says it: no more digits than it is known by.
+
+    Args:
+        key: of metrics.json.
+        value: of it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if key.endswith("_bytes"):
+        return f"{value / 2**20:,.0f} MiB"
+    if key.endswith("_seconds"):
+        return f"{value:,.1f} s"
+    if key.endswith("_per_second"):
+        return f"{value:,.0f}"
+    # A seed is a name, and no count.
+    return str(value) if key == "seed" else value
+
+
 def write_report(page: str, path: Path) -> Path:
     """Write a report, whole or not at all.
 

@@ -107,14 +107,14 @@ def _tsv(metadata: pl.DataFrame) -> str:
     return flat.write_csv(separator="\t", quote_style="never", float_precision=4)
 
 
-# What the views are coloured by, where the metadata has it.
-COLOURS = ("genre", "occupation", "mean_rating")
+# What the views are colored by, where the metadata has it.
+COLORS = ("genre", "occupation", "mean_rating")
 # Of the axes that a person can choose; the page wants to be told that they are empty.
 ENDS = ("XLeft", "XRight", "YUp", "YDown")
 
 
 def bookmarks(columns: Sequence[str], points: int, factors: int) -> list[dict[str, Any]]:
-    """One PCA view for each of `COLOURS` that there is.
+    """One PCA view for each of `COLORS` that there is.
 
     The page has computed its PCA by the time that the list of bookmarks can be clicked, so the
     positions are not in the bookmark; the other keys are all that the page reads.
@@ -126,7 +126,7 @@ def bookmarks(columns: Sequence[str], points: int, factors: int) -> list[dict[st
     """
     return [
         {
-            "label": f"PCA coloured by {colour.replace('_', ' ')}",
+            "label": f"PCA colored by {color.replace('_', ' ')}",
             "isSelected": False,
             "selectedProjection": "pca",
             "pcaComponentDimensions": list(range(min(3, factors))),
@@ -148,13 +148,13 @@ def bookmarks(columns: Sequence[str], points: int, factors: int) -> list[dict[st
                 "target": [0, 0, 0],
                 "zoom": 1,
             },
-            "selectedColorOptionName": colour,
+            "selectedColorOptionName": color,
             "selectedLabelOption": columns[0],
             "forceCategoricalColoring": False,
             "customSelectedSearchByMetadataOption": columns[0],
             **{f"custom{end}Text": "" for end in ENDS},
             **{f"custom{end}Regex": False for end in ENDS},
         }
-        for colour in COLOURS
-        if colour in columns
+        for color in COLORS
+        if color in columns
     ]

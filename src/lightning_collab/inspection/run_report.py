@@ -1,6 +1,7 @@
 """One page that shows a run: numbers, curves, errors, the map and its ends."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import yaml
 
 from lightning_collab.config.commands import MapChoice
+from lightning_collab.config.metrics import RANKING_METRICS
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection import figures, pages
@@ -19,6 +21,9 @@ from lightning_collab.inspection.pages import PageTable, Picture
 from lightning_collab.inspection.predictions import Predictions, predict_part
 from lightning_collab.inspection.rankings import RankedUsers, rank_users_of
 from lightning_collab.inspection.run_curves import curve_pictures
+from lightning_collab.training.ranking_table import BASELINES as BASELINES_OF_RANKINGS
+from lightning_collab.training.ranking_table import ranking_cell, shown_as
+from lightning_collab.training.result_tables import kinds_of
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -26,8 +31,6 @@ log = logging.getLogger(__name__)
 MAP_POINTS = 1500
 # Of the t-SNE of a report: a run should not wait long for it.
 MAP_ITERATIONS = 300
-# Baselines of rankings: key of metrics.json -> head.
-RANKED_BY = {"most_popular": "most popular", "item_knn": "item-kNN", "ease": "EASE"}
 HEADS = {f"{p}/{n}": f"{p} {n.upper()}" for p in ("val", "test") for n in ("rmse", "mae")}
 PART_NAMES = {"val": "validation", "test": "test"}
 BASELINES = {"baseline/bias_rmse": "user and item biases", "baseline/mean_rmse": "mean rating"}
@@ -90,16 +93,18 @@ def run_report(
         name=str(run.directory.path.resolve().name),
         checkpoint=run.checkpoint.name,
         ranks=run.ranks,
-        metrics=ranking_rows(metrics) if run.ranks else metrics_rows(metrics, run.model_name),
+        metrics=metrics_rows(metrics, run.model_name),
+        rankings=ranking_rows(metrics),
+        measured="test" if any(key.startswith("test/") for key in metrics) else "val",
         ranked=None if ranked is None else _ranking_pictures(ranked),
         ranked_part=None if ranked is None else PART_NAMES[ranked.part],
         examples=None if ranked is None else PageTable.of(ranked.examples),
-        statistics=PageTable(["", ""], facts),
+        statistics=PageTable(["", ""], [(key, pages.fact(key, value)) for key, value in facts]),
         curves=curve_pictures(figures.read_curves_of(run.directory)),
         part=None if predictions is None else PART_NAMES[predictions.part],
         errors=[] if predictions is None else _error_pictures(predictions),
         coverage=None if sure is None else PageTable.of(sure.coverage()),
-        by_rating=None if predictions is None else PageTable.of(predictions.by_rating()),
+        by_rating=None if predictions is None else _by_rating(predictions),
         map=None if drawn is None else drawn.page_data(),
         map_title="" if drawn is None else drawn.title,
         extremes=pages.page_ends(ends),
@@ -119,6 +124,8 @@ def metrics_rows(metrics: Mapping[str, Any], model: str) -> PageTable:
         return PageTable([], [])
     measured = "test/rmse" if columns[-1].startswith("test") else "val/rmse"
     rows: list[tuple[Any, ...]] = [(model, *(metrics[key] for key in columns))]
+    for kind, what in kinds_of(metrics).items():
+        rows.append((f"{kind}: {what}", *(metrics.get(f"{key}_{kind}", "") for key in columns)))
     for baseline, label in BASELINES.items():
         if baseline in metrics:
             rows.append((label, *(metrics[baseline] if c == measured else "" for c in columns)))
@@ -126,24 +133,44 @@ def metrics_rows(metrics: Mapping[str, Any], model: str) -> PageTable:
 
 
 def ranking_rows(metrics: Mapping[str, Any]) -> PageTable:
-    """Metrics of rankings, a row each, beside those of the baselines.
+    """Metrics of rankings, a row each, beside those of the baselines; empty where none is measured.
 
     Args:
         metrics: the content of metrics.json.
     """
-    parts = {part: part for part in ("val", "test")}
-    columns = {**parts, **{head: f"baseline/{key}" for key, head in RANKED_BY.items()}}
-    names = [
-        key.partition("/")[2] for key in metrics if key.startswith(("val/", "test/")) and "@" in key
-    ]
-    names = sorted(dict.fromkeys(names), key=lambda name: int(name.partition("@")[2]))
+    columns = {part: part for part in ("val", "test")}
+    columns |= {head: f"baseline/{key}" for key, head in BASELINES_OF_RANKINGS.items()}
+    names = [f"{each}@{k}" for k in _cuts(metrics) for each in RANKING_METRICS]
+    names = [name for name in names if f"val/{name}" in metrics or f"test/{name}" in metrics]
     shown = {
         head: prefix
         for head, prefix in columns.items()
         if any(f"{prefix}/{name}" in metrics for name in names)
     }
-    rows = [(name, *(metrics.get(f"{p}/{name}") for p in shown.values())) for name in names]
+    rows = [
+        (
+            shown_as(name),
+            *(
+                ranking_cell(name.partition("@")[0], metrics.get(f"{prefix}/{name}")) or None
+                for prefix in shown.values()
+            ),
+        )
+        for name in names
+    ]
     return PageTable(["", *shown], rows)
+
+
+def _cuts(metrics: Mapping[str, Any]) -> list[int]:
+    """Numbers of first items that rankings were measured at, ascending."""
+    found = (re.fullmatch(r"(?:val|test)/ndcg@(\d+)", key) for key in metrics)
+    return sorted({int(each[1]) for each in found if each})
+
+
+def _by_rating(predictions: Predictions) -> PageTable:
+    """Residuals of each rating; the ratings as people gave them: 1, and not 1.0000."""
+    table = PageTable.of(predictions.by_rating())
+    rows = [(f"{rating:g}", *others) for rating, *others in table.rows]
+    return PageTable(["rating", "ratings", *table.header[2:-1], "RMSE"], rows)
 
 
 def _ranking_pictures(ranked: RankedUsers) -> list[Picture]:

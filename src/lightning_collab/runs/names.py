@@ -1,7 +1,7 @@
 """Names that tell runs apart: of their folders, and of their scalars on TensorBoard."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 LONGEST_LABEL = 48
 # Typed, and no part of what a run is.
@@ -49,3 +49,21 @@ def name_of_board(tag: str) -> str:
     """The name of a scalar that is called so on TensorBoard."""
     inner = tag.removeprefix("train/")
     return inner if "/" in inner or inner.startswith("lr-") else tag
+
+
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Keys of a config by their last parts, as many as tell each from the others.
+
+    Args:
+        keys: with dots.
+    """
+    parts = {key: key.split(".") for key in keys}
+
+    def shortest(key: str) -> str:
+        for count in range(1, len(parts[key])):
+            ending = parts[key][-count:]
+            if sum(other[-count:] == ending for other in parts.values()) == 1:
+                return ".".join(ending)
+        return key
+
+    return {key: shortest(key) for key in parts}

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+# Whose templates are parts of others'.
+SHARED = "lightning_collab.runs"
 
 
 def filled_in(package: str, template: str, *, escaped: bool = True, **content: Any) -> str:
@@ -15,7 +18,7 @@ def filled_in(package: str, template: str, *, escaped: bool = True, **content: A
         content: by the names that it uses; one that is missing is an error.
     """
     environment = Environment(
-        loader=PackageLoader(package),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(SHARED)]),
         autoescape=escaped,  # noqa: S701
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -45,7 +45,7 @@ def ranking_table(metrics: Mapping[str, Any], name: str) -> Table:
     for k in _cuts(metrics, parts[-1]) if parts else ():
         for each in RANKING_METRICS:
             found = (metrics.get(f"{prefix}/{each}@{k}") for prefix in columns.values())
-            table.add_row(f"{SHOWN_AS.get(each, each)}@{k}", *(_cell(each, x) for x in found))
+            table.add_row(shown_as(f"{each}@{k}"), *(ranking_cell(each, x) for x in found))
         table.add_section()
     return table
 
@@ -83,7 +83,23 @@ def _cuts(metrics: Mapping[str, Any], prefix: str) -> list[int]:
     return sorted(int(name.removeprefix(start)) for name in metrics if name.startswith(start))
 
 
-def _cell(name: str, value: float | None) -> str:
+def shown_as(name: str) -> str:
+    """What a metric is called in tables: NDCG@10.
+
+    Args:
+        name: such as `ndcg@10`.
+    """
+    metric, _, k = name.partition("@")
+    return f"{SHOWN_AS.get(metric, metric)}@{k}"
+
+
+def ranking_cell(name: str, value: float | None) -> str:
+    """A number as tables show it; empty where there is none.
+
+    Args:
+        name: of the metric, without its number of first items.
+        value: of it.
+    """
     if value is None:
         return ""
     if name == "coverage":

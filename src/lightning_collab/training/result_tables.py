@@ -11,6 +11,26 @@ COLD_RANKINGS = {
     "cold_auc_all": "AUC against all others",
     "cold_auc_rated": "AUC against disliked ones",
 }
+# Of pairs of a user and an item, by what the training part had of them.
+KINDS = {
+    "warm": "known users and items",
+    "cold": "one without ratings",
+    "unknown": "an unknown one",
+}
+
+
+def kinds_of(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Kinds of pairs that errors were measured of apart; none where all are of known ones.
+
+    Args:
+        metrics: flat, by the names of metrics.json.
+    """
+    found = {
+        kind: what
+        for kind, what in KINDS.items()
+        if any(f"{part}/rmse_{kind}" in metrics for part in ("val", "test"))
+    }
+    return found if set(found) - {"warm"} else {}
 
 
 def cold_table(metrics: Mapping[str, Any]) -> Table | None:
@@ -49,16 +69,10 @@ def metrics_table(metrics: Mapping[str, Any], model: str) -> Table:
         add_numbers(table, f"{part} MAE")
     names = ("rmse", "mae")
     table.add_row(model, *(f"{metrics[f'{part}/{name}']:.4f}" for part in parts for name in names))
-    kinds = {
-        kind: what
-        for kind, what in {"cold": "one without ratings", "unknown": "an unknown one"}.items()
-        if any(f"{part}/rmse_{kind}" in metrics for part in parts)
-    }
-    if kinds:
-        for kind, what in {"warm": "known users and items", **kinds}.items():
-            keys = [f"{part}/{name}_{kind}" for part in parts for name in names]
-            cells = (f"{metrics[key]:.4f}" if key in metrics else "" for key in keys)
-            table.add_row(f"  {kind}: {what}", *cells)
+    for kind, what in kinds_of(metrics).items():
+        keys = [f"{part}/{name}_{kind}" for part in parts for name in names]
+        cells = (f"{metrics[key]:.4f}" if key in metrics else "" for key in keys)
+        table.add_row(f"  {kind}: {what}", *cells)
     for row, name in (("user and item biases", "bias"), ("mean rating", "mean")):
         key = f"baseline/{name}_rmse"
         if key in metrics:

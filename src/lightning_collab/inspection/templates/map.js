@@ -45,35 +45,56 @@ function showMap(root) {
     context.globalAlpha = 0.12;
     for (const point of order) if (!shown[point]) dot(point, "#8a93a0", 0.8);
     context.globalAlpha = 0.78;
-    for (const point of order) if (shown[point]) dot(point, map.colours[map.groups[point]], 1);
+    for (const point of order) if (shown[point]) dot(point, map.colors[map.groups[point]], 1);
     context.globalAlpha = 1;
     label(width, height);
     if (hovered >= 0) {
       context.lineWidth = 2;
-      context.strokeStyle = "#111";
+      context.strokeStyle = style("--ink");
       const [x, y] = place(hovered);
       context.beginPath();
-      context.arc(x, y, radius[hovered] + 2, 0, 2 * Math.PI);
+      context.arc(x, y, radius[hovered] + 4, 0, 2 * Math.PI);
       context.stroke();
     }
   }
 
-  function dot(point, colour, factor) {
+  // Of the page, which is light or dark.
+  const style = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+
+  function dot(point, color, factor) {
     const [x, y] = place(point);
-    context.fillStyle = colour;
+    const size = radius[point] * factor * Math.min(2, Math.sqrt(view.scale));
     context.beginPath();
-    context.arc(x, y, radius[point] * factor * Math.min(2, Math.sqrt(view.scale)), 0, 2 * Math.PI);
+    outline(map.marks[map.groups[point]], x, y, size);
     if (map.cold[point]) {
-      // A ring: known by its features alone.
+      // Not filled: known by its features alone.
       context.lineWidth = 1.5;
-      context.strokeStyle = colour;
+      context.strokeStyle = color;
       context.stroke();
-    } else context.fill();
+    } else {
+      context.fillStyle = color;
+      context.fill();
+    }
+  }
+
+  // Marks of about the same area.
+  function outline(mark, x, y, size) {
+    const corners = {
+      square: [[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]],
+      triangle: [[0, -1.3], [1.2, 0.9], [-1.2, 0.9]],
+      diamond: [[0, -1.35], [1.35, 0], [0, 1.35], [-1.35, 0]],
+    }[mark];
+    if (!corners) context.arc(x, y, size, 0, 2 * Math.PI);
+    else for (const [dx, dy] of corners) context.lineTo(x + dx * size, y + dy * size);
+    context.closePath();
   }
 
   function label(width, height) {
     context.font = "11px system-ui, sans-serif";
-    context.fillStyle = "#1c2430";
+    context.fillStyle = style("--ink");
+    context.strokeStyle = style("--paper");
+    context.lineWidth = 3;
+    context.lineJoin = "round";
     const taken = [];
     let tried = 0;
     for (let at = count - 1; at >= 0 && taken.length < 70 && tried < 600; at--) {
@@ -86,6 +107,7 @@ function showMap(root) {
       if (box[0] + box[2] > width || box[1] < 0) continue;
       if (taken.some((b) => box[0] < b[0] + b[2] && b[0] < box[0] + box[2] && box[1] < b[1] + b[3] && b[1] < box[1] + box[3])) continue;
       taken.push(box);
+      context.strokeText(map.names[point], box[0], y + 4);
       context.fillText(map.names[point], box[0], y + 4);
     }
   }
@@ -125,8 +147,9 @@ function showMap(root) {
       tip.append(document.createElement("br"), map.statistics[point]);
       const [x, y] = place(point);
       const [width] = size();
-      tip.style.left = x > width * 0.6 ? "" : `${x + 14}px`;
-      tip.style.right = x > width * 0.6 ? `${width - x + 14}px` : "";
+      const right = x > width * 0.5;
+      tip.style.left = right ? "" : `${x + 14}px`;
+      tip.style.right = right ? `${width - x + 14}px` : "";
       tip.style.top = `${Math.max(4, y - 12)}px`;
     }
     draw();
@@ -164,6 +187,7 @@ function showMap(root) {
   search.addEventListener("input", choose);
   choice.addEventListener("change", choose);
   new ResizeObserver(draw).observe(canvas);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   choose();
 }
 for (const root of document.querySelectorAll(".map")) showMap(root);
