@@ -55,7 +55,7 @@ def _title(side: Side, query: dict[str, Any], asked: SimilarConfig, rows_called:
     name = query["title"] if "title" in query else f"{side[:-1]} {query[ID_COLUMN[side]]}"
     return (
         f"nearest to {name} by {asked.measure} ({query['ratings']} training {rows_called}; "
-        f"neighbours have at least {asked.min_ratings})"
+        f"neighbors have at least {asked.min_ratings})"
     )
 
 

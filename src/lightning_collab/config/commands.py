@@ -152,7 +152,7 @@ class EvaluateConfig(RankingConfig):
     checkpoint: str | None
     # Also the mean of the predictions of the cycles.
     ensemble: bool
-    # Also rankings of the whole catalogue, beside the baselines.
+    # Also rankings of the whole catalog, beside the baselines.
     ranking: bool
     # Of ratings that have moved.
     data: MovedDataConfig
@@ -168,9 +168,9 @@ class EvaluateConfig(RankingConfig):
                 f"runs: one run cannot be blended; set run={self.runs[0]}, or name another too"
             )
         if len(set(self.runs)) < len(self.runs):
-            raise ValueError("runs: a run is in it twice")
+            raise ValueError("runs: a run is listed twice")
         if self.runs and self.ensemble:
-            raise ValueError("ensemble=true is of the cycles of one run; set ensemble=false")
+            raise ValueError("ensemble=true averages the cycles of one run; set ensemble=false")
         return self
 
 
@@ -189,7 +189,7 @@ class PredictConfig(OfARunConfig):
     """Which pairs to predict."""
 
     # The pairs.
-    input: Annotated[str, needed("set input=<CSV or Parquet file with a user and an item a row>")]
+    input: Annotated[str, needed("set input=<CSV or Parquet file with a user and an item per row>")]
     # The predictions.
     output: Annotated[str, needed("set output=<file>.parquet or <file>.csv")]
     columns: PairColumnsConfig
@@ -233,7 +233,7 @@ class RecommendConfig(OfARunConfig):
     @classmethod
     def _some(cls, value: int) -> int:
         if value < 1:
-            raise ValueError("at least 1 is needed")
+            raise ValueError("must be at least 1")
         return value
 
     @model_validator(mode="after")

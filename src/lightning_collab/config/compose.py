@@ -107,7 +107,7 @@ def _no_key(cause: OmegaConfBaseException, typed: Sequence[str]) -> str:
         return f"{name} cannot be set: {NOT_ARGUMENTS[key]}"
     if path == ["logger"] and key in LoggersConfig.model_fields:
         chosen = ",".join([*values, key])
-        return f"{name}: {key} is not among the loggers; choose it by logger=[{chosen}]"
+        return f"{name}: {key} is not one of the loggers; choose it with logger=[{chosen}]"
     if path and may_be_added(RunConfig, path, values, key):
         return f"{name}: not in the config yet; add it with +{name}=..."
     return f"{name}: unknown key; {suggestion(key, [each for each in values if each != 'hydra'])}"

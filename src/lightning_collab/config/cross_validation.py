@@ -108,7 +108,9 @@ def folds_of(run: RunConfig) -> list[Fold]:
         case ColdItemsConfig() | ColdUsersConfig() if run.split.folds is not None:
             return list(range(1, run.split.folds + 1))
         case ColdItemsConfig() | ColdUsersConfig():
-            raise ConfigError(f"split={run.split.name} has folds with split.folds=5, say")
+            raise ConfigError(
+                f"split={run.split.name} has folds only with split.folds, such as split.folds=5"
+            )
         case OfficialFoldConfig():
             return list(OFFICIAL_FOLDS)
         case _:
@@ -133,5 +135,5 @@ def chosen_folds(config: CrossValidationConfig, there: Sequence[Fold]) -> list[F
     chosen = config.folds if isinstance(config.folds, list) else [config.folds]
     for fold in chosen:
         if fold not in there:
-            raise ConfigError(f"folds={fold}: there are {', '.join(map(str, there))}")
+            raise ConfigError(f"folds={fold}: the folds are {', '.join(map(str, there))}")
     return chosen

@@ -75,9 +75,9 @@ class DataConfig(Section):
         for key, none in (("rating_range", None), ("min_rating", None), ("missing", ())):
             if not self.has_ratings and getattr(self, key, none) != none:
                 raise ValueError(
-                    f"data.{key} is of ratings, and data.columns.rating=null is data without them; "
-                    f"set data.{key}={'null' if none is None else '[]'}, or name the column of the "
-                    "ratings"
+                    f"data.{key} is about ratings, but data.columns.rating=null means that there "
+                    f"are none; set data.{key}={'null' if none is None else '[]'}, or name the "
+                    "column of the ratings"
                 )
         return self
 
@@ -237,7 +237,7 @@ class CustomFileConfig(DataConfig):
     def _keys_fit_each_other(self) -> Self:
         parts = self.columns.part not in (None, AUTO)
         if parts and (self.val_path or self.test_path):
-            raise ValueError("data.columns.part and data.test_path both say what the parts are")
+            raise ValueError("data.columns.part and data.test_path both name the parts; remove one")
         # Without names an optional column is none, and another has to be said.
         named = [
             key
@@ -251,8 +251,8 @@ class CustomFileConfig(DataConfig):
             )
         if self.decimal == "comma" and self.delimiter == ",":
             raise ValueError(
-                "data.decimal=comma and data.delimiter=comma cannot be told apart; the delimiter "
-                "is another one"
+                "data.decimal=comma and data.delimiter=comma cannot be told apart; set "
+                "another delimiter"
             )
         return self
 
@@ -458,9 +458,9 @@ class FeaturesConfig(Section):
         blocks = self.items.values()
         if self.id_dropout and all(isinstance(each, HistoryConfig) for each in blocks):
             raise ValueError(
-                "features.id_dropout leaves out rows of items for features to stand in, and "
-                f"{'nothing but history' if blocks else 'none'} is asked for of items; set "
-                "features=everything, or features.id_dropout=0"
+                "features.id_dropout leaves out rows of items so that features stand in for "
+                f"them, but {'nothing but history' if blocks else 'none'} is configured for "
+                "items; set features=everything, or features.id_dropout=0"
             )
         return self
 

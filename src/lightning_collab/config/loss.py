@@ -67,7 +67,7 @@ class SoftmaxConfig(RankingLossConfig):
     by_user: ClassVar[bool] = True
 
     name: Literal["softmax"] = "softmax"
-    # Most scores of a batch (users times items); above it, items are drawn for the catalogue.
+    # Most scores of a batch (users times items); above it, items are drawn for the catalog.
     catalogue_limit: Annotated[int, Field(ge=0, le=MOST)] = 1 << 25
     # Items drawn for each batch where the catalogue is above the limit.
     samples: Annotated[int, Field(ge=1, le=MOST)] = 1024

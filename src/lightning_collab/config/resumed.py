@@ -18,7 +18,7 @@ HONOURED = (
 )
 # Sections and keys that belong to the whole run, and why; the longest that fits holds.
 REFUSED = {
-    "seed": "it has drawn the weights and orders of the run",
+    "seed": "the weights and orders of the run were drawn with it",
     "data": "the run was trained on its ratings, and counts its steps in batches of them",
     "split": "it says which ratings are tested, and the run must not have been trained on these",
     "features": "the model was made for its features",
@@ -29,15 +29,15 @@ REFUSED = {
     "optimizer.sparse": "the checkpoint has the state of another optimizer",
     **{
         f"optimizer.groups.{group}.{side}": "the checkpoint has the state of these groups as they "
-        "were cut"
+        "were formed"
         for group in ("embeddings", "biases")
         for side in ("users", "items")
     },
     "averaging": "the checkpoint has the averages, or none, of the steps before",
-    "callbacks.monitor": "best.ckpt is the best of the epochs before by another metric",
-    "lr_range_test": "it is of a run's beginning",
-    "find_lr": "it is of a run's beginning",
-    "init_from": "it is of a run's beginning",
+    "callbacks.monitor": "best.ckpt of the epochs before was chosen by another metric",
+    "lr_range_test": "it applies only at the start of a run",
+    "find_lr": "it applies only at the start of a run",
+    "init_from": "it applies only at the start of a run",
 }
 
 ABSENT = "not there"

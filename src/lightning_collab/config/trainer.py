@@ -20,7 +20,7 @@ NOT_ARGUMENTS = {
     "logger": "choose loggers with the config group logger (logger=csv, logger=none)",
     "callbacks": "add callbacks with callbacks.further",
     "default_root_dir": "set hydra.run.dir (in Python run_dir) to the folder of the run",
-    "enable_checkpointing": "best.ckpt and last.ckpt are what a run is used by; they are small",
+    "enable_checkpointing": "best.ckpt and last.ckpt are needed to use a run; they are small",
     "enable_progress_bar": "set callbacks.progress_bar",
 }
 
@@ -146,8 +146,8 @@ class TrainerConfig(Section):
                 if wrong:
                     other = "ddp_cpu" if self.accelerator == "cpu" else "ddp"
                     raise ValueError(
-                        f"trainer.{key}={getattr(self, key)}: trainer={self.name} is one process; "
-                        f"set trainer={other}"
+                        f"trainer.{key}={getattr(self, key)}: trainer={self.name} is a single "
+                        f"process; set trainer={other}"
                     )
         return self
 

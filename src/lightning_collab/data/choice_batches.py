@@ -60,7 +60,7 @@ class UserBatch(NamedTuple):
         barred_rows: int64 [D], the place in `users` of each pair that is no negative either; None:
             there are none.
         barred_items: int32 [D], the item of each of these.
-        drawn: int32 [S], items that stand for the whole catalogue, drawn for the whole batch by
+        drawn: int32 [S], items that stand for the whole catalog, drawn for the whole batch by
             popularity; None: the catalogue itself is looked at.
         log_expected: float32 [S], log of how often each of these is drawn in the mean.
         start: where this rank's users begin in the whole batch.
@@ -150,7 +150,7 @@ class UserBatches(EpochBatches[UserBatch]):
     Args:
         chosen: pairs to learn from.
         barred: pairs that are neither chosen nor negatives; None: there are none.
-        samples: items drawn for each batch in place of the whole catalogue; 0: none.
+        samples: items drawn for each batch in place of the whole catalog; 0: none.
         by: chances of items in these draws.
         device: where the tensors are kept.
         options: of `EpochBatches`.

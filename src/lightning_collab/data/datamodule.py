@@ -463,7 +463,7 @@ class RatingDataModule(pl.LightningDataModule):
 
     @property
     def samples_per_batch(self) -> int:
-        """Of users, how many items are drawn for the catalogue; 0: it is looked at itself."""
+        """Of users, how many items are drawn for the catalog; 0: it is looked at itself."""
         return self.feed.samples_for(self.learned, self._batch_size)
 
     @property

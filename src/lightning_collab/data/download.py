@@ -159,7 +159,7 @@ def _obtain_locked(folder: Path, places: list[Place], by_hand: str) -> None:
         # On the same file system, so that a rename is atomic.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as name:
             temporary = Path(name)
-            log.info("%s is not there; trying %s", folder, place.description)
+            log.info("%s is not available; trying %s", folder, place.description)
             try:
                 archive = place.fetch(temporary)
             except UnreachableError as error:
@@ -187,7 +187,7 @@ def _extract(archive: Path, members: Mapping[str, str], folder: Path, descriptio
                 with source.open(member) as packed, (folder / name).open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(f"{description}: not a whole zip archive: {error}") from error
+        raise DataError(f"{description}: not a complete zip archive: {error}") from error
     except KeyError as error:
         raise DataError(f"{description}: {error.args[0]}") from error
 

@@ -150,7 +150,7 @@ def _of_pandas(column: Any, title: str) -> pl.Series:
         return pl.Series(plain)
     except MIXED as error:
         raise DataError(
-            f"{title}: the values of column {str(column.name)!r} are of no one type that can be "
+            f"{title}: the values of column {str(column.name)!r} have no single type that can be "
             f"read ({_first_line(error)}); make them one, such as "
             f"frame[{str(column.name)!r}].astype('string')"
         ) from error

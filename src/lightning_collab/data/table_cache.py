@@ -65,11 +65,15 @@ def cached_table(
                 return kept
             size = sum(path.stat().st_size for path in files if path.is_file())
             if size >= LONG_WORK:
-                log.info("parsing %d MB of ratings; the next start opens them", size / 1e6)
+                log.info(
+                    "parsing %d MB of ratings; the next start reads the parsed table", size / 1e6
+                )
             return _kept(entry, parse())
     except OSError as error:
         log.warning(
-            "parsed tables cannot be kept in %s (%s); data.cache=false says so", folder, error
+            "parsed tables cannot be kept in %s (%s); set data.cache=false to stop trying",
+            folder,
+            error,
         )
         return parse()
 

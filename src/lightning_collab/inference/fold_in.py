@@ -48,7 +48,7 @@ def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
     ratings = table[_column(table, path, "rating")].cast(pl.Float64, strict=False)
     if ratings.null_count():
         first = int(ratings.is_null().arg_max() or 0)
-        raise DataError(f"{path}, row {first + 1} below the names: the rating is no number")
+        raise DataError(f"{path}, row {first + 1} below the names: the rating is not a number")
     name = _column(table, path, "item", "title")
     by_title = name.lower() == "title"
     found: dict[Any, float] = {}
@@ -142,7 +142,7 @@ class TrainedUsers:
         if "embeddings" not in scores.tables:
             raise NotFoundError(
                 "this is a model without item factors: it cannot learn "
-                "of a fold-in user from ratings; use a run of another model"
+                "about a fold-in user from ratings; use a run of another model"
             )
         users = [table["users"].double() for table in scores.tables.values()]
         known = torch.cat([table[1:][:count] for table in users], dim=1)

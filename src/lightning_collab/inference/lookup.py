@@ -146,7 +146,7 @@ def row_of_id(run: TrainedModel, side: Side, raw_id: Any) -> int:
         title = printable(described["title"][0] or "") if "title" in described.columns else ""
         raise NotFoundError(
             f"{named} {printable(raw_id)} {title}".rstrip()
-            + " has no training ratings, so the model knows nothing of it"
+            + " has no training ratings, so the model knows nothing about it"
         )
     ids = vocabulary.ids
     raise NotFoundError(

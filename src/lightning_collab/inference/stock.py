@@ -141,8 +141,8 @@ def barred_items(
     rows = np.flatnonzero(barred).astype(np.int32)
     if len(rows) == len(run.items) and new:
         raise ConfigError(
-            "new_items: the run knows no item without training ratings, or only and exclude leave "
-            "none; lightning-collab add-items run=<run> items=<file> makes some known"
+            "new_items: the run knows no item without training ratings, or 'only' and 'exclude' "
+            "leave none; lightning-collab add-items run=<run> items=<file> adds some"
         )
     if len(rows) == len(run.items):
         raise ConfigError(

@@ -99,7 +99,7 @@ class PairwiseLoss(Loss):
 
 
 class UserLoss(Loss):
-    """Compares one row of scores of the whole catalogue with all that a user chose."""
+    """Compares one row of scores of the whole catalog with all that a user chose."""
 
     config_class: ClassVar[type[LossConfig]] = RankingLossConfig
     of: ClassVar[Literal["ratings", "scores"]] = "scores"

@@ -12,7 +12,7 @@ class Softmax(UserLoss):
 
     Liang, Krishnan, Hoffman and Jebara (2018), "Variational autoencoders for collaborative
     filtering", equation 2. All choices of a user share one row of scores. Where items are drawn
-    for the catalogue, their scores are corrected for how often they are drawn (Bengio and Senecal
+    for the catalog, their scores are corrected for how often they are drawn (Bengio and Senecal
     2008, "Adaptive importance sampling to accelerate training of a neural probabilistic language
     model").
 

@@ -1,4 +1,4 @@
-"""How well the first items of a ranking of the whole catalogue are those that people liked."""
+"""How well the first items of a ranking of the whole catalog are those that people liked."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -35,7 +35,7 @@ class Scorer(Protocol):
 class RankingMetrics(Metric):
     """Means over users of how well held-out items are found, and what is shown to them.
 
-    The whole catalogue is ranked; nothing is sampled, since metrics on a sample of items order
+    The whole catalog is ranked; nothing is sampled, since metrics on a sample of items order
     models differently (Krichene and Rendle 2020, "On sampled metrics for item recommendation").
     With h_p = 1 where the item at place p of a user's ranking is one of the n that the user liked,
     items that the model cannot know among these:
@@ -248,7 +248,7 @@ def rank_part(
     most_users: int | None = None,
     seed: int = 42,
 ) -> dict[str, float]:
-    """Rank the whole catalogue for the users of a held-out part, on the CPU and on no trainer.
+    """Rank the whole catalog for the users of a held-out part, on the CPU and on no trainer.
 
     Args:
         scorer: scores on the CPU of the items of `data`.
@@ -282,7 +282,7 @@ def rank_users(
     item_counts: NDArray[np.int64],
     seed: int,
 ) -> dict[str, float]:
-    """Rank the whole catalogue for some users, in this process alone.
+    """Rank the whole catalog for some users, in this process alone.
 
     Args:
         scorer: scores on the CPU.

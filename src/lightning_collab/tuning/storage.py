@@ -55,7 +55,7 @@ class StorageURL:
             url = sqlalchemy.make_url(text)
         except sqlalchemy.exc.ArgumentError:
             raise ConfigError(
-                f"hydra.sweeper.storage: {hidden(text)} is not an address; examples: study.log "
+                f"hydra.sweeper.storage: {hidden(text)} is not a storage URL; examples: study.log "
                 "(a file), sqlite:///study.db, postgresql://user:password@host:5432/database"
             ) from None
         backend = url.get_backend_name()

@@ -192,7 +192,9 @@ def _bin_names(numbers: NDArray[np.float64], edges: NDArray[np.float64]) -> list
 
 def _report_missing(key: str, missing: int, total: int) -> None:
     if missing:
-        log.info("%s: no value for %d of %d, a category of their own", key, missing, total)
+        log.info(
+            "%s: no value for %d of %d; these are a category of their own", key, missing, total
+        )
 
 
 def _check_several(key: str, labels: pl.Series, total: int) -> None:
@@ -202,7 +204,7 @@ def _check_several(key: str, labels: pl.Series, total: int) -> None:
 
 def _of_one_value(key: str, total: int, value: str) -> str:
     return (
-        f"{key}: all {total} have the same value ({value}), which tells nothing; "
+        f"{key}: all {total} have the same value ({value}), which carries no information; "
         f"leave it out: ~{key}"
     )
 

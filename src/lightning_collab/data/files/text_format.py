@@ -228,7 +228,7 @@ def _quotes(
     what = "quotes enclose whole lines" if found.fault is None else found.fault[1]
     if settings.quote == "auto" and lines_are_alike(text.path, separator):
         log.info(
-            "%s, line %d: %s; quotes are taken as text, which leaves each line a row "
+            "%s, line %d: %s; quotes are taken as text, so that each line is one row "
             "(data.quote=null)",
             *(text.name, line, what),
         )

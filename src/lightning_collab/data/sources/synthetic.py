@@ -89,7 +89,7 @@ def draw(config: SyntheticConfig) -> tuple[RatingTable, SyntheticTruth]:
     if config.ratings > users * items // 2:
         raise DataError(
             f"data.ratings={config.ratings} is more than half of the {users} x {items} pairs of a "
-            "user and an item; set more data.users and data.items"
+            "user and an item; raise data.users and data.items"
         )
     truth = _truth(config, random, users, items)
     counts = _ratings_of_each(config.ratings, users, items, random)

@@ -61,7 +61,7 @@ def data_terms(data: dict[str, Any]) -> str:
         return "Synthetic ratings, drawn by lightning-collab; nobody's data, no terms."
     if name not in RELEASES:
         return (
-            "The terms of the data are those of its owner. **Say here what they are before you "
+            "The terms of the data are those of its owner. **State them here before you "
             "pass this model on**: factors are made of ratings, and the vocabularies hold the ids."
         )
     # The licence differs from release to release; where it is not known, the stricter holds.

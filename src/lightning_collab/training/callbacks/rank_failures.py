@@ -65,4 +65,4 @@ def _how_it_ended(code: int) -> str:
         name = signal.Signals(-code).name
         hint = "; did the machine run out of memory?" if name == "SIGKILL" else ""
         return f"was killed by {name}{hint}"
-    return f"has failed (exit code {code}); what it says is above"
+    return f"has failed (exit code {code}); its output is above"

@@ -117,7 +117,7 @@ class BaseModule(pl.LightningModule):
             settings: arguments of the class, in place of what the checkpoint says.
 
         Raises:
-            CheckpointError: there is no such file, it is no checkpoint of ours, or its model is
+            CheckpointError: no such file, it is no checkpoint of ours, or its model is
                 trained by another class.
             ConfigError: its model, loss, optimizer or schedule is of another version.
 
@@ -491,9 +491,9 @@ class BaseModule(pl.LightningModule):
 
 def _other_data(what: str, known: Vocabulary, found: Vocabulary, side: Side) -> str:
     return (
-        f"{what} is of other data: it knows {len(known) - 1} {side}, the training part here has "
-        f"{len(found) - 1}, and they are not the same ids; use the data and the split that the run "
-        "was trained with"
+        f"{what} belongs to other data: it knows {len(known) - 1} {side}, the training part here "
+        f"has {len(found) - 1}, and they are not the same ids; use the data and the split that "
+        "the run was trained with"
     )
 
 

@@ -22,7 +22,7 @@ class RowDecay:
 
     The gradient on a row is decay * row times the share of the batch's terms that touch it; what
     every term touches (layers, and the tables that features are mapped by, where a batch touches
-    the whole catalogue) is decayed as by the form `gradient`. With a power p other than 1 a touch
+    the whole catalog) is decayed as by the form `gradient`. With a power p other than 1 a touch
     of a row with n terms counts (n / mean n)^(p - 1), so that in an epoch the decay of a row grows
     with n^p.
 

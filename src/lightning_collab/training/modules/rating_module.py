@@ -151,8 +151,8 @@ class RatingModule(BaseModule):
             found = checked(StepSections, {**{key: config[key] for key in keys}, "clip": clip})
         except ConfigError as error:
             raise ConfigError(
-                f"{path}: {error}\nGive load_from_checkpoint the part that this version does not "
-                "know, such as optimizer=..., in its place"
+                f"{path}: {error}\nPass load_from_checkpoint a replacement for the part that this "
+                "version does not know, such as optimizer=..."
             ) from None
         settings = {key: getattr(found, key) for key in (*keys, "clip") if key not in given}
         if "loss" in settings:
@@ -207,8 +207,8 @@ class RatingModule(BaseModule):
             self.objective.users_per_epoch = data.rows_per_epoch
             if data.samples_per_batch:
                 self.unsupported_by_data = (
-                    "items are drawn for the catalogue, which is above loss.catalogue_limit, and "
-                    "the fused kernels look at all of it"
+                    "items are drawn for the catalog, which is above loss.catalogue_limit, "
+                    "but the fused kernels need all of it"
                 )
         if data.feed.of == "pairs" and self.optimizer_config.name == "sgd":
             size = data.rows_per_batch
@@ -358,7 +358,7 @@ class RatingModule(BaseModule):
         if self.trainer.max_steps > 0 and self.global_step != self._steps_done:
             raise ConfigError(
                 f"trainer.max_steps={self.trainer.max_steps}: the checkpoint has "
-                f"{self._steps_done} steps, which another engine has counted; go on without "
+                f"{self._steps_done} steps, which another engine has counted; continue without "
                 "trainer.max_steps, or with the engine of the run"
             )
         self._take_settings()
@@ -394,7 +394,7 @@ class RatingModule(BaseModule):
             return self._compiled[0](batch)
         except compiler_error() as error:
             reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-            log.warning("torch.compile failed, so the run goes on without it: %s", reason)
+            log.warning("torch.compile failed, so the run continues without it: %s", reason)
             self._compiled = None
         return self.objective(batch)
 
