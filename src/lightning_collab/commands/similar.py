@@ -1,4 +1,4 @@
-"""The command similar: nearest neighbours of a film or of a user."""
+"""The command similar: nearest neighbors of a film or of a user."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ from lightning_collab.training.console import say
 
 
 def similar_command(config: DictConfig) -> pl.DataFrame:
-    """Print the neighbours that the config asks for.
+    """Print the neighbors that the config asks for.
 
     Args:
         config: of conf/similar.yaml.
 
     Returns:
-        What is known of the neighbours, nearest first, with a column `similarity`.
+        What is known of the neighbors, nearest first, with a column `similarity`.
 
     Raises:
         ConfigError: none or several of item, movie, movie_id and user_id are given.

@@ -28,7 +28,7 @@ class OfARunConfig(Section):
 
 
 class SimilarConfig(OfARunConfig):
-    """Which neighbours to show."""
+    """Which neighbors to show."""
 
     # An item by its id, else by its title.
     item: RawId | None
@@ -38,11 +38,11 @@ class SimilarConfig(OfARunConfig):
     movie_id: RawId | None
     # A user by its id.
     user_id: RawId | None
-    # How many neighbours.
+    # How many neighbors.
     top_k: Positive
     # Of similarity.
     measure: Literal["cosine", "dot"]
-    # Training ratings that a neighbour must have.
+    # Training ratings that a neighbor must have.
     min_ratings: Count
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class MapConfig(OfARunConfig):
     min_ratings: Count
     # At most so many points, the most rated.
     max_points: Annotated[int, Field(ge=3, le=MOST)]
-    # Of t-SNE: about how many neighbours count.
+    # Of t-SNE: about how many neighbors count.
     perplexity: Annotated[float, Field(gt=1, le=10_000)]
     # Of t-SNE and UMAP.
     seed: Annotated[int, Field(ge=0, lt=2**32)]

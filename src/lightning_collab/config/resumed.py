@@ -1,4 +1,4 @@
-"""What may be typed beside `resume`: each key is either honoured or refused."""
+"""What may be typed beside `resume`: each key is either honored or refused."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -270,7 +270,7 @@ def rows_of(column: Tensor, rows: slice | Tensor) -> Tensor:
 
 
 def _mixed(seed: int, epoch: int) -> int:
-    """One 62-bit seed of two numbers, well apart for neighbouring pairs."""
+    """One 62-bit seed of two numbers, well apart for neighboring pairs."""
     return int(
         np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(2)
     )

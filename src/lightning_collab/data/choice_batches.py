@@ -61,7 +61,7 @@ class UserBatch(NamedTuple):
             there are none.
         barred_items: int32 [D], the item of each of these.
         drawn: int32 [S], items that stand for the whole catalog, drawn for the whole batch by
-            popularity; None: the catalogue itself is looked at.
+            popularity; None: the catalog itself is looked at.
         log_expected: float32 [S], log of how often each of these is drawn in the mean.
         start: where this rank's users begin in the whole batch.
         whole_size: users of the whole batch over all ranks.
@@ -197,7 +197,7 @@ class UserBatches(EpochBatches[UserBatch]):
         )
 
     def _draws(self, number: int) -> tuple[Tensor | None, Tensor | None]:
-        """The items that stand for the catalogue in one batch of the epoch."""
+        """The items that stand for the catalog in one batch of the epoch."""
         if self._by is None or not self._samples:
             return None, None
         from lightning_collab.data.draws import draw_by_popularity

@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """Something that each value of a column must fulfil.
+    """Something that each value of a column must fulfill.
 
     Attributes:
         column: its name.

@@ -1,4 +1,4 @@
-"""Frames of several libraries as polars; pandas and pyarrow are recognised, and never imported."""
+"""Frames of several libraries as polars; pandas and pyarrow are recognized, and never imported."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MIXED = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
 
 @dataclass(frozen=True, eq=False)
 class OpenFrame:
-    """A frame of any library that has been recognised, and is not read yet.
+    """A frame of any library that has been recognized, and is not read yet.
 
     Attributes:
         title: as messages name it.

@@ -75,7 +75,7 @@ def offered(
     min_ratings: int = 0,
     new_items: NewItems = 0,
 ) -> Offer:
-    """What of a catalogue may be recommended.
+    """What of a catalog may be recommended.
 
     Args:
         run: the trained run.

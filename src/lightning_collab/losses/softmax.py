@@ -1,4 +1,4 @@
-"""Softmax over the catalogue: each choice against all other items."""
+"""Softmax over the catalog: each choice against all other items."""
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class Softmax(UserLoss):
     def sampled(
         self, chosen: Tensor, users: Tensor, drawn: Tensor, weights: Tensor | None = None
     ) -> Tensor:
-        """The same with drawn items in place of the catalogue.
+        """The same with drawn items in place of the catalog.
 
         Args:
             chosen: float [P], scores of the chosen items.

@@ -65,7 +65,7 @@ class _Kept:
         self._place[users.long()] = torch.arange(len(users))
 
     def of_users(self, users: Tensor, out: Tensor | None = None) -> Tensor:
-        """As of the scorer, but standardised."""
+        """As of the scorer, but standardized."""
         return torch.index_select(self._scores, 0, self._place[users.long()])
 
 

@@ -63,7 +63,7 @@ class MostPopular:
 
 
 def item_knn(matrix: csr_matrix, neighbours: int = NEIGHBOURS) -> SumOfWeights:
-    """Item-based nearest neighbours.
+    """Item-based nearest neighbors.
 
     Deshpande and Karypis (2004), "Item-based top-N recommendation algorithms", with the cosine of
     the columns of the matrix as the similarity of two items.

@@ -46,12 +46,12 @@ class RankingMetrics(Metric):
       where it is not 0.
     - `mrr@k`: 1 / p of the first h_p = 1 up to k; 0 where there is none.
     - `map@k`: sum for p up to k of h_p times the precision at p, divided by min(n, k).
-    - `coverage@k`: share of the catalogue that is among the first k of anybody.
+    - `coverage@k`: share of the catalog that is among the first k of anybody.
     - `mean_popularity@k`: mean of `item_counts` over all that is shown.
-    - `gini@k`: Gini coefficient of how often each item of the catalogue is shown; 0: all alike,
+    - `gini@k`: Gini coefficient of how often each item of the catalog is shown; 0: all alike,
       near 1: a few items have everything.
 
-    Of equal scores, the first is the one that comes first in an order of the catalogue drawn from
+    Of equal scores, the first is the one that comes first in an order of the catalog drawn from
     the seed: in the order of rows, which is often that of popularity or of the data, a constant
     score would look like a good one. What is summed is summed in double precision and over all
     ranks before anything is divided.

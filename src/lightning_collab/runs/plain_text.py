@@ -17,7 +17,7 @@ SECRET = "passw|pwd|secret|token|key|credential"  # noqa: S105 (of names, not on
 
 
 def printable(value: object) -> str:
-    """Text on one line that cannot move the cursor, change colours or turn round its direction.
+    """Text on one line that cannot move the cursor, change colors or turn round its direction.
 
     Args:
         value: a title, a name or an id; its `str` is taken.

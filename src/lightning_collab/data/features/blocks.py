@@ -107,7 +107,7 @@ def binned_block(
 
 
 def number_block(key: str, name: str, column: pl.Series) -> FeatureBlock:
-    """A number as one column: standardised, at most 4 standard deviations from the mean.
+    """A number as one column: standardized, at most 4 standard deviations from the mean.
 
     Args:
         key: of the block in the config, for messages.

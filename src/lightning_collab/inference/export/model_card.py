@@ -51,7 +51,7 @@ def data_name(data: dict[str, Any]) -> str:
 
 
 def data_terms(data: dict[str, Any]) -> str:
-    """A paragraph on licence and citation.
+    """A paragraph on license and citation.
 
     Args:
         data: the `data` section of a run's config.
@@ -64,7 +64,7 @@ def data_terms(data: dict[str, Any]) -> str:
             "The terms of the data are those of its owner. **State them here before you "
             "pass this model on**: factors are made of ratings, and the vocabularies hold the ids."
         )
-    # The licence differs from release to release; where it is not known, the stricter holds.
+    # The license differs from release to release; where it is not known, the stricter holds.
     further = _FURTHER if name == "ml_latest_small" else _NOT_FURTHER
     return f"{_MOVIELENS}{further}\n\nCite: {CITATION}"
 

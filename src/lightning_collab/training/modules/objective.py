@@ -219,7 +219,7 @@ class PairwiseObjective(Objective[PairBatch]):
 
 
 class UserObjective(Objective[UserBatch]):
-    """One row of scores of the catalogue for each user, and all that the user chose."""
+    """One row of scores of the catalog for each user, and all that the user chose."""
 
     loss: UserLoss
 
@@ -257,7 +257,7 @@ class UserObjective(Objective[UserBatch]):
         nobody: RatingBatch,
         columns: Tensor,
     ) -> Tensor:
-        """The loss with drawn items in place of the catalogue."""
+        """The loss with drawn items in place of the catalog."""
         assert isinstance(self.loss, Softmax)
         assert batch.drawn is not None
         assert batch.log_expected is not None
