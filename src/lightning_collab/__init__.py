@@ -2,8 +2,8 @@
 
 The public face, each name imported when it is first asked for:
 
-- `train`, `load` and the `TrainedRun` that both give; `LightningCollabError`, whatever a person can
-  put right;
+- `train`, `load` and the `TrainedRun` that both give; `LightningCollabError`, whatever a user
+  can fix;
 - under a Trainer of your own: `RatingDataModule`, the models (`EmbeddingDotBias`, `EmbeddingNet`,
   `MatrixProduct`, `LeastSquaresFactors`, `ImplicitFactors`, `Ease`, `BayesianFactors`), the losses
   (`SquaredError`, `Softmax`, `BCE`, `BPR`) and the LightningModules that train them

@@ -1,4 +1,4 @@
-"""The one exception that a person is meant to read, and what goes into its message."""
+"""The one exception that users are meant to read, and what goes into its message."""
 
 import errno
 from pathlib import Path

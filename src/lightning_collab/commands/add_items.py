@@ -19,7 +19,7 @@ def add_items_command(config: DictConfig) -> int:
         config: of conf/add_items.yaml.
 
     Returns:
-        How many items the run knows by features alone now.
+        How many items the run now knows by features alone.
 
     Raises:
         DataError: the file cannot be read, an item already exists, or no feature is.

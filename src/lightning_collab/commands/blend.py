@@ -46,7 +46,7 @@ def blend_table(asked: EvaluateConfig) -> Table:
 
     Raises:
         ConfigError: the runs are not of the same ratings, split alike, or nothing validates.
-        CheckpointError: one of them is no run.
+        CheckpointError: one of them is not a run.
         DataError: as `rank_part`.
     """
     data, runs = _loaded(asked)

@@ -21,7 +21,7 @@ RESULT = "cross_validation.json"
 
 
 def cross_validate_command(config: DictConfig) -> None:
-    """Run the folds that are asked for; sum up once all folds are there.
+    """Run the folds that are asked for; write the summary once all folds are done.
 
     Args:
         config: of conf/cross_validate.yaml.

@@ -1,4 +1,4 @@
-"""The command similar: nearest neighbors of a film or of a user."""
+"""The command similar: nearest neighbors of an item or of a user."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def similar_command(config: DictConfig) -> pl.DataFrame:
 
     Raises:
         ConfigError: none or several of item, movie, movie_id and user_id are given.
-        NotFoundError: no film or user is meant, or several.
+        NotFoundError: no item or user is meant, or several.
         InspectionError: the model has no embeddings of that side.
     """
     asked = job_config(SimilarConfig, config)

@@ -195,7 +195,7 @@ class PredictConfig(OfARunConfig):
     columns: PairColumnsConfig
     # One character between two values of text, or its name, such as tab; auto: found.
     delimiter: Delimiter
-    # Replace the output where it is there.
+    # Replace the output if it exists.
     overwrite: bool
     # null: all cores.
     threads: Positive | None
@@ -224,7 +224,7 @@ class RecommendConfig(OfARunConfig):
     new_items: Count | Literal["only"]
     # A file for the recommendations.
     output: str | None
-    # Replace the output where it is there.
+    # Replace the output if it exists.
     overwrite: bool
     # null: all cores.
     threads: Positive | None

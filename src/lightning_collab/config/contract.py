@@ -1,4 +1,4 @@
-"""What a class of others must be, said of each kind of part in one place."""
+"""What a custom class must be, for each kind of part, in one place."""
 
 import inspect
 from dataclasses import dataclass

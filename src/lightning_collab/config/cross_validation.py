@@ -30,7 +30,7 @@ class CrossValidationConfig(Section):
 
     # Experiments on the same folds; null: the one that is typed.
     compare: Annotated[list[str], Field(min_length=2)] | None
-    # Times that all folds are gone through.
+    # How often all folds are run.
     repeats: Annotated[int, Field(ge=1, le=MOST)]
     # Which folds to run now; null: all.
     folds: Fold | list[Fold] | None
@@ -128,7 +128,7 @@ def chosen_folds(config: CrossValidationConfig, there: Sequence[Fold]) -> list[F
         there: all folds.
 
     Raises:
-        ConfigError: one that is not there.
+        ConfigError: one that does not exist.
     """
     if config.folds is None:
         return list(there)

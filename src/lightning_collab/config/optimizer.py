@@ -25,7 +25,7 @@ class SideConfig(Section):
     beta1: Fraction | None = None
     # Of Adam, decay of the running mean of squared gradients; null: the optimizer's.
     beta2: Fraction | None = None
-    # Of Adam, whether a row without a gradient stands still, its moments too.
+    # Of Adam, whether a row without a gradient is not updated, nor its moments.
     lazy: bool = False
 
     @property

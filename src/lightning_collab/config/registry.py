@@ -77,7 +77,7 @@ class Registry:
         """The class that a config of this name is of.
 
         Raises:
-            KeyError: there is none of this name.
+            KeyError: there is none with this name.
             ConfigError: see `part`.
         """
         if name in self._places:
@@ -92,7 +92,7 @@ class Registry:
             config: a section with a `name`.
 
         Raises:
-            KeyError: there is none of this name.
+            KeyError: there is none with this name.
             ConfigError: see `part`.
         """
         if config.name in self._places:
@@ -126,7 +126,7 @@ class Registry:
             name: that it was registered under.
 
         Raises:
-            KeyError: there is none of this name.
+            KeyError: there is none with this name.
             ConfigError: it cannot be imported, breaks the contract of its kind, or two packages
                 offer one of this name.
         """
@@ -190,7 +190,7 @@ class Registry:
         return next((_said(each) for each in self._offered().get(name, [])), None)
 
     def origin_of(self, name: str) -> str | None:
-        """Where a class of others is from, in words for a record.
+        """Where a custom class is from, as text for a record.
 
         Args:
             name: that it is chosen by.

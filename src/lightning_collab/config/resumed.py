@@ -6,7 +6,7 @@ from typing import Any
 from lightning_collab.config.run import RunConfig
 from lightning_collab.config.section import invalid
 
-# Sections and keys that a run goes on with as they are typed.
+# Sections and keys with which a run continues as they are typed.
 HONOURED = (
     *("trainer", "training", "scheduler", "optimizer", "logger", "callbacks", "metrics"),
     *("model.sharding", "model.embedding_dropout", "model.hidden_dropout"),
@@ -44,14 +44,14 @@ ABSENT = "not there"
 
 
 def check_resumed(saved: Mapping[str, Any], asked: RunConfig) -> None:
-    """Refuse to go on with what would make it another run.
+    """Refuse to continue with what would make it another run.
 
     Args:
         saved: the run's own config as plain values; of an earlier version it may lack keys.
-        asked: the config to go on with.
+        asked: the config to continue with.
 
     Raises:
-        ConfigError: a key differs that the run cannot go on with; the message names each.
+        ConfigError: a key differs that the run cannot continue with; the message names each.
     """
     before = dict(_leaves(saved))
     after = dict(_leaves(asked.as_kept().model_dump(mode="json")))
@@ -72,7 +72,7 @@ def check_resumed(saved: Mapping[str, Any], asked: RunConfig) -> None:
 
 
 def why_refused(key: str) -> str | None:
-    """Why a run cannot go on with another value of a key; None where it can.
+    """Why a run cannot continue with another value of a key; None where it can.
 
     Args:
         key: of the config, with dots.

@@ -389,7 +389,7 @@ class RunConfig(Section):
                         f"of {side}; leave it out"
                     )
             if config == type(config)(weight_decay=0.0):
-                continue  # what is not there does not shrink
+                continue  # what does not exist does not shrink
             if config != type(config)() and group not in self.model.group_names and not of_time:
                 raise ValueError(
                     f"optimizer.groups.{group}: model={self.model.name} has no such group; "

@@ -40,7 +40,7 @@ class SplitConfig(Section):
     name: str
     # Share of the rows that are not test; 0: no validation part.
     val: Share = 0.0
-    # Seed of the split, apart from the seed of initial weights and order.
+    # Seed of the split, separate from the seed of initial weights and order.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
 
     def split(self, table: Any) -> Any:

@@ -95,13 +95,13 @@ class TrainerConfig(Section):
     use_distributed_sampler: bool = False
     # Times of each hook: simple, advanced or pytorch.
     profiler: Literal["simple", "advanced", "pytorch", "xla"] | None = None
-    # Look in each backward pass for what is no number.
+    # Look for NaN in each backward pass.
     detect_anomaly: bool = False
-    # Nothing but the loop, to see what the loop costs; no checkpoint, no curves, no numbers.
+    # Nothing but the loop, to see what it costs; no checkpoint, no curves, no metrics.
     barebones: bool = False
     # Batch norm over all ranks, for models of your own.
     sync_batchnorm: bool = False
-    # Epochs after which the loaders are made anew; 0: never.
+    # Epochs after which the loaders are recreated; 0: never.
     reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0, le=MOST)] = 0
     # Let loggers that can do so take hyper-parameters of their own accord.
     enable_autolog_hparams: bool = True

@@ -89,7 +89,7 @@ class UserBatch(NamedTuple):
 
 
 class PairBatches(EpochBatches[PairBatch]):
-    """Each chosen pair once an epoch, with items that are drawn anew.
+    """Each chosen pair once an epoch, with newly drawn items.
 
     Args:
         chosen: pairs to learn from.

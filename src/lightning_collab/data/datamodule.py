@@ -263,7 +263,7 @@ class RatingDataModule(pl.LightningDataModule):
             part: column that says `train`, `val` or `test`, for the split `predefined`; likewise.
             weight: column of numbers above 0, how much a row counts, such as plays; likewise.
             rating_range: lowest and highest rating that the scale allows; None: those found.
-            missing: numbers in the column of the ratings that mean that there is none; such rows
+            missing: numbers in the rating column that mean "no rating"; such rows
                 are left out.
             duplicates: several ratings of one item by one user: `error`, `last` (in time, else in
                 the frame) or `mean`. Of data without ratings they are one.

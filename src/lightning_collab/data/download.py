@@ -41,7 +41,7 @@ class UnreachableError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A zip archive at an address.
+    """A zip archive at a URL.
 
     Attributes:
         url: of the archive.
@@ -138,7 +138,7 @@ def obtain(folder: Path, places: list[Place], *, by_hand: str) -> None:
     Args:
         folder: where the files go; its parents are made.
         places: in the order in which they are tried.
-        by_hand: how a person can put the files there, for the error message.
+        by_hand: how a user can put the files there, for the error message.
 
     Raises:
         DataError: no place can be reached, or the folder cannot be written.

@@ -28,7 +28,7 @@ ENVIRONMENT_VARIABLE = "LIGHTNING_COLLAB_CACHE"
 FACTS = "table.json"
 # What bytes that are not what was written can raise.
 DAMAGE = (*READ_ERRORS, ValueError, LookupError, TypeError, AttributeError)
-# From so many bytes on, a person is told what is being waited for.
+# From so many bytes on, the user is told what is being waited for.
 LONG_WORK = 100_000_000
 
 
@@ -44,7 +44,7 @@ def cached_table(
     """The table of some files: from the cache, else parsed and kept there.
 
     An entry is found by the sums of the files, the settings and the code that parses them: where
-    any of them changes, the table is parsed anew and the old entry removed. A damaged entry is
+    any of them changes, the table is parsed again and the old entry removed. A damaged entry is
     replaced, and that is said.
 
     Args:

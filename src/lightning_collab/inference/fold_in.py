@@ -39,7 +39,7 @@ def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
         Raw item id -> rating. Items that the run does not know are left out, and that is said.
 
     Raises:
-        DataError: the file is missing, empty or not readable, or has a rating that is no number.
+        DataError: the file is missing, empty or not readable, or has a rating that is not a number.
         NotFoundError: the run knows none of the items.
     """
     table = read_table(path, as_text=lambda names: names)
@@ -136,7 +136,7 @@ class TrainedUsers:
                 not the mean of these; None: all, and it is.
 
         Raises:
-            NotFoundError: the model has no factors of items, so nothing can be said of a person
+            NotFoundError: the model has no factors of items, so nothing can be said about a user
                 but what it says of everybody.
         """
         if "embeddings" not in scores.tables:

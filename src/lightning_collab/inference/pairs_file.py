@@ -31,7 +31,7 @@ class PairsFile:
         rows: how many there are.
         schema: of the blocks.
         delimiter: one character between two values of text.
-        quote: what stands around a value that has the delimiter in it; None: nothing does.
+        quote: what encloses a value that contains the delimiter; None: nothing does.
     """
 
     path: Path

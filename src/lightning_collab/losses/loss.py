@@ -43,7 +43,7 @@ class Loss(ABC):  # noqa: B024 (its kinds have the methods)
             rating_range: lowest and highest rating.
 
         Returns:
-            None: only a loss that is no number stops a run.
+            None: only a loss that is not a number stops a run.
         """
         return None
 

@@ -104,7 +104,7 @@ class RankingMetrics(Metric):
 
         Args:
             scores: float32 [U, items], the better, the higher; those of seen items become -inf.
-                -inf and what is no number are never shown.
+                -inf and NaN are never shown.
             batch: the users that they are of.
         """
         columns = self._first(scores, batch)
@@ -187,7 +187,7 @@ def first_of_sorted(scores: Tensor, batch: RankingBatch, k: int, order: Tensor) 
     owner = torch.repeat_interleave(users, batch.seen_starts.diff(), output_size=len(batch.seen))
     scores[owner, batch.seen.long()] = -torch.inf
     ordered = scores.index_select(1, order)
-    # To topk, what is no number is the highest of all.
+    # To topk, NaN is the highest of all.
     ordered.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     best, places = ordered.topk(k, dim=1)
     return torch.where(best > -torch.inf, order[places], -1)

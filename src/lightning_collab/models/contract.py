@@ -45,7 +45,7 @@ def broken_by(model: type[RatingModel]) -> list[str]:
 def check_model(model_class: type[RatingModel], config: ModelConfig, scale: Any) -> None:
     """Build a small model of a class and look whether it does what `RatingModel` promises.
 
-    Torch's random numbers go on as if nothing had been.
+    Torch's random numbers continue as if nothing had happened.
 
     Args:
         model_class: of others.

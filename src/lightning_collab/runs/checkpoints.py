@@ -127,7 +127,7 @@ def _check_archive(path: Path, *, mapped: bool) -> None:
 
 
 def checkpoint_of(run: RunDirectory, which: str) -> Path:
-    """The file that a person means.
+    """The file that the user means.
 
     Args:
         run: the run directory.

@@ -36,7 +36,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         # Of the epoch with the best validation metric.
         self.best_checkpoint = self.checkpoints / "best.ckpt"
-        # The checkpoint to go on from.
+        # The checkpoint to continue from.
         self.last_checkpoint = self.checkpoints / "last.ckpt"
         # Rows of users and items without training ratings, and the map that they are made by.
         self.cold_file = self.checkpoints / "cold_rows.pt"

@@ -214,7 +214,7 @@ def _keep_cold_rows(run: RunDirectory, module: BaseModule, checkpoint: Path) -> 
 def _check_goes_on(
     config: RunConfig, module: BaseModule, data: RatingDataModule, checkpoint: Path
 ) -> None:
-    """Refuse to go on with another model or other ratings, before anything of the run changes.
+    """Refuse to continue with another model or other ratings, before anything of the run changes.
 
     Raises:
         CheckpointError: the message names what differs.
@@ -286,7 +286,7 @@ def _tried(trainer: pl.Trainer, module: BaseModule, data: RatingDataModule) -> d
 
 
 def _say_what_is_not_kept(config: RunConfig) -> None:
-    """Of a run that goes on: which further callbacks it had, since they are not made from it."""
+    """For a resumed run: which further callbacks it had, since they are not made from it."""
     typed = [target["_target_"] for target in config.callbacks.targets.values()]
     gone = [name for name in config.callbacks.further_classes if name not in typed]
     if gone:
@@ -372,7 +372,7 @@ def _fit(
 
 
 def way_on(run: RunDirectory, config: RunConfig) -> str:
-    """What a person does to go on with a run that was stopped.
+    """What a user does to continue a run that was stopped.
 
     Args:
         run: the run directory.

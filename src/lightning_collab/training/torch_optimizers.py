@@ -17,7 +17,7 @@ REFUSED = {
     "SparseAdam": "it takes sparse gradients alone, and tables have dense ones; for large tables "
     "set optimizer=sgd optimizer.momentum=0 optimizer.decay=per_row optimizer.sparse=true",
 }
-# Classes that shrink weights apart from the gradient, whatever they are asked.
+# Classes that shrink weights separately from the gradient, whatever they are asked.
 DECOUPLED = ("AdamW", "Adafactor", "Muon")
 # The setting by which others do.
 SWITCH = "decoupled_weight_decay"

@@ -268,14 +268,14 @@ def _metrics_of(directory: RunDirectory) -> dict[str, Any]:
 
 
 def checkpoint_of_run(directory: RunDirectory, asked: str | None) -> Path:
-    """The file that a person means: the best one, or the last where there is no best.
+    """The file that the user means: the best one, or the last where there is no best.
 
     Args:
         directory: of the run.
         asked: `best`, `last` or the path of a file; None: the best there is.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: it does not exist.
     """
     if asked is not None:
         return checkpoint_of(directory, asked)

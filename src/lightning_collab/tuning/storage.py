@@ -38,7 +38,7 @@ class StorageURL:
 
     @classmethod
     def parse(cls, text: str | None, sweep_dir: Path) -> "StorageURL":
-        """The address that a person means.
+        """The storage URL that the user means.
 
         Args:
             text: `hydra.sweeper.storage`; None: a journal file in the sweep directory.

@@ -234,7 +234,7 @@ def run_in_process(
 
 @dataclass(frozen=True)
 class Request:
-    """What a process of its own needs to know of its trial, beside the storage's address.
+    """What a process of its own needs to know of its trial, beside the storage's URL.
 
     Attributes:
         config: the run's, plain.

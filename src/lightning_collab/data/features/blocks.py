@@ -243,7 +243,7 @@ def history_block(
     """The items of each user, or the users of each item, scaled by 1/sqrt(count).
 
     Koren (2008), "Factorization meets the neighborhood", section 4 (SVD++): that somebody rated
-    an item at all says something of the person, whatever the rating.
+    an item at all says something about the user, whatever the rating.
 
     Args:
         name: of the block.

@@ -27,7 +27,7 @@ ACTIVITY = 1.0
 # The head of the popularity is that much flatter than Zipf's law.
 FLATTENED = 10
 CHUNK = 1 << 22
-# From so many ratings on, a person is told what is being waited for.
+# From so many ratings on, the user is told what is being waited for.
 LONG_WORK = 10_000_000
 # Share of all items up to which drawing again what was drawn twice is the faster way.
 REJECTION_UP_TO = 0.05

@@ -37,7 +37,7 @@ RELEASES = {
 
 
 def data_name(data: dict[str, Any]) -> str:
-    """What a person calls the data.
+    """What a user calls the data.
 
     Args:
         data: the `data` section of a run's config.

@@ -19,8 +19,8 @@ class RankFailureMonitor(pl.Callback):
     """Ends the ranks of this machine at an error, and tells which of them began it.
 
     Lightning looks after them every five seconds, and then kills rank zero too, so that neither a
-    traceback nor the advice how to go on after Ctrl-C is sure to be read. At an error of rank zero
-    it leaves the others to find out for themselves.
+    traceback nor the advice on how to continue after Ctrl-C is sure to be read. At an error of rank
+    zero it leaves the others to find out for themselves.
 
     Attributes:
         cause: an error that names the rank which failed first; None where it was rank zero.

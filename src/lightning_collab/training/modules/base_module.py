@@ -96,7 +96,7 @@ class BaseModule(pl.LightningModule):
         # Of a resumed training, what the processes before took; and when this one began.
         self.seconds_before = 0.0
         self._began: float | None = None
-        # Whether a loss that is no number ends the run, as it should but in a range test.
+        # Whether a loss that is not a number ends the run, as it should but in a range test.
         self.stops_on_divergence = True
 
     @classmethod
@@ -426,7 +426,7 @@ class BaseModule(pl.LightningModule):
         """Add what a resumed run and a later user need beyond Lightning's own state.
 
         Raises:
-            TrainingError: the last step made a parameter that is no number, before a loss could
+            TrainingError: the last step made a parameter that is not a number, before a loss could
                 show it; the checkpoint that was there stays.
         """
         # A sum that is finite has only finite terms, and needs no tensor of its own.

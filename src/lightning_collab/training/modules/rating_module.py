@@ -339,7 +339,7 @@ class RatingModule(BaseModule):
             weight[1:] = (logs - logs.mean())[:, None].to(weight)
 
     def on_train_start(self) -> None:
-        """Go on at the rate of the schedule.
+        """Continue at the rate of the schedule.
 
         Raises:
             ConfigError: a limit on steps, which the checkpoint's engine has counted otherwise; a
@@ -365,7 +365,7 @@ class RatingModule(BaseModule):
         self._follow_schedule()
 
     def on_train_epoch_start(self) -> None:
-        """Count the loss anew; loaders of later epochs are as long as ever."""
+        """Reset the count of the loss; loaders of later epochs are as long as ever."""
         super().on_train_epoch_start()
         if self._reload_once:
             self.trainer.reload_dataloaders_every_n_epochs = 0  # type: ignore[attr-defined]
@@ -388,7 +388,7 @@ class RatingModule(BaseModule):
         return total * (self.trainer.world_size / batch.whole_terms)
 
     def _compiled_loss(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
-        """The same, compiled; where the compiler fails, the run says so and goes on without."""
+        """The same, compiled; where the compiler fails, the run says so and continues without."""
         assert self._compiled is not None
         try:
             return self._compiled[0](batch)
@@ -506,7 +506,7 @@ class RatingModule(BaseModule):
         checkpoint["steps_done"] = self._steps_done
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on at the checkpoint's step, whatever its batches of Lightning were."""
+        """Continue at the checkpoint's step, whatever its batches of Lightning were."""
         super().on_load_checkpoint(checkpoint)
         self._steps_done = steps_of_checkpoint(checkpoint)
         data = self.given_data

@@ -97,7 +97,7 @@ class GibbsSampler(torch.optim.Optimizer):
         return {"state": {}, "param_groups": [], "chain": state or {}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where another chain over the same ratings stood."""
+        """Continue where another chain over the same ratings stood."""
         self.chain = None
         self._saved = state_dict["chain"] or None
 
