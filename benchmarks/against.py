@@ -123,7 +123,7 @@ def paired_speeds(
     Args:
         this: measures this checkout once.
         other: measures the other; its unmeasured run comes first, since it may fail.
-        repeats: pairs. Who begins alternates, so that no drift of the machine favours one.
+        repeats: pairs. Who begins alternates, so that no drift of the machine favors one.
 
     Returns:
         Of each pair, speeds by row: of this checkout, of the other.

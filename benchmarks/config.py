@@ -55,11 +55,11 @@ class ScaleConfig(Section):
 
     # Length of all embeddings.
     factors: Positive
-    # Items of the small catalogue.
+    # Items of the small catalog.
     small_items: Positive
-    # Items of the large catalogue.
+    # Items of the large catalog.
     large_items: Positive
-    # Ratings of the small data set, and of both catalogues.
+    # Ratings of the small data set, and of both catalogs.
     few_ratings: Annotated[int, Field(ge=100_000)]
     # Ratings of the large data set.
     many_ratings: Annotated[int, Field(ge=100_000)]

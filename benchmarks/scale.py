@@ -1,4 +1,4 @@
-"""What a rating costs with a large catalogue, and among many ratings.
+"""What a rating costs with a large catalog, and among many ratings.
 
 An epoch is what the fused engine does in one: draw the order, gather blocks of ratings by it,
 take their steps. Tables and columns are made here, since no split of a million ratings knows ten
@@ -59,7 +59,7 @@ class Workload(NamedTuple):
 
         Args:
             ratings: how many.
-            items: of the catalogue.
+            items: of the catalog.
             factors: length of the embeddings.
             overrides: of the run's config.
         """
@@ -155,7 +155,7 @@ def columns(
 
     Args:
         ratings: how many.
-        items: of the catalogue.
+        items: of the catalog.
 
     Returns:
         int32 [ratings] users and items, from 1 on; float32 [ratings] ratings of 1 to 5.

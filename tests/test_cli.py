@@ -58,7 +58,7 @@ def test_the_version_is_ours_and_not_that_of_hydra(words, monkeypatch, capsys):
 def test_an_unknown_command_gets_a_hint(word, hint, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         typed(monkeypatch, word)
-    assert str(ended.value.code).startswith(f"error: there is no command {word!r}; {hint}")
+    assert str(ended.value.code).startswith(f"error: unknown command {word!r}; {hint}")
 
 
 @pytest.mark.parametrize("name", ["find-lr", "find_lr"])

@@ -79,7 +79,7 @@ def _accuracy(runs: Path, docs: Path, seeds: int) -> str:
         f"RMSE of predictions clamped to the scale, mean and standard deviation over {seeds} seeds "
         "(42, 43, ...). Where the keys are from, each experiment's file says: all were chosen by "
         "validation within the training part, the number of epochs too, which is why no part "
-        "validates here. Ranking is of the whole catalogue without what the user has rated in "
+        "validates here. Ranking is of the whole catalog without what the user has rated in "
         f"training, against held-out items of {accuracy.LIKED:g} stars or more: "
         "[features.md](../features.md) says what the models are told, "
         "[evaluation.md](../evaluation.md) how ranking is measured. Seconds are those of the "
@@ -149,7 +149,7 @@ def _ranking(runs: Path, docs: Path, seeds: int) -> str:
         "# Rankings, by protocol",
         "",
         "How many of the held-out items that people liked are among the first ten of the whole "
-        "catalogue; nothing is sampled. What each loss is, and how its values were chosen (on "
+        "catalog; nothing is sampled. What each loss is, and how its values were chosen (on "
         "validation parts), [ranking.md](../ranking.md) says. ± is the standard deviation over "
         "the runs, which is mostly that of the splits. Seconds are those of the fit, with the "
         f"rankings after each epoch. Measured on {_machine()}. Every run is repeated by its "

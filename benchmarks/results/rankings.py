@@ -15,7 +15,7 @@ K = 10
 METRICS = ("ndcg", "recall", "mrr", "coverage")
 BASELINES = {
     "most_popular": "most popular",
-    "item_knn": "item-kNN, cosine, 200 neighbours",
+    "item_knn": "item-kNN, cosine, 200 neighbors",
     "ease": "EASE, lambda by the validation part",
 }
 

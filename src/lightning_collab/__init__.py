@@ -3,7 +3,7 @@
 The public face, each name imported when it is first asked for:
 
 - `train`, `load` and the `TrainedRun` that both give; `load_ratings`, which makes frames of
-  MovieLens; `LightningCollabError`, whatever a person can put right;
+  MovieLens; `LightningCollabError`, whatever a user can fix;
 - under a Trainer of your own: `RatingDataModule`, the models (`EmbeddingDotBias`, `EmbeddingNet`,
   `MatrixProduct`, `LeastSquaresFactors`, `ImplicitFactors`, `Ease`, `BayesianFactors`), the losses
   (`SquaredError`, `Softmax`, `BCE`, `BPR`) and the LightningModules that train them

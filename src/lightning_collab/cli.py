@@ -121,5 +121,5 @@ def _unknown(word: str) -> str:
     elif close:
         hint = f"did you mean {close[0]!r}?"
     else:
-        hint = f"there are {', '.join(known)}"
-    return f"error: there is no command {word!r}; {hint}"
+        hint = f"the commands are {', '.join(known)}"
+    return f"error: unknown command {word!r}; {hint}"

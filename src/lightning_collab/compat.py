@@ -134,7 +134,7 @@ def stop_observing(processes: list[Any]) -> None:
 
 
 def detects_anomalies(trainer: Any) -> bool:
-    """Whether a trainer looks in each backward pass for what is no number.
+    """Whether a trainer looks for NaN in each backward pass.
 
     Checked on pytorch-lightning 2.6.6. Inside: `Trainer._detect_anomaly`.
     """

@@ -1,4 +1,4 @@
-"""The one exception that a person is meant to read, and what goes into its message."""
+"""The one exception that users are meant to read, and what goes into its message."""
 
 import errno
 from pathlib import Path
@@ -68,9 +68,9 @@ class StorageError(LightningCollabError):
         """
         reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
         return cls(
-            f"cannot write {path or 'a file'}: {reason}. Nothing is half written: files that were "
-            "there before are as they were. Make room or give permission, and start the same "
-            "command again (a run goes on with resume=<its directory>)"
+            f"cannot write {path or 'a file'}: {reason}. Nothing is half written: existing files "
+            "are unchanged. Free some space or grant permission, and run the same "
+            "command again (a run continues with resume=<its directory>)"
         )
 
     @classmethod
@@ -104,7 +104,7 @@ class OutOfMemoryError(LightningCollabError):
             if known or any(text in str(error) for text in NO_MEMORY):
                 reason = (str(error).splitlines() or [""])[0]
                 return cls(
-                    f"memory ran out: {reason or type(error).__name__}. Lower what it grows with: "
+                    f"memory ran out: {reason or type(error).__name__}. Lower what it depends on: "
                     "model.factors, model.hidden, data.batch_size, or the rows of the data "
                     "(data.k_core, data.min_rating)"
                 )

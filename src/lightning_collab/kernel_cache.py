@@ -1,4 +1,4 @@
-"""Compiled kernels that are kept, and made anew when any source that they include has changed.
+"""Compiled kernels that are kept, and recompiled when any source that they include has changed.
 
 Numba itself goes by the file of the outermost function alone.
 """

@@ -263,7 +263,7 @@ DUPLICATES = pl.concat([ratings_frame(), ratings_frame()[:2]])
         ({"overrides": {"optimizer.lr": "0.1"}}, "optimizer.lr: input should be a valid number"),
         ({"overrides": {"optimizr.lr": 1}}, "optimizr: unknown key; did you mean 'optimizer'"),
         ({"overrides": {"optimizer": 3}}, "optimizer: must be the name of an option, or a mapping"),
-        ({"overrides": {"optimizer.lr.x": 3}}, "optimizer.lr is no section"),
+        ({"overrides": {"optimizer.lr.x": 3}}, "optimizer.lr is not a section"),
         ({"overrides": {"+optimizer": "sgd"}}, "is no key"),
         ({"overrides": {"data": "csv"}}, r"data is an argument of train\(\)"),
         ({"overrides": {"hydra.run.dir": "x"}}, "in Python the run directory is run_dir"),
@@ -309,7 +309,7 @@ def test_settings_that_make_no_sense(frame, settings, message):
         ),
         (None, {}, "must be a polars DataFrame"),
         ({"user": [1]}, {}, "must be a polars DataFrame"),
-        ("no.csv", {}, "no.csv: there is no such file"),
+        ("no.csv", {}, "no.csv: no such file"),
         (ratings_frame()[:1], {}, "no scale"),
     ],
 )
@@ -358,7 +358,7 @@ def test_users_of_a_file_are_in_a_file(frame):
 def test_a_run_that_is_there_is_never_written_over(frame):
     run = train(frame, run_dir="mine")
     before = run.metrics
-    with pytest.raises(CheckpointError, match=r"there is a trained run already.*\.resume\(\)"):
+    with pytest.raises(CheckpointError, match=r"a trained run is already there.*\.resume\(\)"):
         train(frame, run_dir="mine", factors=2)
     assert lc.load("mine").metrics == before
 

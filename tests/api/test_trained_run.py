@@ -195,11 +195,11 @@ def test_a_run_of_a_file_reads_it_again_wherever_it_is(frame):
     with pytest.raises(DataError, match=r"data=csv, which it reads itself; leave a frame out"):
         loaded.evaluate(frame)
     Path("ratings.csv").rename("moved.csv")
-    with pytest.raises(DataError, match=r"ratings\.csv: there is no such file"):
+    with pytest.raises(DataError, match=r"ratings\.csv: no such file"):
         loaded.evaluate()
     assert loaded.evaluate("moved.csv") == measured(run.metrics)
     frame.with_columns(pl.col("item") + 1).write_csv("moved.csv")
-    with pytest.raises(CheckpointError, match="of other data"):
+    with pytest.raises(CheckpointError, match="belongs to other data"):
         loaded.evaluate("moved.csv")
 
 

@@ -61,7 +61,7 @@ def test_a_blend_is_shown_beside_its_runs(runs, capsys, monkeypatch):
         (("softmax", "other_data"), "has other ratings"),
         (("softmax", "no_val"), "no validation part"),
         (("softmax",), "one run cannot be blended"),
-        (("softmax", "softmax"), "a run is in it twice"),
+        (("softmax", "softmax"), "a run is listed twice"),
         ((), "set run=<run directory>, or runs="),
     ],
 )

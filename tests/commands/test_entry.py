@@ -63,7 +63,7 @@ def test_memory_that_ran_out_says_what_to_lower(mode, error):
     with pytest.raises(SystemExit) as ended:
         raising(wrapped)(OmegaConf.create())
     assert str(ended.value.code).startswith(f"error: memory ran out: {str(error)[:20]}")
-    assert "Lower what it grows with: model.factors" in ended.value.code
+    assert "Lower what it depends on: model.factors" in ended.value.code
     mode(RunMode.MULTIRUN)
     with pytest.raises(OutOfMemoryError):
         raising(wrapped)(OmegaConf.create())

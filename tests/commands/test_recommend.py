@@ -95,7 +95,7 @@ def test_films_of_a_file_that_are_not_known_are_left_out_and_named(trained, tmp_
         ("item,rating\n", DataError, "no rows"),
         ("item,marks\n1,2\n", DataError, "no column named rating or score or stars; it has 'item'"),
         ("name,rating\n1,2\n", DataError, "no column named item or .* or title"),
-        ("item,rating\n11,good\n", DataError, "row 1 below the names: the rating is no number"),
+        ("item,rating\n11,good\n", DataError, "row 1 below the names: the rating is not a number"),
         ("item,rating\n1,2\n", NotFoundError, "none of the 1 items in column 'item'"),
         ("item,rating\n1,2,3\n", DataError, "cannot be read"),
     ],

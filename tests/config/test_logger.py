@@ -52,8 +52,11 @@ def refused(*typed):
     [
         ("logger=tensorbord", "logger=tensorbord: no such option; did you mean 'tensorboard'?"),
         ("logger=[csv,mlflo]", "logger=mlflo: no such option; did you mean 'mlflow'?"),
-        ("logger.wandb.project=x", "logger.wandb: wandb is not among the loggers; choose it by lo"),
-        ("logger.wandb.project=x", "choose it by logger=[tensorboard,wandb]"),
+        (
+            "logger.wandb.project=x",
+            "logger.wandb: wandb is not one of the loggers; choose it with lo",
+        ),
+        ("logger.wandb.project=x", "choose it with logger=[tensorboard,wandb]"),
         ("logger.name=none", "logger.name=none is now logger=none"),
     ],
 )

@@ -56,11 +56,11 @@ def test_values_are_taken_as_yaml_would_have_them():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"a.b.c": 1}, r"a\.b is no section .it is 3"),
+        ({"a.b.c": 1}, r"a\.b is not a section .it is 3"),
         ({"section": "other"}, r"section: is a section; set its keys, such as section\.key"),
         ({"a..b": 1}, "is no key"),
         ({"resume": "x"}, r"in Python: lightning_collab\.load\(<run directory>\)\.resume"),
-        ({"sweep": "net"}, "is of the command"),
+        ({"sweep": "net"}, "is for the command"),
     ],
 )
 def test_keys_that_cannot_be_set(values, message):

@@ -52,7 +52,7 @@ def test_a_part_of_another_version_is_said_and_no_fault(tmp_path, monkeypatch):
     saved = {"model": {"name": "waves"}, "plugins": {"model": "wave-models 0.3.1"}}
     check_installed(saved, FILE)
     assert changed_since(saved) == [
-        "model=waves: it was made with wave-models 0.3.1, and here is wave-models 2.0"
+        "model=waves: it was made with wave-models 0.3.1, and the version here is wave-models 2.0"
     ]
     assert changed_since({**saved, "plugins": {"model": "wave-models 2.0"}}) == []
 

@@ -143,7 +143,7 @@ def test_two_packages_with_one_name_are_named(site):
 
 def test_the_entry_point_and_the_class_say_the_same_name(site):
     offering(site, name="by_half")
-    with pytest.raises(ConfigError, match="the entry point is 'by_half', and the class says 'halv"):
+    with pytest.raises(ConfigError, match="the entry point is 'by_half', but the class says 'halv"):
         SCHEDULERS["by_half"]
 
 
@@ -271,11 +271,11 @@ class WithoutBatch(Tiny):
         ("model", 5, r"subclass of lightning_collab\.models\.rating_model\.RatingModel, and is 5"),
         ("model", TinyConfig, r"must be a subclass of .*RatingModel"),
         ("model", NoMean, r"it has no rate\(rows, batch, effects\)"),
-        ("model", WithoutBatch, r"rate is not called as rate\(rows, batch, effects\): too many"),
+        ("model", WithoutBatch, r"rate cannot be called as rate\(rows, batch, effects\): too many"),
         (
             "model",
             NoDefault,
-            r"__init__ is not called as .*: missing a required argument: 'further",
+            r"__init__ cannot be called as .*: missing a required argument: 'further",
         ),
         ("model", Solved, "trained by gradient descent"),
         ("model", WithFused, r"FusedConfig\.fused must be False"),
@@ -294,13 +294,13 @@ class WithoutBatch(Tiny):
         (
             "scheduler",
             named(SchedulerConfig, "root", factors=lambda self, step: step),
-            r"factors is not called as .*got an unexpected keyword argument",
+            r"factors cannot be called as .*got an unexpected keyword argument",
         ),
         ("scheduler", named(SchedulerConfig, "Root", factors=factors), "'Root' is no name"),
         (
             "scheduler",
             named(SchedulerConfig, "steps", factors=factors),
-            "the name 'steps' is taken by one of lightning-collab",
+            "the name 'steps' is taken by lightning-collab itself",
         ),
         (
             "scheduler",

@@ -109,12 +109,15 @@ def test_null_is_none_although_there_is_such_a_column(read):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("who", "item", "rating"), r"no column of the users by a usual name \(user, userid, cust"),
+        (
+            ("who", "item", "rating"),
+            r"no column of the users with a usual name \(user, userid, " r"cust",
+        ),
         (("user", "what", "rating"), r"no column of the items .* has 'user', 'what', 'rating'\."),
         (("user", "item", "liking"), r"rating=(null|None)$"),
         (("user", "item", "rating", "user_id", "USERID"), None),
-        (("movie", "userid", "rating", "sku"), r"several columns may be the items; .*movie.*sku"),
-        (("user", "item", "rating", "date", "time"), r"several columns may be the timestamps; "),
+        (("movie", "userid", "rating", "sku"), r"several columns could be the items; .*movie.*sku"),
+        (("user", "item", "rating", "date", "time"), r"several columns could be the timestamps; "),
     ],
 )
 def test_what_cannot_be_told_is_refused_with_what_to_set(read, names, message):

@@ -199,7 +199,7 @@ def test_a_file_makes_the_same_one(tmp_path):
                     "seed": 1,
                 }
             },
-            r"does not say which rows are for what.* or part=",
+            r"does not say which rows belong to which part.* or part=",
         ),
     ],
 )

@@ -150,7 +150,7 @@ def test_an_archive_that_lies_about_its_size_is_refused(served, tmp_path):
         file.writestr("release/u.data", "1" * 10_000_000)
     size = (10_000_000).to_bytes(4, "little")
     served.content = buffer.getvalue().replace(size, (9).to_bytes(4, "little"))
-    with pytest.raises(DataError, match="not a whole zip archive"):
+    with pytest.raises(DataError, match="not a complete zip archive"):
         obtain(tmp_path / "set", [place(served)], by_hand="")
     assert [path.name for path in tmp_path.iterdir()] == [".set.lock"]
 

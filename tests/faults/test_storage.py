@@ -122,7 +122,7 @@ def test_ratings_that_vanished_are_named_and_the_run_goes_on_when_they_are_back(
     longer = config.model_copy(
         update={"trainer": config.trainer.model_copy(update={"max_epochs": 3})}
     )
-    with pytest.raises(DataError, match=r"ratings\.csv: there is no such file"):
+    with pytest.raises(DataError, match=r"ratings\.csv: no such file"):
         train(longer, run, resume=True)
     assert read_checkpoint(run.last_checkpoint)["epoch"] == 1
     assert run.read_metrics()["epochs"] == 2

@@ -115,7 +115,7 @@ def test_a_new_film_says_something_of_somebody_new(added):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"item": [7, 10, 8]}, r"item 10 is there already; leave out"),
+        ({"item": [7, 10, 8]}, r"item 10 already exists; leave out"),
         ({"item": [7, 7, 8]}, r"item 7 comes twice"),
         ({"item": ["a", "b", "c"]}, r"'a'"),
         ({"genres": None, "year": None, "title": None}, r"none of the features .*\(year, genres\)"),
@@ -136,7 +136,7 @@ def test_a_feature_that_no_new_item_has_is_named(path, tmp_path, caplog):
     frame.write_csv(tmp_path / "new.csv")
     run = lightning_collab.load(path)
     assert add_items(run, read_items(tmp_path / "new.csv", run), "new.csv") == 4
-    assert "new.csv: no value of year, which rows are made of too" in caplog.text
+    assert "new.csv: no value of year, which rows are also made of" in caplog.text
 
 
 def test_a_run_without_a_map_is_refused(path):
@@ -169,4 +169,4 @@ def test_the_command_adds_and_says_how_to_see_them(run_script, path, tmp_path):
     assert "A Drama" in shown.stdout
     again = run_script("add_items.py", f"run={path}", f"items={tmp_path}/new.csv")
     assert again.returncode == 1
-    assert "item 7 is there already, and so are 2 more" in again.stderr
+    assert "item 7 already exists, and so are 2 more" in again.stderr

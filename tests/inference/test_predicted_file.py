@@ -120,11 +120,16 @@ def test_columns_are_found_by_their_usual_names(tmp_path, names, found):
     [
         ("", {}, DataError, "the file is empty"),
         ("user,item\n", {}, DataError, "no rows below the header"),
-        ("a,b\n1,2\n", {}, ConfigError, r"no column for the users; it has 'a', 'b'\. Say which by"),
+        (
+            "a,b\n1,2\n",
+            {},
+            ConfigError,
+            r"no column for the users; it has 'a', 'b'\. Set which with",
+        ),
         ("user,b\n1,2\n", {}, ConfigError, r"no column for the items.*columns\.item=<name>"),
         ("user:item\n1:2\n", {}, ConfigError, r"no column for the users; it has 'user:item'"),
         ("user,item\n1,2\n", {"user": "usr"}, ConfigError, "no column 'usr'.*mean 'user'"),
-        ("user_id,userid,item\n1,2,3\n", {}, ConfigError, "several columns may be the users"),
+        ("user_id,userid,item\n1,2,3\n", {}, ConfigError, "several columns could be the users"),
         ("user,item\n1,2,3\n", {}, DataError, "cannot be read"),
     ],
 )

@@ -294,7 +294,7 @@ def test_the_report_shows_rankings(ranked, tmp_path):
 
 def test_a_comparison_says_which_way_is_better(ranked, film_run):
     run, rated = ranked[0], lightning_collab.load(film_run.directory.path)
-    rankings = "rankings of the whole catalogue; higher is better"
+    rankings = "rankings of the whole catalog; higher is better"
     page = compare([run, run])
     assert rankings in page
     assert "errors in rating units" not in page

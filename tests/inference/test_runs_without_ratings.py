@@ -75,7 +75,7 @@ def test_neighbours_have_interactions_and_no_mean_rating(clicks, query, capsys, 
     found = asked(similar_command, "similar", clicks, query, "min_ratings=1", "top_k=3")
     assert found.columns[1:] == ["ratings", "similarity"]
     shown = " ".join(capsys.readouterr().out.split())
-    assert "training interactions; neighbours have at least 1" in shown
+    assert "training interactions; neighbors have at least 1" in shown
     assert "mean" not in shown
     assert str(found["ratings"][0]) in shown
 

@@ -73,7 +73,7 @@ def test_missing_or_damaged_tables_are_named(copy, name):
     with pytest.raises(CheckpointError, match=f"{name}: not readable"):
         lightning_collab.load(copy)
     (copy / name).unlink()
-    with pytest.raises(CheckpointError, match=f"{name}: there is none"):
+    with pytest.raises(CheckpointError, match=f"{name}: it does not exist"):
         lightning_collab.load(copy)
 
 

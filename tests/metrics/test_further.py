@@ -96,7 +96,7 @@ def test_a_metric_for_which_less_is_better_is_monitored_so(run_config):
     ("typed", "message"),
     [
         (["metrics.further=[witin_one]"], r"metrics\.further: 'witin_one' .*mean 'within_one'"),
-        (["metrics.further=[within_one,within_one]"], r"metrics\.further: a name is in it twice"),
+        (["metrics.further=[within_one,within_one]"], r"metrics\.further: a name is listed twice"),
         (["metrics.further=within_one"], r"metrics\.further: .*list"),
         (["callbacks.monitor=val/within_one"], r"set metrics\.further=\[within_one\]"),
     ],

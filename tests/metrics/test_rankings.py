@@ -1,4 +1,4 @@
-"""Rankings of the whole catalogue: by hand, by plain Python, and by torchmetrics."""
+"""Rankings of the whole catalog: by hand, by plain Python, and by torchmetrics."""
 
 import math
 

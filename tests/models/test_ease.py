@@ -131,5 +131,5 @@ def test_what_has_no_part_in_it_is_refused(run_config):
     assert isinstance(run_config(*QUIET).loss, SquaredErrorConfig)
     with pytest.raises(ConfigError, match="starts from nothing"):
         run_config(*QUIET, "init_from=x")
-    with pytest.raises(ConfigError, match=r"loss=softmax is made small by gradient descent"):
+    with pytest.raises(ConfigError, match=r"loss=softmax is minimized by gradient descent"):
         run_config("model=ease", "loss=softmax")

@@ -143,5 +143,5 @@ def test_a_new_item_has_the_rows_that_the_features_learned(name, run_config):
 def test_data_that_says_nothing_of_items_is_refused(run_config):
     config = run_config(*DROPPING, "split.val=0.1", "split.test=0")
     table = film_table()
-    with pytest.raises(DataError, match=r"features\.id_dropout: .*nothing of items"):
+    with pytest.raises(DataError, match=r"features\.id_dropout: .*nothing about items"):
         load_data(config, replace(table, item_features=None))

@@ -257,12 +257,12 @@ def test_a_truncated_checkpoint_and_one_of_other_data_are_refused(ok, run_script
     ok("train.py", "hydra.run.dir=two", *QUICK, "split.test=0.7", "split.seed=1")
     other = run_script("evaluate.py", "run=one", "checkpoint=two/checkpoints/best.ckpt")
     assert other.returncode == 1
-    assert "of other data" in other.stderr
+    assert "belongs to other data" in other.stderr
     checkpoint = tmp_path / "one/checkpoints/best.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     cut = run_script("evaluate.py", "run=one")
     assert cut.returncode == 1
-    assert "not a whole checkpoint" in cut.stderr
+    assert "not a complete checkpoint" in cut.stderr
     assert "Traceback" not in other.stderr + cut.stderr
 
 
@@ -346,4 +346,4 @@ def test_a_run_whose_file_has_moved(run_script, tmp_path):
     (tmp_path / "new" / "r.csv").write_text("user,item,rating\n" + "\n".join(reversed(lines)))
     other = run_script("evaluate.py", "run=out", "data.path=new/r.csv")
     assert other.returncode == 1
-    assert "of other data" in other.stderr
+    assert "belongs to other data" in other.stderr

@@ -115,7 +115,10 @@ def test_folds_add_up(quick, small_table, tmp_path):
 def test_a_split_without_folds_is_refused(run_config, quick):
     with pytest.raises(ConfigError, match=r"split=random has no folds; set split=k_fold"):
         folds_of(run_config())
-    with pytest.raises(ConfigError, match=r"split=cold_users has folds with split\.folds=5, say"):
+    with pytest.raises(
+        ConfigError,
+        match=r"split=cold_users has folds only with split\.folds, " r"such as split\.folds=5",
+    ):
         folds_of(run_config("split=cold_users"))
     assert folds_of(quick("split.folds=4")) == [1, 2, 3, 4]
     assert folds_of(run_config("split=official_fold")) == ["u1", "u2", "u3", "u4", "u5"]
@@ -144,7 +147,7 @@ def test_the_script_compares_and_goes_on_where_it_stood(run_script, tmp_path):
     )
     part = run_script("cross_validate.py", *command, "folds=1")
     assert part.returncode == 0, part.stderr
-    assert "2 of 4 trainings are still to be done" in part.stdout
+    assert "2 of 4 trainings are still to do" in part.stdout
     assert not (tmp_path / "cv" / "cross_validation.json").exists()
     whole = run_script("cross_validate.py", *command)
     assert whole.returncode == 0, whole.stderr

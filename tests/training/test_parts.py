@@ -53,7 +53,7 @@ def test_a_resumed_run_says_what_it_had_and_takes_what_is_typed_again(trained, c
         trained("trainer.max_epochs=4", resume=True)
     said = [record.getMessage() for record in caplog.records if "further" in record.getMessage()]
     assert len(said) == 1
-    assert "(watching.EveryEpochs), which it does not keep" in said[0]
+    assert "(watching.EveryEpochs), which are not saved with it" in said[0]
     assert watching.SEEN == []
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="lightning_collab"):

@@ -194,7 +194,7 @@ def test_more_items_are_asked_for_than_there_are(small_table, run_config, tmp_pa
 
 
 REFUSED = {
-    "data.columns.rating=null is data without them": (
+    "data.columns.rating=null means that there are none": (
         *("data=csv", "data.path=x.csv", "data.columns.rating=null"),
     ),
     r"set model=implicit_least_squares": (
@@ -207,7 +207,7 @@ REFUSED = {
     r"callbacks\.monitor=val/ndcg@7 is not measured": (
         *("loss=softmax", "callbacks.monitor=val/ndcg@7"),
     ),
-    r"callbacks\.monitor=val/ndcg@10 is of rankings, and loss=squared_error": (
+    r"callbacks\.monitor=val/ndcg@10 is a ranking metric, but loss=squared_error": (
         "callbacks.monitor=val/ndcg@10",
     ),
     r"features\.time\.\w+: items that nobody chose have no time": (
@@ -220,13 +220,13 @@ REFUSED = {
         *("loss=bpr", "model.sharding=row", "trainer=ddp_cpu"),
     ),
     r"data\.order=by_user: loss=softmax takes each user": ("loss=softmax", "data.order=by_user"),
-    r"loss=softmax is made small by gradient descent": (
+    r"loss=softmax is minimized by gradient descent": (
         *("loss=softmax", "model=least_squares_factors"),
     ),
-    r"optimizer\.frequency_power=0\.5 is of optimizer\.decay=per_row": (
+    r"optimizer\.frequency_power=0\.5 applies to optimizer\.decay=per_row": (
         *("optimizer=sgd", "optimizer.frequency_power=0.5"),
     ),
-    r"optimizer\.groups\.embeddings\.users: beta1, beta2 and lazy are of Adam": (
+    r"optimizer\.groups\.embeddings\.users: beta1, beta2 and lazy apply to Adam": (
         *("optimizer=sgd", "optimizer.groups.embeddings.users.lazy=true"),
     ),
     r"optimizer\.groups\.embeddings\.users\.lazy: optimizer\.decay=gradient gives every row": (

@@ -173,7 +173,7 @@ REFUSED_CASES = {
     "seed=7": "seed: 42 in the run",
     "loss=bce": "loss.name: squared_error in the run",
     "optimizer=sgd": "optimizer.name: adam in the run",
-    "optimizer.groups.embeddings.users.lr_scale=0.5": "as they were cut",
+    "optimizer.groups.embeddings.users.lr_scale=0.5": "as they were formed",
     "averaging=ema": "averaging.name: none in the run",
     "callbacks.monitor=val/mae": "callbacks.monitor: null in the run",
     "find_lr=true": "find_lr: False in the run",
@@ -225,7 +225,7 @@ def test_the_same_ids_split_otherwise_are_refused_whatever_the_config_says(train
     config = yaml.safe_load(half.config_file.read_text())
     config["split"]["seed"] = 1
     half.config_file.write_text(yaml.safe_dump(config))
-    with pytest.raises(CheckpointError, match="of other data"):
+    with pytest.raises(CheckpointError, match="belongs to other data"):
         train("split.seed=1", TWO, resume=half)
 
 

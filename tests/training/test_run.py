@@ -249,7 +249,7 @@ def test_a_checkpoint_of_other_data_is_refused(trained):
     config = yaml.safe_load(run.config_file.read_text())
     config["split"] |= {"seed": 1, "test": 0.9}
     run.config_file.write_text(yaml.safe_dump(config))
-    with pytest.raises(CheckpointError, match="of other data"):
+    with pytest.raises(CheckpointError, match="belongs to other data"):
         trained("split.seed=1", "split.test=0.9", "trainer.max_epochs=5", resume=run)
 
 

@@ -29,7 +29,7 @@ def test_sqlite_files_are_opened_in_folders_that_are_made(tmp_path):
         ("mysql://me@here/db", "mysql is not supported"),
         ("sqlite:///", "sqlite needs a file"),
         ("sqlite:///:memory:", "sqlite needs a file"),
-        ("://", "is not an address"),
+        ("://", "is not a storage URL"),
     ],
 )
 def test_storages_that_cannot_be_shared_are_refused(text, message, tmp_path):

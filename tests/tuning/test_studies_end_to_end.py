@@ -241,7 +241,7 @@ def test_ctrl_c_puts_the_trial_back(tmp_path):
     os.kill(first.pid, signal.SIGINT)
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 1
-    assert "error: stopped; the same command again goes on" in errors
+    assert "error: stopped; run the same command again to continue" in errors
     lost, *_, again = trials_in(tmp_path)
     assert lost.user_attrs[Attribute.RETRIED_BY] == again.number
     assert again.state == TrialState.WAITING

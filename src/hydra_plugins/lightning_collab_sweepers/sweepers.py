@@ -1,4 +1,4 @@
-"""The sweepers as Hydra's plugin system wants them.
+"""The sweepers in the form that Hydra's plugin system requires.
 
 Hydra imports this at every start of every script: nothing heavy at the top.
 """
@@ -13,7 +13,7 @@ from lightning_collab.errors import LightningCollabError
 
 
 class _LightningCollabSweeper(Sweeper):
-    """Keeps what Hydra hands over; turns errors that the user can act on into one message."""
+    """Keeps what Hydra passes; turns errors that the user can act on into one message."""
 
     def __init__(self, **_: Any) -> None:
         # The settings are read, and checked, from the config of the sweep.

@@ -19,10 +19,10 @@ def add_items_command(config: DictConfig) -> int:
         config: of conf/add_items.yaml.
 
     Returns:
-        How many items the run knows by features alone now.
+        How many items the run now knows by features alone.
 
     Raises:
-        DataError: the file cannot be read, an item is there already, or no feature is.
+        DataError: the file cannot be read, an item already exists, or no feature is.
         CheckpointError: the run has no map from features to rows.
     """
     asked = job_config(AddItemsConfig, config)
@@ -31,5 +31,5 @@ def add_items_command(config: DictConfig) -> int:
     known = add_items(run, items, named=asked.items)
     added = f"{len(items):,} item{'' if len(items) == 1 else 's'}"
     say(f"{added} added; {asked.run} knows {known:,} by their features alone")
-    say(f"to have them shown: {called_as('recommend')} run={asked.run} user=<id> new_items=only")
+    say(f"to see them: {called_as('recommend')} run={asked.run} user=<id> new_items=only")
     return known

@@ -46,7 +46,7 @@ def blend_table(asked: EvaluateConfig) -> Table:
 
     Raises:
         ConfigError: the runs are not of the same ratings, split alike, or nothing validates.
-        CheckpointError: one of them is no run.
+        CheckpointError: one of them is not a run.
         DataError: as `rank_part`.
     """
     data, runs = _loaded(asked)
@@ -77,7 +77,7 @@ def _loaded(asked: EvaluateConfig) -> tuple[RatingDataModule, list[BlendedRun]]:
         config = asked.data.moved(directory.read_config())
         if not config.split.has_val:
             raise ConfigError(
-                f"runs: {path} has no validation part, and weights are chosen by one; train it "
+                f"runs: {path} has no validation part to choose the weights on; train it "
                 "with a split.val above 0"
             )
         data = load_data(config)
@@ -89,7 +89,7 @@ def _loaded(asked: EvaluateConfig) -> tuple[RatingDataModule, list[BlendedRun]]:
         if trained.item_vocabulary != data.item_vocabulary or (
             trained.user_vocabulary != data.user_vocabulary
         ):
-            raise ConfigError(f"runs: {path} was trained on other data than its config names now")
+            raise ConfigError(f"runs: {path} was trained on data other than its config now names")
         runs.append(BlendedRun(path, config, trained.item_scores))
     assert first is not None
     return first[1], runs
@@ -101,17 +101,17 @@ def _check_same(
     """Refuse runs that learned from, or are measured by, other pairs."""
     other, of_other, table = first
     if fingerprint(data.table) != table:
-        what = "other ratings (data)"
+        what = "different ratings (data)"
     elif not all(
         np.array_equal(getattr(data.rows, part), getattr(of_other.rows, part))
         for part in ("train", "val", "test")
     ):
-        what = "another split (split)"
+        what = "a different split (split)"
     else:
         return
     raise ConfigError(
         f"runs: {path} has {what} than {other}; blend runs of the same data and split, such as "
-        "those of one experiment with other seeds or losses"
+        "runs of one experiment with different seeds or losses"
     )
 
 
@@ -131,7 +131,7 @@ def _table(
     measured: list[dict[str, float]],
     top_k: list[int],
 ) -> Table:
-    title = "standardised scores of several runs, weighted by the validation part"
+    title = "standardized scores of several runs, weighted by the validation part"
     table = result_table(title)
     table.add_column("run", overflow="fold")
     add_numbers(table, "weight")

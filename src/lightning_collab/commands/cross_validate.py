@@ -21,7 +21,7 @@ RESULT = "cross_validation.json"
 
 
 def cross_validate_command(config: DictConfig) -> None:
-    """Run the folds that are asked for; sum up once all folds are there.
+    """Run the folds that are asked for; write the summary once all folds are done.
 
     Args:
         config: of conf/cross_validate.yaml.
@@ -61,7 +61,7 @@ def cross_validate_command(config: DictConfig) -> None:
             _sum_up(runs, directory, list(hydra.overrides.task))
         else:
             left = sum(not run.done for run in runs)
-            say(f"{left} of {len(runs)} trainings are still to be done; the last one sums up")
+            say(f"{left} of {len(runs)} trainings are still to do; the last one writes the summary")
 
 
 def _ratings(config: RunConfig) -> dict[str, Any]:

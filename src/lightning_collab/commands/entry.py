@@ -48,11 +48,11 @@ class Composing:
     _variable = "HYDRA_FULL_ERROR"
 
     def __init__(self) -> None:
-        # Whether an error that is raised now is for us to answer.
+        # Whether an error that is raised now is ours to report.
         self.answered = False
 
     def begin(self) -> None:
-        """Have errors raised; whoever has asked for that gets them as they are."""
+        """Let errors be raised as they are, for callers that ask for it."""
         if os.environ.get(self._variable) != "1":
             os.environ[self._variable] = "1"
             self.answered = True
@@ -68,9 +68,9 @@ COMPOSING = Composing()
 
 
 def clear_errors(main: Callable[[], Any]) -> Callable[[], Any]:
-    """Answer overrides that Hydra cannot compose in the words that all errors of a config have.
+    """Report overrides that Hydra cannot compose in the form of all config errors.
 
-    Who sets HYDRA_FULL_ERROR=1 sees what Hydra raises.
+    With HYDRA_FULL_ERROR=1, what Hydra raises is shown.
 
     Args:
         main: what `hydra.main` has made.
@@ -100,10 +100,10 @@ KEY_OF_SECTION = re.compile(r"(?!hydra\.)\w+\.[\w.]+=")
 
 
 def for_resume(arguments: list[str]) -> list[str]:
-    """The arguments of a run that goes on, with keys that Hydra's defaults need not have.
+    """The arguments of a resumed run, with keys that Hydra's defaults need not have.
 
     A run may be of other options than the defaults are (data=csv, optimizer=sgd), and has their
-    keys. Whether a key is known is said by the run's own config, which it is laid over.
+    keys. Whether a key is known is decided by the run's own config, which it overrides.
 
     Args:
         arguments: as they were typed.
@@ -116,7 +116,7 @@ def for_resume(arguments: list[str]) -> list[str]:
 def command(task: Task) -> Task:
     """Make a command end with one clear message, and exit code 1, where the user can act.
 
-    In a multirun the error goes on to Hydra, which reports the job as failed.
+    In a multirun the error is passed on to Hydra, which reports the job as failed.
     """
     register_resolvers()
 
@@ -249,7 +249,7 @@ def _check_writable(directory: Path) -> None:
 
 
 def _unless_disk_full(failure: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread; a full disk is said once, by the main one."""
+    """TensorBoard writes in a thread; a full disk is reported once, by the main one."""
     if StorageError.behind(failure.exc_value) is None:
         threading.__excepthook__(failure)
 

@@ -55,7 +55,7 @@ def evaluate_command(config: DictConfig) -> None:
             tables.append(further_table(metrics, trained.metrics.further))
         if asked.ensemble and trained.ranks:
             raise ConfigError(
-                "ensemble=true is the mean of predicted ratings, and this run learned to rank; "
+                "ensemble=true averages predicted ratings, but this run learned to rank; "
                 "blend several runs with runs=[<run>,<run>]"
             )
         if asked.ranking or trained.ranks:

@@ -22,7 +22,7 @@ def export_command(config: DictConfig) -> list[Path]:
         The files: the model, its vocabularies and its card.
 
     Raises:
-        ConfigError: there is such an export already.
+        ConfigError: such an export exists already.
         ExportError: a package is missing, or the format cannot hold the model.
         StorageError: the files cannot be written.
     """

@@ -60,7 +60,7 @@ def help_text(name: str, words: Sequence[str]) -> str:
 
 
 def config_groups(folders: Iterable[Path]) -> str:
-    """The options of each config group, a group a line, those of parts without a file too.
+    """The options of each config group, one group per line, including parts without a file.
 
     Args:
         folders: with a folder a group.
@@ -102,6 +102,6 @@ def _values(flags: Sequence[str], *names: str) -> list[str]:
 
 
 def _as_called(text: str) -> str:
-    """Examples in the words that the person has used."""
+    """Examples in the form that the user has typed."""
     names = "|".join(name.replace("_", "-") for name in COMMANDS)
     return re.sub(rf"lightning-collab ({names})\b", lambda found: called_as(found[1]), text)

@@ -49,7 +49,7 @@ def predict_command(config: DictConfig) -> Predicted:
         config: of conf/predict.yaml.
 
     Raises:
-        ConfigError: a column is not found, or the output is there already or not of a known format.
+        ConfigError: a column is not found, or the output exists or is not of a known format.
         DataError: the input is missing, empty or not readable.
         StorageError: the output cannot be written.
     """

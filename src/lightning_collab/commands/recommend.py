@@ -34,7 +34,7 @@ def recommend_command(config: DictConfig) -> pl.DataFrame | None:
 
     Raises:
         ConfigError: not one of user, ratings and items is given, `top_k` or a rating is out of
-            range, or the output is there already or not of a known format.
+            range, or the output already exists or is not of a known format.
         NotFoundError: the run does not know the user or a rated item.
         CheckpointError: the run does not know what its users have rated.
     """

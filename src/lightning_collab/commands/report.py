@@ -52,5 +52,5 @@ def _study(sweep: Path, output: Path | None) -> Path:
     from lightning_collab.tuning.report import write_study_report
 
     if output is not None:
-        raise InspectionError("the page of a study stays in its directory; leave output out")
+        raise InspectionError("a study's page stays in its directory; omit output")
     return write_study_report(sweep)

@@ -1,4 +1,4 @@
-"""The command similar: nearest neighbours of a film or of a user."""
+"""The command similar: nearest neighbors of an item or of a user."""
 
 from typing import Any
 
@@ -17,17 +17,17 @@ from lightning_collab.training.console import say
 
 
 def similar_command(config: DictConfig) -> pl.DataFrame:
-    """Print the neighbours that the config asks for.
+    """Print the neighbors that the config asks for.
 
     Args:
         config: of conf/similar.yaml.
 
     Returns:
-        What is known of the neighbours, nearest first, with a column `similarity`.
+        What is known of the neighbors, nearest first, with a column `similarity`.
 
     Raises:
         ConfigError: none or several of item, movie, movie_id and user_id are given.
-        NotFoundError: no film or user is meant, or several.
+        NotFoundError: no item or user is meant, or several.
         InspectionError: the model has no embeddings of that side.
     """
     asked = job_config(SimilarConfig, config)
@@ -55,7 +55,7 @@ def _title(side: Side, query: dict[str, Any], asked: SimilarConfig, rows_called:
     name = query["title"] if "title" in query else f"{side[:-1]} {query[ID_COLUMN[side]]}"
     return (
         f"nearest to {name} by {asked.measure} ({query['ratings']} training {rows_called}; "
-        f"neighbours have at least {asked.min_ratings})"
+        f"neighbors have at least {asked.min_ratings})"
     )
 
 

@@ -1,4 +1,4 @@
-"""`conf/callbacks`: what watches the training."""
+"""`conf/callbacks`: what follows the training."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -40,7 +40,7 @@ class ReportConfig(Section):
 
 
 class CallbacksConfig(Section):
-    """What watches the training."""
+    """What follows the training."""
 
     # Metric that picks best.ckpt; null: val/rmse where the split has a validation part.
     monitor: str | None = None

@@ -23,7 +23,7 @@ class _Columns(Section):
             if column in owner:
                 raise ValueError(
                     f"data.columns.{owner[column]} and data.columns.{key} are both {column!r}; "
-                    "each is a column of its own"
+                    "each must be a different column"
                 )
             owner[column] = key
         return self

@@ -28,7 +28,7 @@ class OfARunConfig(Section):
 
 
 class SimilarConfig(OfARunConfig):
-    """Which neighbours to show."""
+    """Which neighbors to show."""
 
     # An item by its id, else by its title.
     item: RawId | None
@@ -38,11 +38,11 @@ class SimilarConfig(OfARunConfig):
     movie_id: RawId | None
     # A user by its id.
     user_id: RawId | None
-    # How many neighbours.
+    # How many neighbors.
     top_k: Positive
     # Of similarity.
     measure: Literal["cosine", "dot"]
-    # Training ratings that a neighbour must have.
+    # Training ratings that a neighbor must have.
     min_ratings: Count
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class MapConfig(OfARunConfig):
     min_ratings: Count
     # At most so many points, the most rated.
     max_points: Annotated[int, Field(ge=3, le=MOST)]
-    # Of t-SNE: about how many neighbours count.
+    # Of t-SNE: about how many neighbors count.
     perplexity: Annotated[float, Field(gt=1, le=10_000)]
     # Of t-SNE and UMAP.
     seed: Annotated[int, Field(ge=0, lt=2**32)]
@@ -152,7 +152,7 @@ class EvaluateConfig(RankingConfig):
     checkpoint: str | None
     # Also the mean of the predictions of the cycles.
     ensemble: bool
-    # Also rankings of the whole catalogue, beside the baselines.
+    # Also rankings of the whole catalog, beside the baselines.
     ranking: bool
     # Of ratings that have moved.
     data: MovedDataConfig
@@ -168,9 +168,9 @@ class EvaluateConfig(RankingConfig):
                 f"runs: one run cannot be blended; set run={self.runs[0]}, or name another too"
             )
         if len(set(self.runs)) < len(self.runs):
-            raise ValueError("runs: a run is in it twice")
+            raise ValueError("runs: a run is listed twice")
         if self.runs and self.ensemble:
-            raise ValueError("ensemble=true is of the cycles of one run; set ensemble=false")
+            raise ValueError("ensemble=true averages the cycles of one run; set ensemble=false")
         return self
 
 
@@ -189,13 +189,13 @@ class PredictConfig(OfARunConfig):
     """Which pairs to predict."""
 
     # The pairs.
-    input: Annotated[str, needed("set input=<CSV or Parquet file with a user and an item a row>")]
+    input: Annotated[str, needed("set input=<CSV or Parquet file with a user and an item per row>")]
     # The predictions.
     output: Annotated[str, needed("set output=<file>.parquet or <file>.csv")]
     columns: PairColumnsConfig
     # One character between two values of text, or its name, such as tab; auto: found.
     delimiter: Delimiter
-    # Replace the output where it is there.
+    # Replace the output if it exists.
     overwrite: bool
     # null: all cores.
     threads: Positive | None
@@ -224,7 +224,7 @@ class RecommendConfig(OfARunConfig):
     new_items: Count | Literal["only"]
     # A file for the recommendations.
     output: str | None
-    # Replace the output where it is there.
+    # Replace the output if it exists.
     overwrite: bool
     # null: all cores.
     threads: Positive | None
@@ -233,7 +233,7 @@ class RecommendConfig(OfARunConfig):
     @classmethod
     def _some(cls, value: int) -> int:
         if value < 1:
-            raise ValueError("at least 1 is needed")
+            raise ValueError("must be at least 1")
         return value
 
     @model_validator(mode="after")

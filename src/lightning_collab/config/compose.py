@@ -1,4 +1,4 @@
-"""Configs composed from overrides, and what Hydra says of overrides that make none."""
+"""Configs composed from overrides, and what Hydra says about overrides that cannot be composed."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def _composed(config_name: str, *overrides: str) -> DictConfig:
 
 
 def config_error(error: HydraException, typed: Sequence[str]) -> ConfigError:
-    """What Hydra says of overrides, in the words that all errors of a config have.
+    """What Hydra says about overrides, in the form of all config errors.
 
     Args:
         error: of composing a config.
@@ -62,7 +62,7 @@ def config_error(error: HydraException, typed: Sequence[str]) -> ConfigError:
         return invalid(no_option(error.missing_cfg_file, error.options))
     unknown = re.search(r"Could not load '(\w+)/(\w+)'", str(error))
     if isinstance(error, MissingConfigException) and unknown and unknown[1] == "logger":
-        # Of a list of options Hydra does not say what there is.
+        # For a list of options Hydra does not say which exist.
         return invalid(no_option("/".join(unknown.groups()), LOGGERS))
     if isinstance(error, OverrideParseException):
         return invalid(f"{error.override}: {error.message.strip().splitlines()[0]}")
@@ -107,14 +107,14 @@ def _no_key(cause: OmegaConfBaseException, typed: Sequence[str]) -> str:
         return f"{name} cannot be set: {NOT_ARGUMENTS[key]}"
     if path == ["logger"] and key in LoggersConfig.model_fields:
         chosen = ",".join([*values, key])
-        return f"{name}: {key} is not among the loggers; choose it by logger=[{chosen}]"
+        return f"{name}: {key} is not one of the loggers; choose it with logger=[{chosen}]"
     if path and may_be_added(RunConfig, path, values, key):
         return f"{name}: not in the config yet; add it with +{name}=..."
     return f"{name}: unknown key; {suggestion(key, [each for each in values if each != 'hydra'])}"
 
 
 def _values(node: Any) -> dict[str, Any]:
-    """The keys beside the one that is not there, and their values."""
+    """The keys beside the missing one, and their values."""
     values = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_dict(node) else None
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
 
@@ -145,7 +145,7 @@ def resumed_config(
         config_name: the config that is composed.
 
     Returns:
-        The config to go on with, as plain values.
+        The config to continue with, as plain values.
 
     Raises:
         ConfigError: an override that changes what the checkpoint is of.
@@ -170,7 +170,7 @@ def resumed_config(
         result[group] = _composed(config_name, f"{group}={option}")[group]
         before = saved.get(group, {})
         if group == "callbacks":
-            # What the run has had, whatever it goes on with.
+            # What the run had, whatever it continues with.
             had = before.get("further_classes", [])
             OmegaConf.update(result, "callbacks.further_classes", had, force_add=True)
         if "name" in before:

@@ -1,4 +1,4 @@
-"""What a class of others must be, said of each kind of part in one place."""
+"""What a custom class must be, for each kind of part, in one place."""
 
 import inspect
 from dataclasses import dataclass
@@ -63,5 +63,5 @@ def _method(part: type, base: type, method: str) -> list[str]:
     try:
         inspect.signature(own).bind(part, *positional, **dict.fromkeys(keywords))  # type: ignore[arg-type]
     except TypeError as error:
-        return [f"{name} is not called as {method}: {error}"]
+        return [f"{name} cannot be called as {method}: {error}"]
     return []

@@ -30,7 +30,7 @@ class CrossValidationConfig(Section):
 
     # Experiments on the same folds; null: the one that is typed.
     compare: Annotated[list[str], Field(min_length=2)] | None
-    # Times that all folds are gone through.
+    # How often all folds are run.
     repeats: Annotated[int, Field(ge=1, le=MOST)]
     # Which folds to run now; null: all.
     folds: Fold | list[Fold] | None
@@ -108,7 +108,9 @@ def folds_of(run: RunConfig) -> list[Fold]:
         case ColdItemsConfig() | ColdUsersConfig() if run.split.folds is not None:
             return list(range(1, run.split.folds + 1))
         case ColdItemsConfig() | ColdUsersConfig():
-            raise ConfigError(f"split={run.split.name} has folds with split.folds=5, say")
+            raise ConfigError(
+                f"split={run.split.name} has folds only with split.folds, such as split.folds=5"
+            )
         case OfficialFoldConfig():
             return list(OFFICIAL_FOLDS)
         case _:
@@ -126,12 +128,12 @@ def chosen_folds(config: CrossValidationConfig, there: Sequence[Fold]) -> list[F
         there: all folds.
 
     Raises:
-        ConfigError: one that is not there.
+        ConfigError: one that does not exist.
     """
     if config.folds is None:
         return list(there)
     chosen = config.folds if isinstance(config.folds, list) else [config.folds]
     for fold in chosen:
         if fold not in there:
-            raise ConfigError(f"folds={fold}: there are {', '.join(map(str, there))}")
+            raise ConfigError(f"folds={fold}: the folds are {', '.join(map(str, there))}")
     return chosen

@@ -75,9 +75,9 @@ class DataConfig(Section):
         for key, none in (("rating_range", None), ("min_rating", None), ("missing", ())):
             if not self.has_ratings and getattr(self, key, none) != none:
                 raise ValueError(
-                    f"data.{key} is of ratings, and data.columns.rating=null is data without them; "
-                    f"set data.{key}={'null' if none is None else '[]'}, or name the column of the "
-                    "ratings"
+                    f"data.{key} is about ratings, but data.columns.rating=null means that there "
+                    f"are none; set data.{key}={'null' if none is None else '[]'}, or name the "
+                    "column of the ratings"
                 )
         return self
 
@@ -204,7 +204,7 @@ class CustomFileConfig(DataConfig):
     users_path: AbsolutePaths | None = None
     # File about items, or a list of files, with a column named as columns.item.
     items_path: AbsolutePaths | None = None
-    # null: by what stands in the file.
+    # null: by the file's content.
     format: Literal["csv", "jsonl", "parquet"] | None = None
     # One character between two values, or tab, comma, semicolon, pipe, space; auto: found.
     delimiter: Delimiter = AUTO
@@ -212,13 +212,13 @@ class CustomFileConfig(DataConfig):
     header: bool | Literal["auto"] = "auto"
     # Of the text; auto: found.
     encoding: Literal["auto", "utf8", "utf16", "cp1252", "latin-1"] = "auto"
-    # What stands around a value that has the delimiter in it; null: quotes are text as any other;
+    # What encloses a value that contains the delimiter; null: quotes are text like any other;
     # auto: \" unless the file shows that they are text.
     quote: Literal["auto", '"', "'"] | None = "auto"
     # Sign before the decimals of a number; auto: found.
     decimal: Literal["auto", "point", "comma"] = "auto"
     columns: ColumnsConfig = ColumnsConfig()
-    # Numbers in the column of the ratings that mean that there is none; such rows are left out.
+    # Numbers in the rating column that mean "no rating"; such rows are left out.
     missing: Marks = ()
     # What ids are; auto: integers where all are, written as integers are (007 is not).
     ids: Literal["auto", "integer", "string"] = "auto"
@@ -237,7 +237,7 @@ class CustomFileConfig(DataConfig):
     def _keys_fit_each_other(self) -> Self:
         parts = self.columns.part not in (None, AUTO)
         if parts and (self.val_path or self.test_path):
-            raise ValueError("data.columns.part and data.test_path both say what the parts are")
+            raise ValueError("data.columns.part and data.test_path both name the parts; remove one")
         # Without names an optional column is none, and another has to be said.
         named = [
             key
@@ -251,8 +251,8 @@ class CustomFileConfig(DataConfig):
             )
         if self.decimal == "comma" and self.delimiter == ",":
             raise ValueError(
-                "data.decimal=comma and data.delimiter=comma cannot be told apart; the delimiter "
-                "is another one"
+                "data.decimal=comma and data.delimiter=comma cannot be told apart; set "
+                "another delimiter"
             )
         return self
 
@@ -300,7 +300,7 @@ class FrameConfig(DataConfig):
     users: bool = False
     # Whether a frame about items came with it.
     items: bool = False
-    # Numbers in the column of the ratings that mean that there is none; such rows are left out.
+    # Numbers in the rating column that mean "no rating"; such rows are left out.
     missing: Marks = ()
     # Lowest and highest rating that the scale allows; null: those found.
     rating_range: RatingRange | None = None
@@ -416,7 +416,7 @@ class TextConfig(Section):
     kind: Literal["text"] = "text"
     # Of the data's table of users (of items), by its name there; text, or lists of it.
     column: Annotated[str, Field(min_length=1)]
-    # How many; words that share one are told apart no more.
+    # How many; words that share one cannot be told apart.
     hashes: Annotated[int, Field(ge=2, le=1 << 20)] = 1024
     # Where the data has no such column: an error, or the block is left out.
     if_absent: IfAbsent = "error"
@@ -450,7 +450,7 @@ class FeaturesConfig(Section):
     items: dict[BlockName, Feature] = Field(default_factory=dict)
     # Effects of time.
     time: dict[BlockName, TimeConfig] = Field(default_factory=dict)
-    # Share of items whose own rows each step leaves out, so that features learn to stand in.
+    # Share of items whose own rows each step leaves out, so that features learn to replace them.
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
@@ -458,9 +458,9 @@ class FeaturesConfig(Section):
         blocks = self.items.values()
         if self.id_dropout and all(isinstance(each, HistoryConfig) for each in blocks):
             raise ValueError(
-                "features.id_dropout leaves out rows of items for features to stand in, and "
-                f"{'nothing but history' if blocks else 'none'} is asked for of items; set "
-                "features=everything, or features.id_dropout=0"
+                "features.id_dropout leaves out rows of items so that features stand in for "
+                f"them, but {'nothing but history' if blocks else 'none'} is configured for "
+                "items; set features=everything, or features.id_dropout=0"
             )
         return self
 

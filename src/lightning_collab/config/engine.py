@@ -67,7 +67,9 @@ def step_needs(arguments: Mapping[str, Any]) -> StepNeeds:
     autograd = _asking(arguments, GRADIENTS)
     single = _asking(arguments, STEPS)
     precision = arguments.get("precision") or "32-true"
-    about_gradients = _reason(autograd, arguments, "is about gradients, which only autograd shows")
+    about_gradients = _reason(
+        autograd, arguments, "works on gradients, which only autograd computes"
+    )
     if precision not in FUSED_PRECISIONS:
         about_gradients = f"there are no fused kernels for trainer.precision={precision}"
     return StepNeeds(about_gradients, _reason(single, arguments, "counts single steps"))
@@ -116,9 +118,9 @@ def unsupported_parts(
     threads = training.sgd_threads
     if engine != "fused":
         if threads > 1:
-            return f"{engine} steps come one after the other, not by training.sgd_threads={threads}"
+            return f"{engine} steps run one after another, not with training.sgd_threads={threads}"
         if lazy:
-            return f"{engine} steps move every row, and training.row_updates=lazy forbids that"
+            return f"{engine} steps update every row, which training.row_updates=lazy forbids"
         if engine == "compiled" and with_features:
             return "features are mapped by scipy, which torch.compile cannot see into"
         return None
@@ -162,9 +164,9 @@ def _unsupported_to_rank(
         return f"there are no fused kernels for optimizer.decay={optimizer.decay} {what}"
     if training.row_updates == "lazy":
         return (
-            f"training.row_updates=lazy is of loss=squared_error; {what}, set "
+            f"training.row_updates=lazy is for loss=squared_error; {what}, set "
             "optimizer.groups.embeddings.users.lazy=true"
         )
     if training.sgd_threads > 1:
-        return f"training.sgd_threads={training.sgd_threads} is of loss=squared_error"
+        return f"training.sgd_threads={training.sgd_threads} is for loss=squared_error"
     return None

@@ -60,16 +60,16 @@ class SquaredErrorConfig(LossConfig):
 
 
 class SoftmaxConfig(RankingLossConfig):
-    """Cross-entropy over the catalogue, by user."""
+    """Cross-entropy over the catalog, by user."""
 
     loss_class: ClassVar[str] = "lightning_collab.losses.softmax:Softmax"
     fused: ClassVar[bool] = True
     by_user: ClassVar[bool] = True
 
     name: Literal["softmax"] = "softmax"
-    # Most scores of a batch (users times items); above it, items are drawn for the catalogue.
+    # Most scores of a batch (users times items); above it, items are drawn for the catalog.
     catalogue_limit: Annotated[int, Field(ge=0, le=MOST)] = 1 << 25
-    # Items drawn for each batch where the catalogue is above the limit.
+    # Items drawn for each batch where the catalog is above the limit.
     samples: Annotated[int, Field(ge=1, le=MOST)] = 1024
     # They are drawn by their number of choices to this power; 0: all alike.
     popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -96,7 +96,7 @@ class BCEConfig(SampledLossConfig):
 
 
 class BPRConfig(SampledLossConfig):
-    """Bayesian personalised ranking: a chosen item above a drawn one."""
+    """Bayesian personalized ranking: a chosen item above a drawn one."""
 
     loss_class: ClassVar[str] = "lightning_collab.losses.bpr:BPR"
     fused: ClassVar[bool] = True

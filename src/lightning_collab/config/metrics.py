@@ -20,7 +20,7 @@ def _known(name: str) -> str:
 
 def _each_once(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
-        raise ValueError("a name is in it twice")
+        raise ValueError("a name is listed twice")
     return names
 
 
@@ -36,7 +36,7 @@ LIKED = 4.0
 
 def _ascending(top_k: list[int]) -> list[int]:
     if any(later <= earlier for earlier, later in pairwise(top_k)):
-        raise ValueError("the numbers must be ascending, each of them once")
+        raise ValueError("the numbers must be ascending, without repeats")
     return top_k
 
 

@@ -51,10 +51,10 @@ class ModelConfig(Section):
         """
 
     def bytes_needed(self, items: int) -> int:
-        """Memory for what grows with the square of the catalogue.
+        """Memory for what grows with the square of the catalog.
 
         Args:
-            items: in the catalogue.
+            items: in the catalog.
         """
         return 0
 

@@ -25,7 +25,7 @@ class SideConfig(Section):
     beta1: Fraction | None = None
     # Of Adam, decay of the running mean of squared gradients; null: the optimizer's.
     beta2: Fraction | None = None
-    # Of Adam, whether a row without a gradient stands still, its moments too.
+    # Of Adam, whether a row without a gradient is not updated, nor its moments.
     lazy: bool = False
 
     @property
@@ -113,13 +113,14 @@ class OptimizerConfig(Section):
     def _sides_fit(self) -> Self:
         if self.frequency_power != 1 and self.decay != "per_row":
             raise ValueError(
-                f"optimizer.frequency_power={self.frequency_power:g} is of optimizer.decay=per_row,"
-                f" not of optimizer.decay={self.decay}"
+                f"optimizer.frequency_power={self.frequency_power:g} applies to "
+                f"optimizer.decay=per_row, not to optimizer.decay={self.decay}"
             )
         for key, side in self.groups.sides.items():
             if side.of_adam and not isinstance(self, AdamConfig):
                 raise ValueError(
-                    f"optimizer.groups.{key}: beta1, beta2 and lazy are of Adam; set optimizer=adam"
+                    f"optimizer.groups.{key}: beta1, beta2 and lazy apply to Adam only; set "
+                    "optimizer=adam"
                 )
             if side.lazy and self.decay == "decoupled":
                 raise ValueError(

@@ -21,9 +21,9 @@ KEY = re.compile(r"\w+(\.\w+)*")
 OPTION = re.compile(r"[\w./+-]+")
 # What train() has arguments, or other ways, for.
 NOT_OF_PYTHON = {
-    "hydra": "is of the commands; in Python the run directory is run_dir",
-    "resume": "is of the command; in Python: lightning_collab.load(<run directory>).resume()",
-    "sweep": "is of the command: lightning-collab train -m sweep=...",
+    "hydra": "is for the commands; in Python the run directory is run_dir",
+    "resume": "is for the command; in Python: lightning_collab.load(<run directory>).resume()",
+    "sweep": "is for the command: lightning-collab train -m sweep=...",
 }
 
 
@@ -90,7 +90,7 @@ def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
         for done, step in enumerate(path, 1):
             node = node.setdefault(step, {})
             if not isinstance(node, dict):
-                raise invalid(f"{key}: {'.'.join(path[:done])} is no section (it is {node!r})")
+                raise invalid(f"{key}: {'.'.join(path[:done])} is not a section (it is {node!r})")
         _lay(node, last, _plain_value(value), key)
     return result
 
@@ -108,7 +108,7 @@ def _lay(node: dict[str, Any], name: str, value: Any, key: str) -> None:
 
 def _check_key(key: Any) -> None:
     if not isinstance(key, str) or not KEY.fullmatch(key):
-        raise invalid(f"{key!r}: is no key; keys are names with dots, such as 'optimizer.lr'")
+        raise invalid(f"{key!r}: is not a key; keys are names with dots, such as 'optimizer.lr'")
     reason = NOT_OF_PYTHON.get(key.split(".")[0])
     if reason is not None:
         raise invalid(f"{key}: {reason}")

@@ -67,7 +67,7 @@ def made_with(saved: Mapping[str, Any], group: str) -> str | None:
     here = REGISTRIES[group].origin_of(name) if name and name in REGISTRIES[group] else None
     if origin is None or origin == here:
         return None
-    return f"it was made with {origin}, and here is {here or 'none'}"
+    return f"it was made with {origin}, and the version here is {here or 'none'}"
 
 
 def changed_since(saved: Mapping[str, Any]) -> list[str]:
@@ -120,7 +120,7 @@ def refuse_interpolations(saved: Any, file: Path) -> None:
         if "${" in key or (isinstance(value, str) and "${" in value and not named):
             raise ConfigError(
                 f"{file}: refused: {key} is an interpolation ({value}), and the config of a run "
-                "holds plain values alone. Nothing of it was looked up; put the value in its place"
+                "holds plain values alone. It was not resolved; write the value itself in its place"
             )
 
 
@@ -139,7 +139,7 @@ def _advice(origin: str, group: str, name: str) -> str:
     found = DISTRIBUTION.fullmatch(origin)
     if found is None:
         return (
-            f"{origin}, which registered it; import that module before, or register the class by "
+            f"{origin}, which registered it; import that module first, or register the class by "
             f"lightning_collab.register_{REGISTRIES[group].kind}"
         )
     try:

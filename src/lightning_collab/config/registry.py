@@ -77,7 +77,7 @@ class Registry:
         """The class that a config of this name is of.
 
         Raises:
-            KeyError: there is none of this name.
+            KeyError: there is none with this name.
             ConfigError: see `part`.
         """
         if name in self._places:
@@ -92,7 +92,7 @@ class Registry:
             config: a section with a `name`.
 
         Raises:
-            KeyError: there is none of this name.
+            KeyError: there is none with this name.
             ConfigError: see `part`.
         """
         if config.name in self._places:
@@ -126,7 +126,7 @@ class Registry:
             name: that it was registered under.
 
         Raises:
-            KeyError: there is none of this name.
+            KeyError: there is none with this name.
             ConfigError: it cannot be imported, breaks the contract of its kind, or two packages
                 offer one of this name.
         """
@@ -158,10 +158,11 @@ class Registry:
         for name in names:
             if not NAME.fullmatch(name):
                 raise ConfigError(
-                    f"{what}: {name!r} is no name; use small letters, digits and _, a letter first"
+                    f"{what}: {name!r} is not a valid name; use lowercase letters, digits and _, "
+                    "starting with a letter"
                 )
             if name in self._reserved:
-                raise ConfigError(f"{what}: the name {name!r} is taken by one of lightning-collab")
+                raise ConfigError(f"{what}: the name {name!r} is taken by lightning-collab itself")
             other = self._registered.get(name)
             if other is not None and _place_of(other) != _place_of(part):
                 raise ConfigError(f"{what}: the name {name!r} is taken by {_place_of(other)}")
@@ -189,7 +190,7 @@ class Registry:
         return next((_said(each) for each in self._offered().get(name, [])), None)
 
     def origin_of(self, name: str) -> str | None:
-        """Where a class of others is from, in words for a record.
+        """Where a custom class is from, as text for a record.
 
         Args:
             name: that it is chosen by.
@@ -211,7 +212,7 @@ class Registry:
             if point.name in self._reserved:
                 raise ConfigError(
                     f"{_said(point)} offers a {self.kind} by the name {point.name!r}, which is "
-                    "taken by one of lightning-collab; use a version of it that does not, or "
+                    "taken by lightning-collab itself; use a version of it that does not, or "
                     "uninstall it"
                 )
             offered.setdefault(point.name, []).append(point)
@@ -234,7 +235,7 @@ class Registry:
         self._check(part, what)
         own = self._names_of(part)
         if own and name not in own:
-            raise ConfigError(f"{what}: the entry point is {name!r}, and the class says {own[0]!r}")
+            raise ConfigError(f"{what}: the entry point is {name!r}, but the class says {own[0]!r}")
         return part, _said(point)
 
     def _check(self, part: Any, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What may be typed beside `resume`: each key is either honoured or refused."""
+"""What may be typed beside `resume`: each key is either honored or refused."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from lightning_collab.config.run import RunConfig
 from lightning_collab.config.section import invalid
 
-# Sections and keys that a run goes on with as they are typed.
+# Sections and keys with which a run continues as they are typed.
 HONOURED = (
     *("trainer", "training", "scheduler", "optimizer", "logger", "callbacks", "metrics"),
     *("model.sharding", "model.embedding_dropout", "model.hidden_dropout"),
@@ -18,7 +18,7 @@ HONOURED = (
 )
 # Sections and keys that belong to the whole run, and why; the longest that fits holds.
 REFUSED = {
-    "seed": "it has drawn the weights and orders of the run",
+    "seed": "the weights and orders of the run were drawn with it",
     "data": "the run was trained on its ratings, and counts its steps in batches of them",
     "split": "it says which ratings are tested, and the run must not have been trained on these",
     "features": "the model was made for its features",
@@ -29,29 +29,29 @@ REFUSED = {
     "optimizer.sparse": "the checkpoint has the state of another optimizer",
     **{
         f"optimizer.groups.{group}.{side}": "the checkpoint has the state of these groups as they "
-        "were cut"
+        "were formed"
         for group in ("embeddings", "biases")
         for side in ("users", "items")
     },
     "averaging": "the checkpoint has the averages, or none, of the steps before",
-    "callbacks.monitor": "best.ckpt is the best of the epochs before by another metric",
-    "lr_range_test": "it is of a run's beginning",
-    "find_lr": "it is of a run's beginning",
-    "init_from": "it is of a run's beginning",
+    "callbacks.monitor": "best.ckpt of the epochs before was chosen by another metric",
+    "lr_range_test": "it applies only at the start of a run",
+    "find_lr": "it applies only at the start of a run",
+    "init_from": "it applies only at the start of a run",
 }
 
 ABSENT = "not there"
 
 
 def check_resumed(saved: Mapping[str, Any], asked: RunConfig) -> None:
-    """Refuse to go on with what would make it another run.
+    """Refuse to continue with what would make it another run.
 
     Args:
         saved: the run's own config as plain values; of an earlier version it may lack keys.
-        asked: the config to go on with.
+        asked: the config to continue with.
 
     Raises:
-        ConfigError: a key differs that the run cannot go on with; the message names each.
+        ConfigError: a key differs that the run cannot continue with; the message names each.
     """
     before = dict(_leaves(saved))
     after = dict(_leaves(asked.as_kept().model_dump(mode="json")))
@@ -72,7 +72,7 @@ def check_resumed(saved: Mapping[str, Any], asked: RunConfig) -> None:
 
 
 def why_refused(key: str) -> str | None:
-    """Why a run cannot go on with another value of a key; None where it can.
+    """Why a run cannot continue with another value of a key; None where it can.
 
     Args:
         key: of the config, with dots.

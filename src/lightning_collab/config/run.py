@@ -176,8 +176,8 @@ class RunConfig(Section):
             )
         if name.partition("@")[0] in RANKING_METRICS:
             raise ValueError(
-                f"callbacks.monitor={monitor} is of rankings, and loss={self.loss.name} is "
-                "measured by errors of ratings; set loss=softmax, bce or bpr, or "
+                f"callbacks.monitor={monitor} is a ranking metric, but loss={self.loss.name} is "
+                "measured by rating errors; set loss=softmax, bce or bpr, or "
                 "callbacks.monitor=null"
             )
         measured = [*OF_RATINGS, *self.metrics.logged]
@@ -197,8 +197,8 @@ class RunConfig(Section):
                     else "model=implicit_least_squares or model=ease, or another model and loss"
                 )
                 raise ValueError(
-                    f"{what} needs ratings, and data.columns.rating=null is data without them; "
-                    f"set {instead}"
+                    f"{what} needs ratings, but data.columns.rating=null means that there are "
+                    f"none; set {instead}"
                 )
             return
         if self.metrics.further:
@@ -208,8 +208,8 @@ class RunConfig(Section):
             )
         if self.model.sharded:
             raise ValueError(
-                f"model.sharding=row: {what} compares a user with many items, which no rank has; "
-                "set model.sharding=none"
+                f"model.sharding=row: {what} compares a user with many items, but no rank holds "
+                "them all; set model.sharding=none"
             )
         if self.features.time:
             name = next(iter(self.features.time))
@@ -231,8 +231,8 @@ class RunConfig(Section):
                 )
         if self.loss.by_user and self.data.order == "by_user":
             raise ValueError(
-                f"data.order=by_user: {what} takes each user with all that the user chose anyway; "
-                "set data.order=random"
+                f"data.order=by_user: {what} already takes each user with everything the user "
+                "chose; set data.order=random"
             )
 
     def _cycle_fits_the_run(self) -> None:
@@ -290,8 +290,8 @@ class RunConfig(Section):
             )
         if trainer.strategy != "ddp":
             raise ValueError(
-                f"model.sharding=row splits tables over ranks, and trainer={trainer.name} is one "
-                "process; set trainer=ddp_cpu or trainer=ddp"
+                f"model.sharding=row splits tables over ranks, but trainer={trainer.name} is a "
+                "single process; set trainer=ddp_cpu or trainer=ddp"
             )
         if trainer.precision not in ("32-true", "bf16-mixed"):
             raise ValueError(
@@ -313,8 +313,9 @@ class RunConfig(Section):
         if not self.model.by_gradient:
             if self.trainer.strategy == "ddp":
                 raise ValueError(
-                    f"trainer={self.trainer.name} shares gradients between ranks, and "
-                    f"model={self.model.name} is solved without any; set trainer=cpu or trainer=gpu"
+                    f"trainer={self.trainer.name} shares gradients between ranks, but "
+                    f"model={self.model.name} is solved without gradients; set trainer=cpu or "
+                    "trainer=gpu"
                 )
             if self.init_from is not None and self.model.keeps_samples:
                 raise ValueError(
@@ -332,8 +333,8 @@ class RunConfig(Section):
                 chosen = getattr(self.model, "positives", "all")
                 also = "" if chosen == "all" else f" model.positives={chosen:g}"
                 raise ValueError(
-                    f"loss={self.loss.name} is made small by gradient descent, and "
-                    f"model={self.model.name} is solved; set loss=squared_error{also}"
+                    f"loss={self.loss.name} is minimized by gradient descent, but "
+                    f"model={self.model.name} is solved directly; set loss=squared_error{also}"
                 )
 
     def _averaging_fits(self) -> None:
@@ -343,12 +344,12 @@ class RunConfig(Section):
         name = f"averaging={averaging.name}"
         if not self.model.by_gradient:
             raise ValueError(
-                f"{name} is of gradient descent, and model={self.model.name} is trained without; "
-                "set averaging=none"
+                f"{name} is for gradient descent, but model={self.model.name} is trained without "
+                "it; set averaging=none"
             )
         if averaging.from_epoch >= self.trainer.max_epochs:
             raise ValueError(
-                f"averaging.from_epoch={averaging.from_epoch} leaves nothing to average of the "
+                f"averaging.from_epoch={averaging.from_epoch} leaves nothing to average in a "
                 f"run of trainer.max_epochs={self.trainer.max_epochs}"
             )
         by_cycle = isinstance(averaging, SWAConfig) and averaging.every == "cycle"
@@ -388,7 +389,7 @@ class RunConfig(Section):
                         f"of {side}; leave it out"
                     )
             if config == type(config)(weight_decay=0.0):
-                continue  # what is not there does not shrink
+                continue  # what does not exist does not shrink
             if config != type(config)() and group not in self.model.group_names and not of_time:
                 raise ValueError(
                     f"optimizer.groups.{group}: model={self.model.name} has no such group; "
@@ -437,11 +438,11 @@ def unsupported_reason(engine: Engine, config: RunConfig) -> str | None:
     if config.ranks and trainer.gradient_clip_val is not None:
         return f"there are no fused kernels for trainer.gradient_clip_val with {config.loss.name}"
     if config.averaging.name == "ema":
-        return "fused steps come many at a time, and averaging=ema looks at each"
+        return "the fused engine takes many steps at a time, but averaging=ema needs each one"
     if trainer.strategy != "auto" or trainer.num_nodes > 1 or trainer.ranks not in (1, None):
-        return f"fused steps are of one process, and trainer={trainer.name} has several"
+        return f"the fused engine runs in one process, but trainer={trainer.name} has several"
     if trainer.accelerator not in ("cpu", "auto"):
-        return f"the fused engine is CPU-only, and trainer={trainer.name} is not"
+        return f"the fused engine is CPU-only, but trainer={trainer.name} is not"
     needs = step_needs(trainer.model_dump())
     if needs.autograd is not None:
         return needs.autograd
@@ -466,7 +467,7 @@ def _threads_unsupported_reason(config: RunConfig) -> str | None:
     missing = [key for key, there in wanted.items() if not there]
     if not missing:
         return None
-    return f"training.sgd_threads takes plain steps on single ratings: set {' '.join(missing)}"
+    return f"training.sgd_threads needs plain steps on single ratings: set {' '.join(missing)}"
 
 
 def check_engine(config: RunConfig) -> None:
@@ -482,7 +483,7 @@ def check_engine(config: RunConfig) -> None:
     if not config.model.by_gradient:
         if config.training != TrainingConfig():
             raise ValueError(
-                f"training: model={config.model.name} is solved, and takes no steps of an engine"
+                f"training: model={config.model.name} is solved directly, without an engine"
             )
         return
     order: tuple[Engine, ...] = ("fused", "eager", "compiled")

@@ -40,7 +40,7 @@ class SplitConfig(Section):
     name: str
     # Share of the rows that are not test; 0: no validation part.
     val: Share = 0.0
-    # Seed of the split, apart from the seed of initial weights and order.
+    # Seed of the split, separate from the seed of initial weights and order.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
 
     def split(self, table: Any) -> Any:
@@ -186,7 +186,9 @@ class TemporalSplitConfig(SplitConfig):
     def _dates_make_sense(self) -> Self:
         for key in ("test_from", "val_from"):
             if getattr(self, key) is not None and self.by == "user":
-                raise ValueError(f"split.{key} is a date for all, which split.by=user does not use")
+                raise ValueError(
+                    f"split.{key} is one date for all users, which split.by=user does not use"
+                )
         if self.test_from and self.val_from and self.val_from >= self.test_from:
             raise ValueError("split.val_from must be before split.test_from")
         return self
@@ -316,8 +318,8 @@ class PredefinedSplitConfig(SplitConfig):
         """Only sources that name parts."""
         if not data.names_parts:
             raise ValueError(
-                f"split=predefined: data={data.name} does not say which rows are for what; with "
-                "data=csv, name a column (data.columns.part) or files (data.test_path)"
+                f"split=predefined: data={data.name} does not say which rows belong to which "
+                "part; with data=csv, name a column (data.columns.part) or files (data.test_path)"
             )
 
 

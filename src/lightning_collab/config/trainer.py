@@ -20,7 +20,7 @@ NOT_ARGUMENTS = {
     "logger": "choose loggers with the config group logger (logger=csv, logger=none)",
     "callbacks": "add callbacks with callbacks.further",
     "default_root_dir": "set hydra.run.dir (in Python run_dir) to the folder of the run",
-    "enable_checkpointing": "best.ckpt and last.ckpt are what a run is used by; they are small",
+    "enable_checkpointing": "best.ckpt and last.ckpt are needed to use a run; they are small",
     "enable_progress_bar": "set callbacks.progress_bar",
 }
 
@@ -95,13 +95,13 @@ class TrainerConfig(Section):
     use_distributed_sampler: bool = False
     # Times of each hook: simple, advanced or pytorch.
     profiler: Literal["simple", "advanced", "pytorch", "xla"] | None = None
-    # Look in each backward pass for what is no number.
+    # Look for NaN in each backward pass.
     detect_anomaly: bool = False
-    # Nothing but the loop, to see what the loop costs; no checkpoint, no curves, no numbers.
+    # Nothing but the loop, to see what it costs; no checkpoint, no curves, no metrics.
     barebones: bool = False
     # Batch norm over all ranks, for models of your own.
     sync_batchnorm: bool = False
-    # Epochs after which the loaders are made anew; 0: never.
+    # Epochs after which the loaders are recreated; 0: never.
     reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0, le=MOST)] = 0
     # Let loggers that can do so take hyper-parameters of their own accord.
     enable_autolog_hparams: bool = True
@@ -146,8 +146,8 @@ class TrainerConfig(Section):
                 if wrong:
                     other = "ddp_cpu" if self.accelerator == "cpu" else "ddp"
                     raise ValueError(
-                        f"trainer.{key}={getattr(self, key)}: trainer={self.name} is one process; "
-                        f"set trainer={other}"
+                        f"trainer.{key}={getattr(self, key)}: trainer={self.name} is a single "
+                        f"process; set trainer={other}"
                     )
         return self
 

@@ -213,7 +213,7 @@ class EpochBatches(ABC, Generic[AnyBatch]):
         return {"epoch": self.epoch, "next_batch": self._next, "yielded": self._yielded}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where another one stood, whatever it yielded at a time."""
+        """Continue where another one stood, whatever it yielded at a time."""
         self.epoch = state["epoch"]
         self._next = state["next_batch"]
         # Before there were blocks, each batch counted.
@@ -270,7 +270,7 @@ def rows_of(column: Tensor, rows: slice | Tensor) -> Tensor:
 
 
 def _mixed(seed: int, epoch: int) -> int:
-    """One 62-bit seed of two numbers, well apart for neighbouring pairs."""
+    """One 62-bit seed of two numbers, well apart for neighboring pairs."""
     return int(
         np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(2)
     )

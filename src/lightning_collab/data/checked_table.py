@@ -143,7 +143,7 @@ def _range(
     low, high = frame.select(pl.col("rating").min(), high=pl.col("rating").max()).row(0)
     if low == high:
         raise DataError(
-            f"{title}: every rating is {low:g}, which is no scale; name it, such as "
+            f"{title}: every rating is {low:g}, which is not a scale; set it, such as "
             f"{caller.setting('rating_range', (1, 5))}"
         )
     _check_ends(frame["rating"], title, caller)
@@ -169,10 +169,11 @@ def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
             if gap > OUTLIER_SPANS * span and rows <= max(1, RARE * len(ratings)):
                 whole = (min(value[0], low), max(value[0], high))
                 raise DataError(
-                    f"{title}: {'a rating is' if rows == 1 else f'{rows} ratings are far off, as'} "
+                    f"{title}: "
+                    f"{'a rating is' if rows == 1 else f'{rows} ratings are far off, such as'} "
                     f"{value[0]:g}, and all others are from {low:g} to {high:g}. If it means no "
-                    f"rating, {caller.advice('missing', tuple(value[: place + 1]))}; if the scale "
-                    f"goes so far, {caller.advice('rating_range', whole)}"
+                    f"rating, {caller.advice('missing', tuple(value[: place + 1]))}; if the "
+                    f"scale goes so far, {caller.advice('rating_range', whole)}"
                 )
         if len(value) < 4 or count[0] < max(3, COMMON * len(ratings)):
             continue

@@ -60,8 +60,8 @@ class UserBatch(NamedTuple):
         barred_rows: int64 [D], the place in `users` of each pair that is no negative either; None:
             there are none.
         barred_items: int32 [D], the item of each of these.
-        drawn: int32 [S], items that stand for the whole catalogue, drawn for the whole batch by
-            popularity; None: the catalogue itself is looked at.
+        drawn: int32 [S], items that stand for the whole catalog, drawn for the whole batch by
+            popularity; None: the catalog itself is looked at.
         log_expected: float32 [S], log of how often each of these is drawn in the mean.
         start: where this rank's users begin in the whole batch.
         whole_size: users of the whole batch over all ranks.
@@ -89,7 +89,7 @@ class UserBatch(NamedTuple):
 
 
 class PairBatches(EpochBatches[PairBatch]):
-    """Each chosen pair once an epoch, with items that are drawn anew.
+    """Each chosen pair once an epoch, with newly drawn items.
 
     Args:
         chosen: pairs to learn from.
@@ -150,7 +150,7 @@ class UserBatches(EpochBatches[UserBatch]):
     Args:
         chosen: pairs to learn from.
         barred: pairs that are neither chosen nor negatives; None: there are none.
-        samples: items drawn for each batch in place of the whole catalogue; 0: none.
+        samples: items drawn for each batch in place of the whole catalog; 0: none.
         by: chances of items in these draws.
         device: where the tensors are kept.
         options: of `EpochBatches`.
@@ -197,7 +197,7 @@ class UserBatches(EpochBatches[UserBatch]):
         )
 
     def _draws(self, number: int) -> tuple[Tensor | None, Tensor | None]:
-        """The items that stand for the catalogue in one batch of the epoch."""
+        """The items that stand for the catalog in one batch of the epoch."""
         if self._by is None or not self._samples:
             return None, None
         from lightning_collab.data.draws import draw_by_popularity

@@ -119,7 +119,7 @@ def found_columns(
         found = usual_columns(ours, free)
         if len(found) > 1:
             raise DataError(
-                f"{title}: several columns may be the {PLURALS[ours]}; "
+                f"{title}: several columns could be the {PLURALS[ours]}; "
                 f"{caller.advice(f'columns.{ours}', *found)}"
             )
         if found:
@@ -145,12 +145,12 @@ def _not_found(ours: str, names: Sequence[str], caller: Caller) -> str:
         without = f"; for data without ratings, {caller.advice('columns.rating', None)}"
     meant = like(ours, names)
     name_it = (
-        f"If one of them is it, {caller.advice(f'columns.{ours}', *meant)}"
+        f"If it is one of them, {caller.advice(f'columns.{ours}', *meant)}"
         if meant
-        else f"Name it by {caller.key(f'columns.{ours}')}"
+        else f"Name it with {caller.key(f'columns.{ours}')}"
     )
     return (
-        f"no column of the {PLURALS[ours]} by a usual name ({', '.join(USUAL_NAMES[ours])}); it "
+        f"no column of the {PLURALS[ours]} with a usual name ({', '.join(USUAL_NAMES[ours])}); it "
         f"has {', '.join(map(repr, names)) or 'no columns'}. {name_it}{without}"
     )
 

@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """Something that each value of a column must fulfil.
+    """Something that each value of a column must fulfill.
 
     Attributes:
         column: its name.
@@ -184,9 +184,7 @@ def typed_columns(
         raise DataError(f"{place.name}: no rows")
     for name, kind in raw.schema.items():
         if not _may_be(kind, types[name], time=name == "timestamp"):
-            raise DataError(
-                f"{place.name}: a column is of a type that makes no sense: {name} is {kind}"
-            )
+            raise DataError(f"{place.name}: a column has an unsuitable type: {name} is {kind}")
     typed = raw.select(
         _time_of_text(unit, time_format)
         if name == "timestamp" and raw.schema[name] == pl.String

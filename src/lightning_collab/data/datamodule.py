@@ -263,7 +263,7 @@ class RatingDataModule(pl.LightningDataModule):
             part: column that says `train`, `val` or `test`, for the split `predefined`; likewise.
             weight: column of numbers above 0, how much a row counts, such as plays; likewise.
             rating_range: lowest and highest rating that the scale allows; None: those found.
-            missing: numbers in the column of the ratings that mean that there is none; such rows
+            missing: numbers in the rating column that mean "no rating"; such rows
                 are left out.
             duplicates: several ratings of one item by one user: `error`, `last` (in time, else in
                 the frame) or `mean`. Of data without ratings they are one.
@@ -463,7 +463,7 @@ class RatingDataModule(pl.LightningDataModule):
 
     @property
     def samples_per_batch(self) -> int:
-        """Of users, how many items are drawn for the catalogue; 0: it is looked at itself."""
+        """Of users, how many items are drawn for the catalog; 0: it is looked at itself."""
         return self.feed.samples_for(self.learned, self._batch_size)
 
     @property

@@ -41,7 +41,7 @@ class UnreachableError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A zip archive at an address.
+    """A zip archive at a URL.
 
     Attributes:
         url: of the archive.
@@ -138,7 +138,7 @@ def obtain(folder: Path, places: list[Place], *, by_hand: str) -> None:
     Args:
         folder: where the files go; its parents are made.
         places: in the order in which they are tried.
-        by_hand: how a person can put the files there, for the error message.
+        by_hand: how a user can put the files there, for the error message.
 
     Raises:
         DataError: no place can be reached, or the folder cannot be written.
@@ -159,7 +159,7 @@ def _obtain_locked(folder: Path, places: list[Place], by_hand: str) -> None:
         # On the same file system, so that a rename is atomic.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as name:
             temporary = Path(name)
-            log.info("%s is not there; trying %s", folder, place.description)
+            log.info("%s is not available; trying %s", folder, place.description)
             try:
                 archive = place.fetch(temporary)
             except UnreachableError as error:
@@ -187,7 +187,7 @@ def _extract(archive: Path, members: Mapping[str, str], folder: Path, descriptio
                 with source.open(member) as packed, (folder / name).open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(f"{description}: not a whole zip archive: {error}") from error
+        raise DataError(f"{description}: not a complete zip archive: {error}") from error
     except KeyError as error:
         raise DataError(f"{description}: {error.args[0]}") from error
 

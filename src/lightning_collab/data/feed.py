@@ -48,7 +48,7 @@ class Feed(NamedTuple):
         negatives: of pairs, items drawn for each.
         barred: whether items rated below `positives` are no negatives either.
         popularity_power: items are drawn by their number of choices to this power.
-        catalogue_limit: of users, most scores of a batch before items are drawn for the catalogue.
+        catalogue_limit: of users, most scores of a batch before items are drawn for the catalog.
         samples: of users, how many are drawn then.
     """
 
@@ -93,7 +93,7 @@ class Feed(NamedTuple):
         )
 
     def samples_for(self, chosen: Choices, batch_size: BatchSize) -> int:
-        """Of users, how many items are drawn for the catalogue; 0: it is looked at itself."""
+        """Of users, how many items are drawn for the catalog; 0: it is looked at itself."""
         users = ratings_in_batch(batch_size, int((chosen.user_counts > 0).sum()))
         fits = users * (chosen.item_rows - 1) <= self.catalogue_limit
         return 0 if fits else self.samples

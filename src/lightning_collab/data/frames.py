@@ -1,4 +1,4 @@
-"""Frames of several libraries as polars; pandas and pyarrow are recognised, and never imported."""
+"""Frames of several libraries as polars; pandas and pyarrow are recognized, and never imported."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MIXED = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
 
 @dataclass(frozen=True, eq=False)
 class OpenFrame:
-    """A frame of any library that has been recognised, and is not read yet.
+    """A frame of any library that has been recognized, and is not read yet.
 
     Attributes:
         title: as messages name it.
@@ -150,7 +150,7 @@ def _of_pandas(column: Any, title: str) -> pl.Series:
         return pl.Series(plain)
     except MIXED as error:
         raise DataError(
-            f"{title}: the values of column {str(column.name)!r} are of no one type that can be "
+            f"{title}: the values of column {str(column.name)!r} have no single type that can be "
             f"read ({_first_line(error)}); make them one, such as "
             f"frame[{str(column.name)!r}].astype('string')"
         ) from error

@@ -68,7 +68,7 @@ class History:
             table = pl.read_parquet(path)
         except FileNotFoundError as error:
             raise CheckpointError(
-                f"{path}: there is none; the run was made by a version that did not keep what "
+                f"{path}: it does not exist; the run was made by a version that did not keep what "
                 "its users have rated. Train it again, or set seen=none to leave nothing out"
             ) from error
         except (OSError, pl.exceptions.PolarsError) as error:

@@ -21,7 +21,7 @@ IMPLICIT_RANGE = (0.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class RatingTable:
-    """Ratings in the order of the file; 12 bytes each, timestamps and weights apart.
+    """Ratings in the order of the file; 12 bytes each, without timestamps and weights.
 
     Attributes:
         name: of the data set.

@@ -28,7 +28,7 @@ ENVIRONMENT_VARIABLE = "LIGHTNING_COLLAB_CACHE"
 FACTS = "table.json"
 # What bytes that are not what was written can raise.
 DAMAGE = (*READ_ERRORS, ValueError, LookupError, TypeError, AttributeError)
-# From so many bytes on, a person is told what is being waited for.
+# From so many bytes on, the user is told what is being waited for.
 LONG_WORK = 100_000_000
 
 
@@ -44,7 +44,7 @@ def cached_table(
     """The table of some files: from the cache, else parsed and kept there.
 
     An entry is found by the sums of the files, the settings and the code that parses them: where
-    any of them changes, the table is parsed anew and the old entry removed. A damaged entry is
+    any of them changes, the table is parsed again and the old entry removed. A damaged entry is
     replaced, and that is said.
 
     Args:
@@ -65,11 +65,15 @@ def cached_table(
                 return kept
             size = sum(path.stat().st_size for path in files if path.is_file())
             if size >= LONG_WORK:
-                log.info("parsing %d MB of ratings; the next start opens them", size / 1e6)
+                log.info(
+                    "parsing %d MB of ratings; the next start reads the parsed table", size / 1e6
+                )
             return _kept(entry, parse())
     except OSError as error:
         log.warning(
-            "parsed tables cannot be kept in %s (%s); data.cache=false says so", folder, error
+            "parsed tables cannot be kept in %s (%s); set data.cache=false to stop trying",
+            folder,
+            error,
         )
         return parse()
 

@@ -11,11 +11,11 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from lightning_collab.inspection.embedding_map import EmbeddingMap
-from lightning_collab.inspection.figures import STYLE
+from lightning_collab.runs.drawing import STYLE
 from lightning_collab.runs.plain_text import printable
 
 # Of Okabe and Ito's palette, which colour-blind people tell apart; the marks differ in form too.
-COLOURS = {
+COLORS = {
     False: {"others": "#c8c8c8", "rated": "#d55e00", "recommended": "#0072b2", "text": "#31333f"},
     True: {"others": "#5c606b", "rated": "#e69f00", "recommended": "#56b4e9", "text": "#fafafa"},
 }
@@ -43,14 +43,14 @@ def marked_map(
         called: what the legend calls each.
         dark: whether the page is.
     """
-    colours = COLOURS[dark]
+    colors = COLORS[dark]
     place = {raw_id: number for number, raw_id in enumerate(drawn.points["item"])}
     rows: list[int] = []
-    with rc_context({**STYLE, "text.color": colours["text"]}):
+    with rc_context({**STYLE, "text.color": colors["text"]}):
         figure = Figure(figsize=(6.0, 5.0), layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
         x, y = drawn.positions.T
-        axes.scatter(x, y, s=9, c=colours["others"], linewidths=0)
+        axes.scatter(x, y, s=9, c=colors["others"], linewidths=0)
         for kind, ids in marked.items():
             own = [place[raw_id] for raw_id in ids if raw_id in place]
             rows += own
@@ -59,7 +59,7 @@ def marked_map(
                 x[own],
                 y[own],
                 s=size,
-                c=colours[kind],
+                c=colors[kind],
                 marker=mark,
                 linewidths=0,
                 label=called[kind],

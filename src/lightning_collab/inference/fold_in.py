@@ -39,7 +39,7 @@ def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
         Raw item id -> rating. Items that the run does not know are left out, and that is said.
 
     Raises:
-        DataError: the file is missing, empty or not readable, or has a rating that is no number.
+        DataError: the file is missing, empty or not readable, or has a rating that is not a number.
         NotFoundError: the run knows none of the items.
     """
     table = read_table(path, as_text=lambda names: names)
@@ -48,7 +48,7 @@ def read_own_ratings(run: TrainedModel, path: Path) -> dict[Any, float]:
     ratings = table[_column(table, path, "rating")].cast(pl.Float64, strict=False)
     if ratings.null_count():
         first = int(ratings.is_null().arg_max() or 0)
-        raise DataError(f"{path}, row {first + 1} below the names: the rating is no number")
+        raise DataError(f"{path}, row {first + 1} below the names: the rating is not a number")
     name = _column(table, path, "item", "title")
     by_title = name.lower() == "title"
     found: dict[Any, float] = {}
@@ -136,13 +136,13 @@ class TrainedUsers:
                 not the mean of these; None: all, and it is.
 
         Raises:
-            NotFoundError: the model has no factors of items, so nothing can be said of a person
+            NotFoundError: the model has no factors of items, so nothing can be said about a user
                 but what it says of everybody.
         """
         if "embeddings" not in scores.tables:
             raise NotFoundError(
                 "this is a model without item factors: it cannot learn "
-                "of a fold-in user from ratings; use a run of another model"
+                "about a fold-in user from ratings; use a run of another model"
             )
         users = [table["users"].double() for table in scores.tables.values()]
         known = torch.cat([table[1:][:count] for table in users], dim=1)

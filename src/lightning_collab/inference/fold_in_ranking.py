@@ -72,8 +72,8 @@ class RankingUsers:
         loss = build_loss(sections.loss)
         if not isinstance(loss, PairwiseLoss | UserLoss):
             raise ConfigError(
-                f"items: {run.model_name} was not trained by a loss of choices, so that a user is "
-                "not found from items alone; train with loss=softmax"
+                f"items: {run.model_name} was not trained with a ranking loss, so that items "
+                "alone do not describe a user; train with loss=softmax"
             )
         optimizer = sections.optimizer
         history = run.history.trained()

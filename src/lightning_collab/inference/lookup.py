@@ -71,7 +71,7 @@ def row_of_title(run: TrainedModel, title: str) -> int:
 
     Args:
         run: a trained run whose source has titles.
-        title: as a person types it.
+        title: as a user types it.
 
     Returns:
         Row of the model's tables, above 0.
@@ -107,7 +107,7 @@ def row_of_item(run: TrainedModel, named: Any) -> int:
 
     Args:
         run: a trained run.
-        named: the id, or the title as a person types it where no item has such an id.
+        named: the id, or the title as a user types it where no item has such an id.
 
     Raises:
         NotFoundError: as of `row_of_id`, or of `row_of_title` where the items have titles.
@@ -148,7 +148,7 @@ def row_of_id(run: TrainedModel, side: Side, raw_id: Any) -> int:
         title = printable(described["title"][0] or "") if "title" in described.columns else ""
         raise NotFoundError(
             f"{named} {printable(raw_id)} {title}".rstrip()
-            + " has no training ratings, so the model knows nothing of it"
+            + " has no training ratings, so the model knows nothing about it"
         )
     ids = vocabulary.ids
     raise NotFoundError(

@@ -78,7 +78,7 @@ def add_items(run: TrainedModel, items: pl.DataFrame, named: str = "items") -> i
         How many the run knows by features alone now.
 
     Raises:
-        DataError: an item is there already, or the items have none of the features of the map.
+        DataError: an item already exists, or the items have none of the features of the map.
         CheckpointError: the run has no map, since its data said nothing of items.
     """
     content = read_checkpoint(run.checkpoint, mapped=True)
@@ -92,7 +92,7 @@ def add_items(run: TrainedModel, items: pl.DataFrame, named: str = "items") -> i
     known = items["item"].filter(items["item"].is_in(run.item_vocabulary.ids.implode()))
     if len(known):
         raise DataError(
-            f"{named}: item {known[0]!r} is there already"
+            f"{named}: item {known[0]!r} already exists"
             + (f", and so are {len(known) - 1} more" if len(known) > 1 else "")
             + "; leave out what the run knows"
         )
@@ -103,7 +103,7 @@ def add_items(run: TrainedModel, items: pl.DataFrame, named: str = "items") -> i
             f"{', '.join(map(repr, items.columns[1:])) or 'no column beside the ids'}"
         )
     if lacking:
-        log.warning("%s: no value of %s, which rows are made of too", named, ", ".join(lacking))
+        log.warning("%s: no value of %s, which rows are also made of", named, ", ".join(lacking))
     grown = {**cold, "items": side.with_ids(items)}
     directory = run.directory
     others = run.unseen_items.filter(~pl.col("item").is_in(items["item"].implode()))

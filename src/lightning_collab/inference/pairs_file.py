@@ -31,7 +31,7 @@ class PairsFile:
         rows: how many there are.
         schema: of the blocks.
         delimiter: one character between two values of text.
-        quote: what stands around a value that has the delimiter in it; None: nothing does.
+        quote: what encloses a value that contains the delimiter; None: nothing does.
     """
 
     path: Path
@@ -162,8 +162,8 @@ def _column(
         return matching[0]
     if matching:
         raise ConfigError(
-            f"{path}: several columns may be the {ours}s: {', '.join(map(repr, matching))}; set "
-            f"which by columns.{ours}=<name>"
+            f"{path}: several columns could be the {ours}s: {', '.join(map(repr, matching))}; set "
+            f"which with columns.{ours}=<name>"
         )
     if ours not in NEEDED:
         return None
@@ -172,7 +172,7 @@ def _column(
     if len(names) == 1 and others:
         delimited = f". Is the delimiter a {called(others[0])}? Then set delimiter=auto"
     raise ConfigError(
-        f"{path}: no column for the {ours}s; it has {listed}. Say which by columns.{ours}=<name>"
+        f"{path}: no column for the {ours}s; it has {listed}. Set which with columns.{ours}=<name>"
         + delimited
     )
 

@@ -76,7 +76,7 @@ def offered(
     min_ratings: int = 0,
     new_items: NewItems = 0,
 ) -> Offer:
-    """What of a catalogue may be recommended.
+    """What of a catalog may be recommended.
 
     Args:
         run: the trained run.
@@ -143,8 +143,8 @@ def barred_items(
     rows = np.flatnonzero(barred).astype(np.int32)
     if len(rows) == len(run.items) and new:
         raise ConfigError(
-            "new_items: the run knows no item without training ratings, or only and exclude leave "
-            "none; lightning-collab add-items run=<run> items=<file> makes some known"
+            "new_items: the run knows no item without training ratings, or 'only' and 'exclude' "
+            "leave none; lightning-collab add-items run=<run> items=<file> adds some"
         )
     if len(rows) == len(run.items):
         raise ConfigError(

@@ -29,7 +29,7 @@ def check_output(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
         inputs: files that it is made from.
 
     Raises:
-        ConfigError: the name does not say the format, the file is there already or is an input, or
+        ConfigError: the name does not say the format, the file already exists or is an input, or
             its folder is not there.
     """
     if path.suffix.lower() not in SUFFIXES:
@@ -40,7 +40,7 @@ def check_output(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
         raise ConfigError(f"output: {path} is the input itself; name another file")
     if path.exists() and not overwrite:
         raise ConfigError(
-            f"output: {path} is there already; set overwrite=true to replace it, or another name"
+            f"output: {path} already exists; set overwrite=true to replace it, or another name"
         )
     if not path.parent.is_dir():
         raise ConfigError(f"output: there is no folder {path.parent}")

@@ -1,4 +1,4 @@
-"""Bayesian personalised ranking: what was chosen scores above what was not."""
+"""Bayesian personalized ranking: what was chosen scores above what was not."""
 
 from torch import Tensor
 from torch.nn.functional import softplus

@@ -24,7 +24,7 @@ def broken_by(loss: type[Loss]) -> list[str]:
     if loss.config_class.fused:
         lines.append(
             f"{loss.config_class.__name__}.fused must be False: the fused engine has kernels for "
-            "our losses alone"
+            "the built-in losses only"
         )
     return lines
 

@@ -43,7 +43,7 @@ class Loss(ABC):  # noqa: B024 (its kinds have the methods)
             rating_range: lowest and highest rating.
 
         Returns:
-            None: only a loss that is no number stops a run.
+            None: only a loss that is not a number stops a run.
         """
         return None
 
@@ -99,7 +99,7 @@ class PairwiseLoss(Loss):
 
 
 class UserLoss(Loss):
-    """Compares one row of scores of the whole catalogue with all that a user chose."""
+    """Compares one row of scores of the whole catalog with all that a user chose."""
 
     config_class: ClassVar[type[LossConfig]] = RankingLossConfig
     of: ClassVar[Literal["ratings", "scores"]] = "scores"

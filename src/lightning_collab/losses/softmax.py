@@ -1,4 +1,4 @@
-"""Softmax over the catalogue: each choice against all other items."""
+"""Softmax over the catalog: each choice against all other items."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ class Softmax(UserLoss):
 
     Liang, Krishnan, Hoffman and Jebara (2018), "Variational autoencoders for collaborative
     filtering", equation 2. All choices of a user share one row of scores. Where items are drawn
-    for the catalogue, their scores are corrected for how often they are drawn (Bengio and Senecal
+    for the catalog, their scores are corrected for how often they are drawn (Bengio and Senecal
     2008, "Adaptive importance sampling to accelerate training of a neural probabilistic language
     model").
 
@@ -37,7 +37,7 @@ class Softmax(UserLoss):
     def sampled(
         self, chosen: Tensor, users: Tensor, drawn: Tensor, weights: Tensor | None = None
     ) -> Tensor:
-        """The same with drawn items in place of the catalogue.
+        """The same with drawn items in place of the catalog.
 
         Args:
             chosen: float [P], scores of the chosen items.

@@ -1,4 +1,4 @@
-"""Several scorers as one: weighted sums of their standardised scores."""
+"""Several scorers as one: weighted sums of their standardized scores."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Blend:
     """The sum of w_m * (s_m - mean) / deviation over scorers m, for each user by itself.
 
     Scores of different losses differ in scale, and those of one loss from user to user: each user's
-    scores of the whole catalogue get mean 0 and standard deviation 1 before they are added.
+    scores of the whole catalog get mean 0 and standard deviation 1 before they are added.
 
     Args:
         scorers: of the same items.
@@ -56,7 +56,7 @@ def standardised(scores: Tensor) -> Tensor:
 
 
 class _Kept:
-    """Standardised scores of all users that are asked for, computed once."""
+    """Standardized scores of all users that are asked for, computed once."""
 
     def __init__(self, scorer: Scorer, users: Tensor, rows: int) -> None:
         self.items = scorer.items
@@ -65,7 +65,7 @@ class _Kept:
         self._place[users.long()] = torch.arange(len(users))
 
     def of_users(self, users: Tensor, out: Tensor | None = None) -> Tensor:
-        """As of the scorer, but standardised."""
+        """As of the scorer, but standardized."""
         return torch.index_select(self._scores, 0, self._place[users.long()])
 
 

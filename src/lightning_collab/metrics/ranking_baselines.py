@@ -63,7 +63,7 @@ class MostPopular:
 
 
 def item_knn(matrix: csr_matrix, neighbours: int = NEIGHBOURS) -> SumOfWeights:
-    """Item-based nearest neighbours.
+    """Item-based nearest neighbors.
 
     Deshpande and Karypis (2004), "Item-based top-N recommendation algorithms", with the cosine of
     the columns of the matrix as the similarity of two items.
@@ -98,7 +98,7 @@ def item_knn(matrix: csr_matrix, neighbours: int = NEIGHBOURS) -> SumOfWeights:
 def _highest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """The columns of the highest values of each row [rows, count], of equal ones the first.
 
-    `argpartition` leaves it to the processor which of equal values are taken.
+    `argpartition` leaves it to the CPU which of equal values are taken.
     """
     least = np.partition(values, -count, axis=1)[:, -count, None]
     above, equal = values > least, values == least

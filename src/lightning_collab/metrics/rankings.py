@@ -1,4 +1,4 @@
-"""How well the first items of a ranking of the whole catalogue are those that people liked."""
+"""How well the first items of a ranking of the whole catalog are those that people liked."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -35,7 +35,7 @@ class Scorer(Protocol):
 class RankingMetrics(Metric):
     """Means over users of how well held-out items are found, and what is shown to them.
 
-    The whole catalogue is ranked; nothing is sampled, since metrics on a sample of items order
+    The whole catalog is ranked; nothing is sampled, since metrics on a sample of items order
     models differently (Krichene and Rendle 2020, "On sampled metrics for item recommendation").
     With h_p = 1 where the item at place p of a user's ranking is one of the n that the user liked,
     items that the model cannot know among these:
@@ -46,12 +46,12 @@ class RankingMetrics(Metric):
       where it is not 0.
     - `mrr@k`: 1 / p of the first h_p = 1 up to k; 0 where there is none.
     - `map@k`: sum for p up to k of h_p times the precision at p, divided by min(n, k).
-    - `coverage@k`: share of the catalogue that is among the first k of anybody.
+    - `coverage@k`: share of the catalog that is among the first k of anybody.
     - `mean_popularity@k`: mean of `item_counts` over all that is shown.
-    - `gini@k`: Gini coefficient of how often each item of the catalogue is shown; 0: all alike,
+    - `gini@k`: Gini coefficient of how often each item of the catalog is shown; 0: all alike,
       near 1: a few items have everything.
 
-    Of equal scores, the first is the one that comes first in an order of the catalogue drawn from
+    Of equal scores, the first is the one that comes first in an order of the catalog drawn from
     the seed: in the order of rows, which is often that of popularity or of the data, a constant
     score would look like a good one. What is summed is summed in double precision and over all
     ranks before anything is divided.
@@ -104,7 +104,7 @@ class RankingMetrics(Metric):
 
         Args:
             scores: float32 [U, items], the better, the higher; those of seen items become -inf.
-                -inf and what is no number are never shown.
+                -inf and NaN are never shown.
             batch: the users that they are of.
         """
         columns = self._first(scores, batch)
@@ -187,7 +187,7 @@ def first_of_sorted(scores: Tensor, batch: RankingBatch, k: int, order: Tensor) 
     owner = torch.repeat_interleave(users, batch.seen_starts.diff(), output_size=len(batch.seen))
     scores[owner, batch.seen.long()] = -torch.inf
     ordered = scores.index_select(1, order)
-    # To topk, what is no number is the highest of all.
+    # To topk, NaN is the highest of all.
     ordered.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     best, places = ordered.topk(k, dim=1)
     return torch.where(best > -torch.inf, order[places], -1)
@@ -248,7 +248,7 @@ def rank_part(
     most_users: int | None = None,
     seed: int = 42,
 ) -> dict[str, float]:
-    """Rank the whole catalogue for the users of a held-out part, on the CPU and on no trainer.
+    """Rank the whole catalog for the users of a held-out part, on the CPU and on no trainer.
 
     Args:
         scorer: scores on the CPU of the items of `data`.
@@ -282,7 +282,7 @@ def rank_users(
     item_counts: NDArray[np.int64],
     seed: int,
 ) -> dict[str, float]:
-    """Rank the whole catalogue for some users, in this process alone.
+    """Rank the whole catalog for some users, in this process alone.
 
     Args:
         scorer: scores on the CPU.

@@ -136,7 +136,7 @@ class IntervalCoverage(Metric):
         """Add a batch.
 
         Args:
-            predicted: float [B], centres of the intervals.
+            predicted: float [B], centers of the intervals.
             deviations: float [B], standard deviations.
             ratings: float [B], what people gave.
         """

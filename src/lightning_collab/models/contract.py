@@ -25,11 +25,13 @@ def broken_by(model: type[RatingModel]) -> list[str]:
     config: type[ModelConfig] = model.config_class
     lines = []
     if model.trained_by != "gradient" or not config.by_gradient:
-        lines.append("it must be trained by gradient descent: solvers are of our models alone")
+        lines.append(
+            "it must be trained by gradient descent: solvers are for the built-in models only"
+        )
     if config.fused:
         lines.append(
-            f"{config.__name__}.fused must be False: the fused engine has kernels for our models "
-            "alone"
+            f"{config.__name__}.fused must be False: the fused engine has kernels for the "
+            "built-in models only"
         )
     unknown = [name for name in config.group_names if name not in GroupsConfig.model_fields]
     if unknown:
@@ -43,7 +45,7 @@ def broken_by(model: type[RatingModel]) -> list[str]:
 def check_model(model_class: type[RatingModel], config: ModelConfig, scale: Any) -> None:
     """Build a small model of a class and look whether it does what `RatingModel` promises.
 
-    Torch's random numbers go on as if nothing had been.
+    Torch's random numbers continue as if nothing had happened.
 
     Args:
         model_class: of others.

@@ -16,7 +16,7 @@ from lightning_collab.models.rating_output import DatasetStatistics, Output, Rat
 
 
 class EmbeddingDotBias(RatingModel):
-    """rating = output(<p_u, q_i> + b_u + b_i), the biased matrix factorisation of the lecture.
+    """rating = output(<p_u, q_i> + b_u + b_i), the biased matrix factorization of the lecture.
 
     Koren, Bell and Volinsky (2009), "Matrix factorization techniques for recommender systems",
     equation 4, with the prediction squeezed into the rating range by a sigmoid.

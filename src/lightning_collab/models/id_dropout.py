@@ -1,4 +1,4 @@
-"""Rows of ids that are left out in a step, so that features learn to stand in for them."""
+"""Rows of ids that are left out in a step, so that features learn to replace them."""
 
 from collections.abc import Sequence
 

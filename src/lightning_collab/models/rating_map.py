@@ -17,7 +17,7 @@ PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 # Of the space that rows lie in, features move a row along the main directions of the other side's
 # vectors alone: more cost time, and gained nothing.
 DIRECTIONS = 24
-# Unknowns of the linear system: above it, factorising it would take longer than the training.
+# Unknowns of the linear system: above it, factorizing it would take longer than the training.
 MOST_UNKNOWNS = 6000
 STEPS = 3
 
@@ -121,7 +121,7 @@ class _System(NamedTuple):
     constant: float
 
     def solved(self, penalty: float) -> Array:
-        """The unknowns where it is least, [features + 1, width]; the first row is not penalised."""
+        """The unknowns where it is least, [features + 1, width]; the first row is not penalized."""
         count, width = self.products.shape
         matrix = self.squares.reshape(count * width, count * width).copy()
         ridge = np.full(count * width, penalty)

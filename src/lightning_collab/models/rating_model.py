@@ -415,7 +415,7 @@ class RatingModel(nn.Module, ABC):
 
     @torch.no_grad()
     def effective_tables(self) -> Tables:
-        """What each user and item comes to, features included.
+        """The effective row of each user and item, features included.
 
         Returns:
             For each group of `lookup_tables`: `users` and `items`, float [rows, width], detached;

@@ -81,7 +81,7 @@ def _on_threads(work: Callable[[int], None], starts: range) -> None:
         list(pool.map(work, starts))
 
 
-# Sums in any order, so that they can be vectorised; numbers that are no numbers stay so.
+# Sums in any order, so that they can be vectorized; NaN stays NaN.
 _ANY_ORDER: Any = {"reassoc", "contract", "nsz"}
 
 

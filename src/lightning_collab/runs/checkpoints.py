@@ -29,14 +29,14 @@ def read_checkpoint(
         mapped: tensors stay in the file until they are looked at, for a rank that needs a part.
 
     Raises:
-        CheckpointError: there is no such file, or it is cut short or not a checkpoint, or there
+        CheckpointError: no such file, or it is cut short or not a checkpoint, or there
             is something in it that could run code (which then is not run).
     """
     content = read_tensors(path, map_location, mapped=mapped)
     missing = [key for key in NEEDED if key not in content]
     if missing:
         raise CheckpointError(
-            f"{path}: a file without a model of ours in it (it has no {' and no '.join(missing)})"
+            f"{path}: not a model of lightning-collab (it has no {' and no '.join(missing)})"
         )
     return content
 
@@ -56,7 +56,9 @@ def read_tensors(
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint")
-    not_whole = f"{path}: not a whole checkpoint of lightning-collab ({path.stat().st_size} bytes)"
+    not_whole = (
+        f"{path}: not a complete checkpoint of lightning-collab ({path.stat().st_size} bytes)"
+    )
     _check_archive(path, mapped=mapped)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
@@ -65,19 +67,19 @@ def read_tensors(
         found = re.search(r"GLOBAL (\S+)", str(error))
         if found is None:
             raise CheckpointError(
-                f"{not_whole}: it is not of tensors and plain values alone. Nothing of it was run"
+                f"{not_whole}: it holds more than tensors and plain values. None of it was executed"
             ) from error
         raise CheckpointError(
             f"{path}: refused: beside tensors and plain values it holds {found[1]}, which could "
-            "run code. Nothing of it was run. No checkpoint of ours has that; get the file again "
-            "from whoever made it, or train anew"
+            "run code. None of it was executed. No checkpoint of lightning-collab has that; get "
+            "the file again from whoever made it, or train again"
         ) from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{not_whole}: {reason}") from error
     if not isinstance(content, dict):
         raise CheckpointError(
-            f"{path}: a file without a model of ours in it (it has no {' and no '.join(NEEDED)})"
+            f"{path}: not a model of lightning-collab (it has no {' and no '.join(NEEDED)})"
         )
     result: dict[str, Any] = content
     return result
@@ -106,7 +108,8 @@ def _check_archive(path: Path, *, mapped: bool) -> None:
             if packed or sum(member.file_size for member in members) > path.stat().st_size:
                 raise CheckpointError(
                     f"{path}: refused: it would unpack to more than its "
-                    f"{path.stat().st_size:,} bytes, and no checkpoint of ours is packed"
+                    f"{path.stat().st_size:,} bytes, and no checkpoint of lightning-collab is "
+                    "compressed"
                 )
             for member in () if mapped else members:
                 with archive.open(member) as file:
@@ -119,25 +122,25 @@ def _check_archive(path: Path, *, mapped: bool) -> None:
             return  # no archive, or cut short: torch says so
         raise CheckpointError(
             f"{path}: altered since it was written ({str(error) or type(error).__name__}). Get the "
-            "file again, or take another checkpoint of the run"
+            "file again, or use another checkpoint of the run"
         ) from error
 
 
 def checkpoint_of(run: RunDirectory, which: str) -> Path:
-    """The file that a person means.
+    """The file that the user means.
 
     Args:
         run: the run directory.
         which: `best`, `last`, or the path of a file.
 
     Raises:
-        CheckpointError: there is no such file.
+        CheckpointError: no such file.
     """
     if which not in CHECKPOINTS:
         return Path(which)
     path = run.checkpoints / f"{which}.ckpt"
     if which == "best" and not path.is_file() and run.last_checkpoint.is_file():
         raise CheckpointError(
-            f"{path}: there is none, since the run had no validation part; set checkpoint=last"
+            f"{path}: it does not exist, since the run had no validation part; set checkpoint=last"
         )
     return path

@@ -36,7 +36,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         # Of the epoch with the best validation metric.
         self.best_checkpoint = self.checkpoints / "best.ckpt"
-        # The checkpoint to go on from.
+        # The checkpoint to continue from.
         self.last_checkpoint = self.checkpoints / "last.ckpt"
         # Rows of users and items without training ratings, and the map that they are made by.
         self.cold_file = self.checkpoints / "cold_rows.pt"
@@ -67,7 +67,7 @@ class RunDirectory:
         """
         if any(self.checkpoints.glob("*.ckpt")):
             raise CheckpointError(
-                f"{self.path}: there is a trained run already; go on with it by "
+                f"{self.path}: a trained run is already there; continue it with "
                 f"resume={self.path} (in Python: lightning_collab.load({str(self.path)!r})"
                 ".resume()), or remove it, or set hydra.run.dir (in Python: run_dir) to another "
                 "folder"
@@ -135,7 +135,9 @@ class RunDirectory:
         try:
             metrics: dict[str, Any] = json.loads(self.metrics_file.read_text())
         except OSError as error:
-            raise CheckpointError(f"{self.path}: no metrics.json; the run has not ended") from error
+            raise CheckpointError(
+                f"{self.path}: no metrics.json; the run has not finished"
+            ) from error
         except ValueError as error:
             raise CheckpointError(f"{self.metrics_file}: not readable as JSON: {error}") from error
         plain = isinstance(metrics, dict) and all(
@@ -143,7 +145,8 @@ class RunDirectory:
         )
         if not plain:
             raise CheckpointError(
-                f"{self.metrics_file}: not the numbers of a run, which are one for each name"
+                f"{self.metrics_file}: not the metrics of a run, which have one number for each "
+                "name"
             )
         return metrics
 

@@ -15,7 +15,7 @@ from lightning_collab.runs.launch import is_first_rank
 log = logging.getLogger(__name__)
 
 # What to type for a command, with `%s` for its name. In the environment, so that the processes that
-# a command starts print what fits the one that a person has typed.
+# a command starts print what fits the one that the user has typed.
 CALLED_AS = "LIGHTNING_COLLAB_CALLED_AS"
 FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 

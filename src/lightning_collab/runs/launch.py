@@ -112,7 +112,7 @@ def with_launched_ranks(
             return config
         raise ConfigError(
             f"{launch.launcher} has started {launch.ranks} ranks, but "
-            f"trainer={trainer.get('name')} is one process; set trainer=ddp_cpu or trainer=ddp"
+            f"trainer={trainer.get('name')} is a single process; set trainer=ddp_cpu or trainer=ddp"
         )
     words = [word.lstrip("+") for word in typed]
     there = {"devices": launch.devices, "num_nodes": launch.num_nodes}
@@ -122,8 +122,8 @@ def with_launched_ranks(
         if is_typed and wanted not in (value, "auto"):
             what = "ranks on each machine" if key == "devices" else "machines"
             raise ConfigError(
-                f"trainer.{key}={wanted}, but {launch.launcher} has started {value} {what}; leave "
-                "the key away, or start as many"
+                f"trainer.{key}={wanted}, but {launch.launcher} has started {value} {what}; omit "
+                "the key, or start as many"
             )
     return {**config, "trainer": {**trainer, **there}}
 
@@ -186,7 +186,7 @@ def _told_by_torchrun(fresh: str, rank: int) -> str:
 def _per_machine(ranks: int, each: int) -> tuple[int, int]:
     if ranks % each:
         raise ConfigError(
-            f"{ranks} ranks do not make the same number on each machine, of which this one has "
+            f"{ranks} ranks cannot be the same number on each machine, since this one has "
             f"{each}; start as many on each"
         )
     return each, ranks // each

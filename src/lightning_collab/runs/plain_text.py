@@ -12,12 +12,12 @@ _NOT_SHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _FORMULA = r"^[=+\-@\t\r\n]"
 _NUMBER = r"^[+\-]?(\d+\.?\d*|\.\d+)([eE][+\-]?\d+)?$"
 
-# What is in the names of an address's parameters that nobody else should see.
+# What is in the names of a URL's parameters that nobody else should see.
 SECRET = "passw|pwd|secret|token|key|credential"  # noqa: S105 (of names, not one itself)
 
 
 def printable(value: object) -> str:
-    """Text on one line that cannot move the cursor, change colours or turn round its direction.
+    """Text on one line that cannot move the cursor, change colors or turn round its direction.
 
     Args:
         value: a title, a name or an id; its `str` is taken.
@@ -69,7 +69,7 @@ def _shown(character: str) -> str:
 
 
 def hidden(url: str) -> str:
-    """An address without its password, and without what its query has of secrets.
+    """A URL without its password, and without the secrets in its query.
 
     Args:
         url: possibly with a password in it.

@@ -99,7 +99,7 @@ def build_module(
 
 
 def _check_memory(statistics: DatasetStatistics, config: ModelConfig) -> None:
-    """Refuse tables, of ids and of features, and squares of catalogues that do not fit here."""
+    """Refuse tables, of ids and of features, and squares of catalogs that do not fit here."""
     factors = config.factors
     width = sum(
         block.matrix.shape[1] for block in (*statistics.user_features, *statistics.item_features)

@@ -48,7 +48,7 @@ def read_cold_rows(run: RunDirectory, checkpoint: Mapping[str, Any]) -> dict[Sid
         return {side: ColdSide.from_state(each) for side, each in content["sides"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{run.cold_file}: not a file of rows of lightning-collab ({error}); remove it, and "
+            f"{run.cold_file}: not a row file of lightning-collab ({error}); remove it, and "
             "only users and items with training ratings are known"
         ) from error
 

@@ -90,7 +90,7 @@ def _cold_side(
 def with_cold_rows(module: BaseModule, data: RatingDataModule) -> Iterator[dict[Side, ColdSide]]:
     """Meanwhile the module and the data know ids without training ratings by their features.
 
-    What ranks is measured on the catalogue that it was trained on.
+    What ranks is measured on the catalog that it was trained on.
 
     Args:
         module: trained on `data`.

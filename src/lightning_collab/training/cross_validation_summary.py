@@ -112,7 +112,7 @@ def fold_table(summary: Mapping[str, Any]) -> Table:
     shown = _shown_of(summary)
     title = "test errors in rating units; lower is better"
     if "test/rmse" not in shown:
-        title = "rankings of the whole catalogue, test part; higher is better"
+        title = "rankings of the whole catalog, test part; higher is better"
     table = result_table(title)
     table.add_column("repeat / fold")
     keys = []

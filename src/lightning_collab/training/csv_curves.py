@@ -16,7 +16,7 @@ from lightning_collab.runs.directory import RunDirectory
 class CSVCurves(Logger):
     """One table of all curves, to which a resumed run adds.
 
-    Lightning's CSVLogger begins its file anew. A line is what was logged at once; columns are added
+    Lightning's CSVLogger starts its file over. A line is what was logged at once; columns are added
     as metrics come. Lines of steps that a killed run took beyond its last checkpoint are replaced
     when the resumed run takes them again.
 

@@ -79,7 +79,9 @@ def _check_port() -> None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("", number))
     except (ValueError, OverflowError):
-        raise ConfigError(f"MASTER_PORT={port} is no port: it is a number up to 65535") from None
+        raise ConfigError(
+            f"MASTER_PORT={port} is not a port: a port is a number up to 65535"
+        ) from None
     except OSError as error:
         raise ConfigError(
             f"MASTER_PORT={port}, where the ranks are to meet, is in use or not allowed "

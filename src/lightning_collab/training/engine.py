@@ -138,10 +138,10 @@ def lacking_for_fused(trainer: pl.Trainer) -> str | None:
     if find_spec("numba") is None:
         return "numba is not installed (pip install numba)"
     if trainer.world_size > 1:
-        return f"fused steps are of one process, and the trainer has {trainer.world_size}"
+        return f"the fused engine runs in one process, but the trainer has {trainer.world_size}"
     device = trainer.strategy.root_device
     if device.type != "cpu":
-        return f"the fused engine is CPU-only, and the trainer is on {device}"
+        return f"the fused engine is CPU-only, but the trainer is on {device}"
     return None
 
 
@@ -160,7 +160,7 @@ def _needs(module: Any, trainer: pl.Trainer) -> StepNeeds:
     needs = step_needs(arguments)
     autograd, single = needs
     if trainer.gradient_clip_val is not None:
-        autograd = autograd or "Lightning clips gradients, which only autograd shows"
+        autograd = autograd or "Lightning clips gradients, which only autograd computes"
     overridden = [name for name in OWN_STEPS if _overrides_ours(module, name)]
     if overridden:
         autograd = autograd or f"{type(module).__name__} has a {overridden[0]} of its own"

@@ -124,9 +124,9 @@ def check_ratings(content: Mapping[str, Any], data: RatingDataModule, checkpoint
     known = content.get("data_fingerprint")
     if known is not None and known != data.fingerprint:
         raise CheckpointError(
-            f"{checkpoint}: it is of other data: users and items are the same, but ratings, their "
-            "order or their parts are not those that the run was trained with; give it the file "
-            "as it was (data.path=<file> where it has moved)"
+            f"{checkpoint}: it belongs to other data: users and items are the same, but ratings, "
+            "their order or their parts are not those that the run was trained with; provide the "
+            "original file (data.path=<file> if it has moved)"
         )
 
 

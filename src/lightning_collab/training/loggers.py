@@ -47,7 +47,7 @@ def check_loggers(config: LoggersConfig) -> None:
 
 
 def build_loggers(config: RunConfig, run: RunDirectory) -> list[Logger]:
-    """The loggers that a config asks for, TensorBoard first; a resumed run goes on in each.
+    """The loggers that a config asks for, TensorBoard first; a resumed run continues in each.
 
     Args:
         config: of the run.
@@ -235,7 +235,7 @@ def log_config(loggers: Sequence[Logger], config: RunConfig) -> None:
     shown = _shown(config)
     for logger in loggers:
         if isinstance(logger, MLFlowLogger):
-            # A parameter is for good there; what a resume has changed is a tag.
+            # A parameter cannot be changed there; what a resume has changed is a tag.
             known = logger.experiment.get_run(logger.run_id).data.params
             logger.log_hyperparams({k: v for k, v in shown.items() if k not in known})
             for key, value in known.items():

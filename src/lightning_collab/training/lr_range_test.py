@@ -59,11 +59,11 @@ class LRRangeTest:
 
 
 def run_lr_range_test(config: RunConfig, data: RatingDataModule) -> LRRangeTest:
-    """Train a copy of the model with a rising rate and watch its loss.
+    """Train a copy of the model with a rising rate and follow its loss.
 
     The rates of all groups are multiplied by one factor, so that their ratios stay. The copy has
     the weights and the order of ratings that the run will have; it is thrown away afterwards, and
-    torch's random numbers go on as if nothing had been.
+    torch's random numbers continue as if nothing had happened.
 
     Args:
         config: of the run; its scheduler is not used.

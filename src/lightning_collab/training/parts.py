@@ -52,7 +52,7 @@ def _callback(key: str, target: dict[str, Any]) -> pl.Callback:
         raise _not_made(key, name, error) from error
     if not isinstance(made, pl.Callback):
         raise invalid(
-            f"{key}.{TARGET}: {name} makes a {type(made).__name__}, which is no "
+            f"{key}.{TARGET}: {name} makes a {type(made).__name__}, which is not a "
             "pytorch_lightning.Callback"
         )
     return made

@@ -28,7 +28,7 @@ def ranking_table(metrics: Mapping[str, Any], name: str) -> Table:
         name: of the model, for the title.
     """
     parts = [part for part in ("val", "test") if _cuts(metrics, part)]
-    title = f"{name}: rankings of the whole catalogue, seen items left out"
+    title = f"{name}: rankings of the whole catalog, seen items left out"
     columns = {part: part for part in parts}
     baselines = {
         head: f"baseline/{key}"

@@ -1,4 +1,4 @@
-"""Adam whose rows stand still while they have no gradient."""
+"""Adam whose rows are not updated while they have no gradient."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -103,7 +103,7 @@ def train(
             # Lightning has turned Ctrl-C into this, beside the fit: while measuring, say.
             if not is_first_rank():
                 raise
-            raise InterruptedRunError(f"stopped\nTo go on: {way_on(run, config)}") from None
+            raise InterruptedRunError(f"stopped\nTo continue: {way_on(run, config)}") from None
         except Exception as error:
             # Of TensorBoard, polars or torch.
             full = StorageError.behind(error)
@@ -214,7 +214,7 @@ def _keep_cold_rows(run: RunDirectory, module: BaseModule, checkpoint: Path) -> 
 def _check_goes_on(
     config: RunConfig, module: BaseModule, data: RatingDataModule, checkpoint: Path
 ) -> None:
-    """Refuse to go on with another model or other ratings, before anything of the run changes.
+    """Refuse to continue with another model or other ratings, before anything of the run changes.
 
     Raises:
         CheckpointError: the message names what differs.
@@ -235,9 +235,9 @@ def _check_goes_on(
     for name in (*there, *here):
         if there.get(name) != here.get(name):
             raise CheckpointError(
-                f"{checkpoint}: it is of another model: {name} is {there.get(name, 'not there')}, "
-                f"and here it is {here.get(name, 'not there')}; leave what the model and its "
-                "features are as the run has it"
+                f"{checkpoint}: it belongs to another model: {name} is "
+                f"{there.get(name, 'not there')}, and here it is {here.get(name, 'not there')}; "
+                "keep the model and its features as the run has them"
             )
 
 
@@ -260,9 +260,9 @@ def _say_where_the_schedule_goes_on(config: RunConfig, saved: Mapping[str, Any])
     )
     if abs(now - then) > 0.01 * max(now, then):
         log.warning(
-            "scheduler=%s is spread over trainer.max_epochs: over %d epochs in place of %d it goes "
-            "on at %.3g of optimizer.lr, after %.3g, as if the run had been meant to last so long; "
-            "with scheduler=constant and a low optimizer.lr it would not go back up",
+            "scheduler=%s is spread over trainer.max_epochs: over %d epochs in place of %d it "
+            "continues at %.3g of optimizer.lr, after %.3g, as if the run had been meant to last "
+            "so long; with scheduler=constant and a low optimizer.lr it would not go back up",
             *(scheduler.name, config.trainer.max_epochs, epochs, now, then),
         )
 
@@ -286,13 +286,13 @@ def _tried(trainer: pl.Trainer, module: BaseModule, data: RatingDataModule) -> d
 
 
 def _say_what_is_not_kept(config: RunConfig) -> None:
-    """Of a run that goes on: which further callbacks it had, since they are not made from it."""
+    """For a resumed run: which further callbacks it had, since they are not made from it."""
     typed = [target["_target_"] for target in config.callbacks.targets.values()]
     gone = [name for name in config.callbacks.further_classes if name not in typed]
     if gone:
         log.warning(
-            "the run had further callbacks (%s), which it does not keep; to have them, add "
-            "callbacks.further=[{_target_: %s, ...}]",
+            "the run had further callbacks (%s), which are not saved with it; to use them again, "
+            "add callbacks.further=[{_target_: %s, ...}]",
             ", ".join(gone),
             gone[0],
         )
@@ -359,7 +359,7 @@ def _fit(
         what = "saved" if saved else "not saved; its last checkpoint is of an earlier epoch"
         raise InterruptedRunError(
             f"stopped at step {module.steps_done} of epoch {trainer.current_epoch + 1} ({what})\n"
-            f"To go on: {way_on(run, config)}"
+            f"To continue: {way_on(run, config)}"
         ) from None
     except (TrainingError, StorageError) as error:
         raise type(error)(f"{error}{_last_good(run)}") from error
@@ -372,7 +372,7 @@ def _fit(
 
 
 def way_on(run: RunDirectory, config: RunConfig) -> str:
-    """What a person does to go on with a run that was stopped.
+    """What a user does to continue a run that was stopped.
 
     Args:
         run: the run directory.
@@ -381,7 +381,7 @@ def way_on(run: RunDirectory, config: RunConfig) -> str:
     if not isinstance(config.data, FrameConfig):
         return command_line("train", resume=run.path)
     if not run.last_checkpoint.is_file():
-        return "nothing was saved; train anew"
+        return "nothing was saved; train again"
     return f"lightning_collab.load({str(run.path)!r}).resume(frame)"
 
 
@@ -406,16 +406,16 @@ def _checkpoint_to_go_on_from(config: RunConfig, run: RunDirectory) -> Path | No
     """
     ended = run.metrics_file.is_file()
     if run.config_file.is_file() and not run.last_checkpoint.is_file() and not ended:
-        log.warning("%s was stopped before its first epoch ended; it begins anew", run.path)
+        log.warning("%s was stopped before its first epoch ended; it starts over", run.path)
         return None
     done = _epochs_done(read_checkpoint(run.last_checkpoint))
     if done >= config.trainer.max_epochs:
         if ended and run.read_metrics().get("epochs") == done:
             raise CheckpointError(
-                f"{run.path} has been trained for {done} epochs already; to go on, set "
+                f"{run.path} has been trained for {done} epochs already; to continue, set "
                 f"trainer.max_epochs=<more than {done}> (a total)"
             )
-        log.warning("%s was stopped after its last epoch; it is measured now", run.path)
+        log.warning("%s was stopped after its last epoch; it is evaluated now", run.path)
     return run.last_checkpoint
 
 

@@ -13,11 +13,11 @@ from lightning_collab.errors import ConfigError
 # Classes that no step here can be taken with, and why.
 REFUSED = {
     "Optimizer": "it is what all others are made from, and takes no steps",
-    "LBFGS": "it looks at the loss several times a step, and a step here looks at its batch once",
+    "LBFGS": "it evaluates the loss several times a step, but a step here sees its batch once",
     "SparseAdam": "it takes sparse gradients alone, and tables have dense ones; for large tables "
     "set optimizer=sgd optimizer.momentum=0 optimizer.decay=per_row optimizer.sparse=true",
 }
-# Classes that shrink weights apart from the gradient, whatever they are asked.
+# Classes that shrink weights separately from the gradient, whatever they are asked.
 DECOUPLED = ("AdamW", "Adafactor", "Muon")
 # The setting by which others do.
 SWITCH = "decoupled_weight_decay"
@@ -91,7 +91,7 @@ def check_torch_optimizer(
 
 def _optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     if name in REFUSED:
-        raise invalid(f"optimizer.class_name: torch.optim.{name} is not for here: {REFUSED[name]}")
+        raise invalid(f"optimizer.class_name: torch.optim.{name} is not supported: {REFUSED[name]}")
     known = {
         each: kind
         for each, kind in vars(torch.optim).items()

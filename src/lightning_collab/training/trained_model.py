@@ -194,7 +194,7 @@ def rebuilt_model(content: Mapping[str, Any], config: ModelConfig, path: Path) -
     missing = [key for key in NEEDED if key not in content]
     if missing:
         raise CheckpointError(
-            f"{path}: not a checkpoint of lightning-collab, or of a version before 0.1: it has "
+            f"{path}: not a checkpoint of lightning-collab, or from a version before 0.1: it has "
             f"no {' and no '.join(missing)}. Train the model again"
         )
     vocabularies: dict[Side, Vocabulary] = {
@@ -219,7 +219,9 @@ def rebuilt_model(content: Mapping[str, Any], config: ModelConfig, path: Path) -
             model = build_model(config, statistics)
             model.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: not of the model in its config: {error}") from error
+        raise CheckpointError(
+            f"{path}: it does not match the model in its config: {error}"
+        ) from error
     return RebuiltModel(model, vocabularies, (low, high))
 
 
@@ -266,14 +268,14 @@ def _metrics_of(directory: RunDirectory) -> dict[str, Any]:
 
 
 def checkpoint_of_run(directory: RunDirectory, asked: str | None) -> Path:
-    """The file that a person means: the best one, or the last where there is no best.
+    """The file that the user means: the best one, or the last where there is no best.
 
     Args:
         directory: of the run.
         asked: `best`, `last` or the path of a file; None: the best there is.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: it does not exist.
     """
     if asked is not None:
         return checkpoint_of(directory, asked)
@@ -307,7 +309,7 @@ def described(path: Path, side: Side, vocabulary: Vocabulary) -> tuple[pl.DataFr
         frame = pl.read_parquet(path)
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{path}: there is none; the run was made by a version that did not keep its "
+            f"{path}: it does not exist; the run was made by a version that did not keep its "
             f"{side}. Train it again"
         ) from error
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -89,7 +89,7 @@ class Coordinator:
             sign = self.study.user_attrs.get(FINISHER)
             mine = Worker.this()
             mine_already = sign and (sign["machine"], sign["pid"]) == (mine.machine, mine.pid)
-            # -1 is the number of no trial, so the watch tells the finisher apart from them.
+            # -1 is the number of no trial, so the stale-trial detector can tell the finisher apart.
             if sign and not mine_already and not self.detector.is_stale(-1, sign):
                 return False
             self.study.set_user_attr(FINISHER, mine.signed())

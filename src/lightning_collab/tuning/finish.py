@@ -48,7 +48,7 @@ def finish_study(worker: StudyWorker) -> None:
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         raise StudyFailedError(
             f"no trial of {study.study_name} was completed; the first error:\n"
-            f"{first_error(trials) or 'there is none: all were pruned'}"
+            f"{first_error(trials) or 'none: all were pruned'}"
         )
     if not coordinator.claim_finish():
         say("another process that shares this study trains the winner and writes the report")

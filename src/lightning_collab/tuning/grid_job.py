@@ -104,7 +104,7 @@ class GridTask:
     fail_fast: bool
 
     def __call__(self, config: DictConfig) -> Any:
-        """Run one job; an error of it is kept, not raised, so that others go on."""
+        """Run one job; an error of it is kept, not raised, so that others continue."""
         register_resolvers()
         job = self.jobs[Path(HydraConfig.get().runtime.output_dir).name]
         if self.fail_fast and (self.sweep_dir / STOP_FILE).exists():
@@ -162,7 +162,7 @@ class Summary(NamedTuple):
 
     Attributes:
         swept: keys that differ between jobs.
-        shown_metrics: of the metrics that jobs have, those for a person.
+        shown_metrics: of the metrics that jobs have, those shown to the user.
         rows: one a job, the best first; then failed and not run ones.
     """
 
@@ -172,7 +172,7 @@ class Summary(NamedTuple):
 
 
 def summarise(sweep_dir: Path, jobs: Sequence[GridJob], settings: GridSettings) -> Summary:
-    """Write sweep.csv and sweep.json anew from what is in the jobs' directories.
+    """Rewrite sweep.csv and sweep.json from what is in the jobs' directories.
 
     Args:
         sweep_dir: of the sweep.

@@ -136,7 +136,7 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
     for value in values:
         if not isinstance(value, str | int | float | bool | None):
             raise ConfigError(
-                f"{key}: a choice must be a number, a word or a truth value, not {value!r}"
+                f"{key}: a choice must be a number, a word or a boolean, not {value!r}"
             )
     if not values:
         raise ConfigError(f"{key}: there is nothing to choose from")

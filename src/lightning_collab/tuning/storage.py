@@ -38,7 +38,7 @@ class StorageURL:
 
     @classmethod
     def parse(cls, text: str | None, sweep_dir: Path) -> "StorageURL":
-        """The address that a person means.
+        """The storage URL that the user means.
 
         Args:
             text: `hydra.sweeper.storage`; None: a journal file in the sweep directory.
@@ -55,7 +55,7 @@ class StorageURL:
             url = sqlalchemy.make_url(text)
         except sqlalchemy.exc.ArgumentError:
             raise ConfigError(
-                f"hydra.sweeper.storage: {hidden(text)} is not an address; examples: study.log "
+                f"hydra.sweeper.storage: {hidden(text)} is not a storage URL; examples: study.log "
                 "(a file), sqlite:///study.db, postgresql://user:password@host:5432/database"
             ) from None
         backend = url.get_backend_name()

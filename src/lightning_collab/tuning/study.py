@@ -208,9 +208,7 @@ def _launch(sweep: Sweep, worker: StudyWorker) -> None:
             results = sweep.launch(worker, jobs)
             break
         except KeyboardInterrupt:
-            raise StoppedSweepError(
-                "stopped; the same command again goes on where it stands"
-            ) from None
+            raise StoppedSweepError("stopped; run the same command again to continue") from None
         except BrokenProcessPool as error:
             # joblib ends the other workers with the one that died.
             before, ended = ended, worker.progress().ended

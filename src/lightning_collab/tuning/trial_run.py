@@ -106,7 +106,7 @@ class PruneTrial(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report, and raise `optuna.TrialPruned` on all ranks or none."""
         if self._parent is not None and os.getppid() != self._parent:
-            raise OrphanedTrialError("the sweep has gone, so the trial stops")
+            raise OrphanedTrialError("the sweep is gone, so the trial stops")
         self.epochs = trainer.current_epoch + 1
         known: dict[str, Any] = trainer.callback_metrics
         self.metrics = {key: float(value) for key, value in known.items()}
@@ -234,7 +234,7 @@ def run_in_process(
 
 @dataclass(frozen=True)
 class Request:
-    """What a process of its own needs to know of its trial, beside the storage's address.
+    """What a process of its own needs to know of its trial, beside the storage's URL.
 
     Attributes:
         config: the run's, plain.

@@ -142,7 +142,7 @@ class _Slot:
             outcome = Outcome("interrupted")
         if outcome.state == "interrupted":
             self.coordinator.interrupt(self.trial.number)
-            raise StoppedSweepError("stopped; the same command again goes on where it stands")
+            raise StoppedSweepError("stopped; run the same command again to continue")
         self._tell(outcome)
 
     def _run(self) -> Outcome:

@@ -51,14 +51,14 @@ def database(path):
         (archive("zip", "a.csv"), "a zip archive, .*unpack it"),
         (archive("zip", "xl/workbook.xml"), "an Excel workbook, .*save the sheet as CSV"),
         (archive("tar"), "a tar archive"),
-        (bz2.compress(TEXT), "packed by bzip2, .*bunzip2"),
-        (lzma.compress(TEXT), "packed by xz"),
+        (bz2.compress(TEXT), "compressed with bzip2, .*bunzip2"),
+        (lzma.compress(TEXT), "compressed with xz"),
         (pickle.dumps([1]), "a pickle, .*pickles are never read"),
         (saved(np.save, np.ones(3)), "a NumPy array"),
         (pl.DataFrame({"a": [1]}).write_ipc(None).getvalue(), "an Arrow"),
         (b"<!DOCTYPE html><title>Not found</title>", "a web page, .*download"),
-        (b' [ {"user": 1} ]', "one JSON array, .*one object a line"),
-        (b"a,b\n1,\x00\n", "no text; delimited text, JSON lines and Parquet are read"),
+        (b' [ {"user": 1} ]', "one JSON array, .*one object per line"),
+        (b"a,b\n1,\x00\n", "not text; delimited text, JSON lines and Parquet can be read"),
         (bytes(range(1, 32)) * 9, "no text"),
         (b"\xd0\xcf\x11\xe0 and so on", "an Excel workbook"),
     ],
@@ -93,7 +93,7 @@ def test_a_table_may_be_one_file_a_folder_of_parts_or_a_pattern(tmp_path):
     odd = folder / "part-[0].csv"
     odd.write_bytes(TEXT)
     assert part_files(odd) == [odd]
-    with pytest.raises(DataError, match="no file fits this pattern"):
+    with pytest.raises(DataError, match="no file matches this pattern"):
         part_files(folder / "*.parquet")
     (folder / "readme.md").write_text("x")
     with pytest.raises(DataError, match=r"several kinds \(.*\); name the parts by a pattern"):
@@ -101,7 +101,7 @@ def test_a_table_may_be_one_file_a_folder_of_parts_or_a_pattern(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="this folder has no files"):
         part_files(tmp_path / "empty")
-    with pytest.raises(DataError, match="there are folders in it, such as empty"):
+    with pytest.raises(DataError, match="it contains folders, such as empty"):
         part_files(tmp_path)
 
 

@@ -131,7 +131,7 @@ def test_marks_of_no_rating_are_left_out_or_warned_of(tmp_path, caplog, mark):
     assert "far from" not in caplog.text
     of_frame = RatingDataModule.from_frame(marked, missing=[mark])
     assert found(of_frame.table) == found(table)
-    with pytest.raises(DataError, match="no row has a rating beside"):
+    with pytest.raises(DataError, match="no row has a rating other than"):
         load(tmp_path / "a.csv", missing=(float(mark), 1.0, 2.0, 3.0, 4.0, 5.0))
 
 
@@ -203,7 +203,7 @@ def test_empty_ids_are_refused_with_advice_that_helps(tmp_path):
     PLAIN.with_columns(user=pl.when(pl.col("user") > 3).then("user")).write_parquet(
         tmp_path / "a.parquet"
     )
-    with pytest.raises(DataError, match=r"is not a valid user .*take such rows out of the file"):
+    with pytest.raises(DataError, match=r"is not a valid user .*remove such rows of the file"):
         load(tmp_path / "a.parquet")
 
 
@@ -292,8 +292,8 @@ MESSAGES = {
     "ts_us_date.csv": r"data\.timestamp_format=\"%m/%d/%Y\"",
     "wrong_line.csv": "line 302: 5 values",
     "multiline_bad_rating.csv": "line 602: 'good'",
-    "nan_ids.csv": "take such rows out",
-    "null_ids.parquet": "take such rows out",
+    "nan_ids.csv": "remove such rows",
+    "null_ids.parquet": "remove such rows",
     "plain.csv.zip": "a zip archive",
     "plain.csv.bz2": "bzip2",
     "one_item.csv": "of one item",

@@ -156,7 +156,7 @@ def test_several_files_say_something_of_an_item(load, tmp_path):
     one = load(GOOD, f"data.items_path=[{films}]")
     assert one.item_features.equals(load(GOOD, f"data.items_path={films}").item_features)
     prices.write_text("what,title\n10,Fargo\n")
-    with pytest.raises(DataError, match=r"prices\.csv: column 'title' is in another file"):
+    with pytest.raises(DataError, match=r"prices\.csv: column 'title' is also in another file"):
         load(GOOD, f"data.items_path=[{films},{prices}]")
 
 
@@ -225,7 +225,7 @@ ONE = "1,1,3,100\n2,2,4,100\n"
         ),
         (gzip.compress(GOOD.encode(), mtime=0)[:-9], (), r"cut short"),
         ((HEAD + ONE).encode("utf-16")[2:], (), r"ratings\.csv: this is no text"),
-        (b"PAR1 is not enough", ("data.format=parquet",), r"not a whole Parquet file"),
+        (b"PAR1 is not enough", ("data.format=parquet",), r"not a complete Parquet file"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(load, content, overrides, message):
@@ -235,7 +235,7 @@ def test_what_is_wrong_with_a_file_is_said(load, content, overrides, message):
 
 def test_a_missing_file_is_named(run_config, tmp_path):
     config = run_config("data=csv", f"data.path={tmp_path}/none.csv")
-    with pytest.raises(DataError, match=r"none\.csv: there is no such file"):
+    with pytest.raises(DataError, match=r"none\.csv: no such file"):
         load_ratings(config.data)
 
 
@@ -245,7 +245,10 @@ def test_a_missing_file_is_named(run_config, tmp_path):
         ({"who": [1, None], "what": [1, 2], "stars": [1.0, 2.0]}, r"row 2: '' is not a valid user"),
         ({"who": [1, 2], "what": [1, 2], "stars": [1.0, None]}, r"row 2: '' is not a valid rating"),
         ({"who": [1.5, 2], "what": [1, 2], "stars": [1, 2]}, r"row 1: 1\.5 is not a valid user"),
-        ({"who": [[1], [2]], "what": [1, 2], "stars": [1, 2]}, r"makes no sense: user is List"),
+        (
+            {"who": [[1], [2]], "what": [1, 2], "stars": [1, 2]},
+            r"has an unsuitable type: user is List",
+        ),
         ({"who": [1, 2], "what": [1, 2], "stars": [True, False]}, r"no sense: rating is Boolean"),
         ({"who": [], "what": [], "stars": []}, r"no rows"),
     ],
@@ -277,7 +280,7 @@ def test_what_is_wrong_with_a_parquet_file_is_said(load, tmp_path, frame, messag
         ),
         (
             ("data.path=x", "data.columns.rating=null", "data.missing=[-1]"),
-            r"data\.missing is of ratings, .*set data\.missing=\[\]",
+            r"data\.missing is about ratings, .*set data\.missing=\[\]",
         ),
         (("data.path=x", "data.columns.user=0"), r"data\.columns\.user"),
         (
@@ -290,16 +293,16 @@ def test_what_is_wrong_with_a_parquet_file_is_said(load, tmp_path, frame, messag
         ),
         (
             ("data.path=x", "data.columns.rating=null", "data.rating_range=[1,5]"),
-            r"data\.rating_range is of ratings, and data\.columns\.rating=null",
+            r"data\.rating_range is about ratings, but data\.columns\.rating=null",
         ),
         (
             ("data.path=x", "data.columns.rating=null", "data.min_rating=3"),
-            r"data\.min_rating is of ratings, and data\.columns\.rating=null",
+            r"data\.min_rating is about ratings, but data\.columns\.rating=null",
         ),
         (("data.path=x", "data.k_core=0"), r"data\.k_core"),
         (
             ("data.path=x", "data.columns.part=p", "data.test_path=y"),
-            r"both say what the parts are",
+            r"both name the parts; remove one",
         ),
     ],
 )

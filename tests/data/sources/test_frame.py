@@ -175,13 +175,16 @@ def test_a_rating_off_the_scale_is_named(kind):
             r"row 0 of the frame .*'' is not a valid item \(6 such",
         ),
         ({"stars": ["good", "4"] * 12}, r"row 0 of the frame .*'good' is not a valid rating"),
-        ({"stars": [True] * 24}, r"a type that makes no sense: rating is Boolean"),
-        ({"stars": [dt.date(2020, 1, 1)] * 24}, r"makes no sense: rating is Date"),
-        ({"who": [dt.datetime(2020, 1, 1)] * 24}, r"makes no sense: user is Datetime"),
-        ({"who": [[1]] * 24}, r"makes no sense: user is List"),
-        ({"when": [dt.timedelta(1)] * 24}, r"makes no sense: timestamp is Duration"),
+        ({"stars": [True] * 24}, r"an unsuitable type: rating is Boolean"),
+        ({"stars": [dt.date(2020, 1, 1)] * 24}, r"has an unsuitable type: rating is Date"),
+        ({"who": [dt.datetime(2020, 1, 1)] * 24}, r"has an unsuitable type: user is Datetime"),
+        ({"who": [[1]] * 24}, r"has an unsuitable type: user is List"),
+        ({"when": [dt.timedelta(1)] * 24}, r"has an unsuitable type: timestamp is Duration"),
         ({"who": [7] * 24}, r"all 24 ratings are of one user; .*is user= the right column\?"),
-        ({"stars": [3.0] * 24}, r"every rating is 3, which is no scale; .*rating_range=\(1, 5\)"),
+        (
+            {"stars": [3.0] * 24},
+            r"every rating is 3, which is not a scale; .*rating_range=\(1, 5\)",
+        ),
         (
             {"what": [10, 10, 12, 13] * 6},
             r"the frame: 6 ratings are of an item that the same user has rated already \(first: "

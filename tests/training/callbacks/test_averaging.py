@@ -140,7 +140,7 @@ def test_each_key_changes_the_result(trained):
         (["averaging=ema", "averaging.from_epoch=15"], "leaves nothing to average"),
         (["averaging=ema", "averaging.decay=1.0"], r"averaging\.decay"),
         (["averaging=ema", "model=least_squares_factors"], "trained without"),
-        (["averaging=ema", "training.engine=fused"], "averaging=ema looks at each"),
+        (["averaging=ema", "training.engine=fused"], "averaging=ema needs each"),
     ],
 )
 def test_what_cannot_be_averaged_is_refused(overrides, message):

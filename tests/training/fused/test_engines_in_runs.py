@@ -250,7 +250,7 @@ def test_a_compiler_that_fails_is_said_aloud_and_done_without(trained, monkeypat
     eager, _ = trained(*overrides, "training.engine=eager")
     monkeypatch.setattr(torch, "compile", lambda function, **_: broken)
     metrics, _ = trained(*overrides, "training.engine=compiled")
-    assert "torch.compile failed, so the run goes on without it: no such header" in caplog.text
+    assert "torch.compile failed, so the run continues without it: no such header" in caplog.text
     assert metrics["val/rmse"] == eager["val/rmse"]
 
 

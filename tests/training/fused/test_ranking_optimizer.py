@@ -281,7 +281,7 @@ def test_a_catalogue_above_the_limit_goes_to_autograd(run_config, small_table, t
     typed = (*QUIET, "loss=softmax", "loss.catalogue_limit=0", "loss.samples=9")
     with caplog.at_level("INFO"):
         trained(run_config(*typed), tmp_path / "auto", small_table)
-    assert "engine: eager (items are drawn for the catalogue" in caplog.text
+    assert "engine: eager (items are drawn for the catalog" in caplog.text
     config = run_config(*typed, "training.engine=fused")
     with pytest.raises(ConfigError, match=r"above loss\.catalogue_limit"):
         trained(config, tmp_path / "fused", small_table)

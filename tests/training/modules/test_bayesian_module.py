@@ -218,7 +218,7 @@ def test_more_than_memory_allows_is_refused_at_once(run_config, small_table, mon
     memory.available = samples + needed
     check_memory(model, data.features)
     memory.available -= 1
-    with pytest.raises(TrainingError, match="to draw its link"):
+    with pytest.raises(TrainingError, match="to draw its side-information regression"):
         check_memory(model, data.features)
 
 

@@ -168,7 +168,9 @@ def test_data_of_other_ids_is_refused(tmp_path):
     data = module_data()
     path = trained(data, CASES["dot_bias"](data), tmp_path)
     other = lc.RatingDataModule.from_frame(ratings_frame().with_columns(pl.col("item") + 1))
-    message = "the model is of other data: it knows 20 items, the training part here has 20, and"
+    message = (
+        "the model belongs to other data: it knows 20 items, the training part here has 20, and"
+    )
     with pytest.raises(TrainingError, match=message):
         stock().validate(lc.RatingModule.load_from_checkpoint(path), datamodule=other)
 

@@ -107,7 +107,7 @@ def binned_block(
 
 
 def number_block(key: str, name: str, column: pl.Series) -> FeatureBlock:
-    """A number as one column: standardised, at most 4 standard deviations from the mean.
+    """A number as one column: standardized, at most 4 standard deviations from the mean.
 
     Args:
         key: of the block in the config, for messages.
@@ -192,7 +192,9 @@ def _bin_names(numbers: NDArray[np.float64], edges: NDArray[np.float64]) -> list
 
 def _report_missing(key: str, missing: int, total: int) -> None:
     if missing:
-        log.info("%s: no value for %d of %d, a category of their own", key, missing, total)
+        log.info(
+            "%s: no value for %d of %d; these are a category of their own", key, missing, total
+        )
 
 
 def _check_several(key: str, labels: pl.Series, total: int) -> None:
@@ -202,7 +204,7 @@ def _check_several(key: str, labels: pl.Series, total: int) -> None:
 
 def _of_one_value(key: str, total: int, value: str) -> str:
     return (
-        f"{key}: all {total} have the same value ({value}), which tells nothing; "
+        f"{key}: all {total} have the same value ({value}), which carries no information; "
         f"leave it out: ~{key}"
     )
 
@@ -241,7 +243,7 @@ def history_block(
     """The items of each user, or the users of each item, scaled by 1/sqrt(count).
 
     Koren (2008), "Factorization meets the neighborhood", section 4 (SVD++): that somebody rated
-    an item at all says something of the person, whatever the rating.
+    an item at all says something about the user, whatever the rating.
 
     Args:
         name: of the block.

@@ -112,8 +112,8 @@ def build_features(config: FeaturesConfig, train: TrainingRows) -> FeatureSet:
         return FeatureSet(users, items, tuple(time))
     if all(block.is_history for block in items):
         raise DataError(
-            "features.id_dropout: the data has nothing of items that can stand in for their rows; "
-            "set features.id_dropout=0, or give a table of items"
+            "features.id_dropout: the data has nothing about items that could stand in for their "
+            "rows; set features.id_dropout=0, or provide a table of items"
         )
     # What all items have in common must not be in rows that may be left out.
     intercept = intercept_block(len(train.items.vocabulary))
@@ -160,8 +160,8 @@ def _every_column(key: str, name: str, side: Side, own: SideRows) -> list[Featur
     log.info(
         "%s: %s%s",
         key,
-        ", ".join(taken) or "no column says anything",
-        f"; left out, with one value or with a value of its own nearly everywhere: "
+        ", ".join(taken) or "no column is informative",
+        f"; left out, since they have one value only, or a different one nearly everywhere: "
         f"{', '.join(left)}"
         if left
         else "",

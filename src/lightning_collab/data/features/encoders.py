@@ -26,7 +26,7 @@ class Encoder(NamedTuple):
 
     Attributes:
         kind: `category`: an entry for each value; `binned`: for the bin of a number; `number`: the
-            number itself, standardised; `text`: for each hashed word; `history`: there is no
+            number itself, standardized; `text`: for each hashed word; `history`: there is no
             column, and nobody without training ratings has an entry; `intercept`: everyone has 1.
         column: of the table of users or items; empty where there is none.
         values: categories, ascending; where bins begin, but for the first one; mean and standard
@@ -129,7 +129,7 @@ def bin_entries(
 def number_entries(
     column: pl.Series, mean: float, deviation: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Rows, places (0) and standardised values of the numbers that a column has.
+    """Rows, places (0) and standardized values of the numbers that a column has.
 
     Args:
         column: numbers.

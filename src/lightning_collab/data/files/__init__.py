@@ -1,1 +1,1 @@
-"""Reading what people have: delimited text, JSON lines and Parquet, one file or many."""
+"""Reading files as users have them: delimited text, JSON lines and Parquet, one file or many."""

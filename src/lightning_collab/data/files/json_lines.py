@@ -69,8 +69,12 @@ def _unreadable(text: PlainText, error: BaseException) -> DataError:
             try:
                 row = json.loads(line) if line.strip() else {}
             except (ValueError, RecursionError):
-                return DataError(f"{text.name}, line {number}: no JSON; an object a line is read")
+                return DataError(
+                    f"{text.name}, line {number}: not JSON; each line must be an object"
+                )
             if not isinstance(row, dict):
-                return DataError(f"{text.name}, line {number}: no object; an object a line is read")
+                return DataError(
+                    f"{text.name}, line {number}: not an object; each line must be one"
+                )
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return DataError(f"{text.name}: cannot be read as JSON lines: {reason}")

@@ -13,8 +13,12 @@ PARQUET_MAGIC = b"PAR1"
 # First bytes -> what such a file is, and what to do.
 FOREIGN = (
     (rb"PK\x03\x04", "a zip archive", "unpack it and name the file in it"),
-    (rb"BZh[1-9]1AY&SY", "packed by bzip2", "unpack it with bunzip2, or pack it with gzip"),
-    (rb"\xfd7zXZ\x00", "packed by xz", "unpack it with unxz, or pack it with gzip"),
+    (
+        rb"BZh[1-9]1AY&SY",
+        "compressed with bzip2",
+        "unpack it with bunzip2, or compress it with gzip",
+    ),
+    (rb"\xfd7zXZ\x00", "compressed with xz", "unpack it with unxz, or compress it with gzip"),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and name the file in it"),
     (rb"Rar!\x1a", "a rar archive", "unpack it and name the file in it"),
     (rb".{257}ustar", "a tar archive", "unpack it and name the file in it"),
@@ -27,7 +31,7 @@ FOREIGN = (
     (rb"\x80[\x02-\x05]", "a pickle", "write the table as Parquet or CSV; pickles are never read"),
     (rb"%PDF-", "a PDF", "write the table as Parquet or CSV"),
     (rb"\s*<(!doctype|html)", "a web page", "the download gave a page in place of the file"),
-    (rb"\s*\[\s*[\[{]", "one JSON array", "write one object a line (JSON lines)"),
+    (rb"\s*\[\s*[\[{]", "one JSON array", "write one object per line (JSON lines)"),
 )
 # Text has none of the first, and few of the others.
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
@@ -47,7 +51,7 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path}: this is a folder; name the file in it")
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+        raise DataError(f"{path}: no such file")
 
 
 def part_files(path: Path) -> list[Path]:
@@ -70,7 +74,7 @@ def part_files(path: Path) -> list[Path]:
         folder = next((each for each in parts if each.is_dir()), None)
         if folder is not None:
             raise DataError(
-                f"{path}: there are folders in it, such as {folder.name}; name one of them, or "
+                f"{path}: it contains folders, such as {folder.name}; name one of them, or "
                 "the files by a pattern"
             )
         endings = {each.suffix.lower(): each.name for each in parts}
@@ -83,7 +87,7 @@ def part_files(path: Path) -> list[Path]:
     if not path.exists() and any(sign in path.name for sign in "*?["):
         found = sorted(each for each in path.parent.glob(path.name) if each.is_file())
         if not found:
-            raise DataError(f"{path}: no file fits this pattern")
+            raise DataError(f"{path}: no file matches this pattern")
         return found
     return [path]
 
@@ -102,11 +106,13 @@ def check_readable(path: Path, head: bytes) -> None:
         if re.match(magic, head, re.IGNORECASE | re.DOTALL):
             if what == "a zip archive" and _is_workbook(path):
                 what, cure = "an Excel workbook", "save the sheet as CSV"
-            raise DataError(f"{path}: this is {what}, which is not read; {cure}")
+            raise DataError(f"{path}: this is {what}, which cannot be read; {cure}")
     if head.startswith(UTF16_MARKS):
         return
     if b"\0" in head or len(CONTROL.findall(head)) > MOST_CONTROL * len(head):
-        raise DataError(f"{path}: this is no text; delimited text, JSON lines and Parquet are read")
+        raise DataError(
+            f"{path}: this is not text; delimited text, JSON lines and Parquet can be read"
+        )
 
 
 def _is_workbook(path: Path) -> bool:

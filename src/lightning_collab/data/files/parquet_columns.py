@@ -59,4 +59,4 @@ def read_parquet_columns(
 
 def _unreadable(path: Path, error: BaseException) -> DataError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return DataError(f"{path}: not a whole Parquet file: {reason}")
+    return DataError(f"{path}: not a complete Parquet file: {reason}")

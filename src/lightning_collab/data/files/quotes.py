@@ -1,4 +1,4 @@
-"""Quotes in delimited text: which lines go on with a record, and which quotes are none."""
+"""Quotes in delimited text: which lines continue a record, and which quotes are none."""
 
 import codecs
 import re
@@ -12,7 +12,7 @@ class Quotes(NamedTuple):
     """What the quotes of a file are.
 
     Attributes:
-        continued: numbers of the lines that go on with the record of the line before.
+        continued: numbers of the lines that continue the record of the line before.
         fault: the first line whose quotes do not enclose fields, and what is wrong; None: all do.
         swallowing: the first line of a record whose every line is a whole record by itself, as
             where two stray quotes enclose lines; None: there is none.

@@ -86,7 +86,7 @@ def read_text_columns(
         positions: where the columns stand in the file, counted from 0; None: the first ones.
         rules: what must hold of the values.
         named: the file as messages name it, where `path` is a copy of it.
-        continued: numbers of lines that go on with the record of the line before.
+        continued: numbers of lines that continue the record of the line before.
 
     Raises:
         DataError: the file is missing, empty, cut short, of another format, or has a value that

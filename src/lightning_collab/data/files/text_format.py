@@ -36,7 +36,7 @@ class TextSettings:
         delimiter: one character between two values, or `auto`.
         header: whether the first line names the columns.
         encoding: of the text.
-        quote: what stands around a value that has the delimiter in it; None: nothing does.
+        quote: what encloses a value that contains the delimiter; None: nothing does.
         decimal: the sign before the decimals of a number.
         names: of columns that the first line has if it names any.
     """
@@ -57,7 +57,7 @@ class TextFormat:
         separator: one character between two values.
         has_header: whether the first line names the columns.
         encoding: of the file, as Python calls it.
-        quote_char: what stands around a value that has the separator in it; None: nothing does.
+        quote_char: what encloses a value that contains the separator; None: nothing does.
         decimal_comma: whether decimals come after a comma.
     """
 
@@ -78,7 +78,7 @@ class OpenText:
         format: of that text.
         sample: values of the first rows, the header not among them.
         first: values of the first line.
-        continued: numbers of lines that go on with the record of the line before.
+        continued: numbers of lines that continue the record of the line before.
     """
 
     name: Path
@@ -217,7 +217,7 @@ def _fit(lines: str, separator: str, quote: str | None) -> tuple[int, int, float
 def _quotes(
     text: PlainText, separator: str, settings: TextSettings
 ) -> tuple[str | None, Sequence[int]]:
-    """What encloses values, and the lines that go on with a record."""
+    """What encloses values, and the lines that continue a record."""
     if settings.quote is None:
         return None, ()
     quote = '"' if settings.quote == "auto" else settings.quote
@@ -228,7 +228,7 @@ def _quotes(
     what = "quotes enclose whole lines" if found.fault is None else found.fault[1]
     if settings.quote == "auto" and lines_are_alike(text.path, separator):
         log.info(
-            "%s, line %d: %s; quotes are taken as text, which leaves each line a row "
+            "%s, line %d: %s; quotes are taken as text, so that each line is one row "
             "(data.quote=null)",
             *(text.name, line, what),
         )

@@ -108,8 +108,8 @@ def _zstd(path: Path, file: BinaryIO) -> Any:
         import zstandard
     except ImportError:
         raise DataError(
-            f"{path}: packed by zstd; pip install 'lightning-collab[zstd]', or unpack it with "
-            "unzstd"
+            f"{path}: compressed with zstd; pip install 'lightning-collab[zstd]', or unpack it "
+            "with unzstd"
         ) from None
     return _WholeZstd(zstandard, file)
 

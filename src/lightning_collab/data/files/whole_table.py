@@ -1,4 +1,4 @@
-"""A whole table with columns of any names: of users, of items, or of one person's ratings."""
+"""A whole table with columns of any names: of users, of items, or of one user's ratings."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack

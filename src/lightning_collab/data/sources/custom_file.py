@@ -175,8 +175,8 @@ def _check_positions(
     )
     raise DataError(
         f"{opened.path}: the first line looks like data and not like names ({first}), so that "
-        f"{caller.setting('header', False)} is taken; say where the columns stand, counted from 1, "
-        f"such as {places}{hint}"
+        f"{caller.setting('header', False)} is assumed; give the positions of the columns, "
+        f"counted from 1, such as {places}{hint}"
     )
 
 
@@ -229,8 +229,8 @@ def _advice(message: str, config: CustomFileConfig, caller: Caller) -> str:
     for side in ("user", "item"):
         if f"'' is not a valid {side}" in message or f"None is not a valid {side}" in message:
             return (
-                f". A row without {side} says nothing: take such rows out of the file, or name "
-                f"another column by {caller.key(f'columns.{side}')}"
+                f". A row without {side} is of no use: remove such rows from the file, or name "
+                f"another column with {caller.key(f'columns.{side}')}"
             )
     if config.ids == "integer" and ("valid user" in message or "valid item" in message):
         return f". If ids are text, {caller.advice('ids', 'string')}"

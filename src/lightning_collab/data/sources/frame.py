@@ -95,9 +95,9 @@ def only_in_python(config: FrameConfig) -> DataError:
     rows = "" if config.rows is None else f" of {config.rows:,} rows"
     return DataError(
         f"data=frame: the run was trained in Python, on a frame{rows} with the columns {columns}, "
-        "which no config can hold; pass that frame, in Python: "
+        "which no config can hold; pass that frame in Python: "
         "lightning_collab.load(<run directory>).evaluate(frame); report(frame) and resume(frame) "
-        "are there too"
+        "work the same way"
     )
 
 
@@ -114,7 +114,7 @@ def _checked(
     if config.missing:
         typed = typed.filter(~is_missing(config.missing))
         if typed.is_empty():
-            raise DataError(f"{TITLE}: no row has a rating beside those that mean none")
+            raise DataError(f"{TITLE}: no row has a rating other than those that mean none")
     if "timestamp" in columns:
         typed = typed.with_columns(pl.col("timestamp").floor().cast(pl.Int64))
     sides = {"user": users, "item": items}

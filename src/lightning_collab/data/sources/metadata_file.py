@@ -47,8 +47,8 @@ def read_side_files(
         for each in table.columns[1:]:
             if each in whole.columns:
                 raise DataError(
-                    f"{path}: column {each!r} is in another file about {side}s too; leave it out "
-                    "of one of them"
+                    f"{path}: column {each!r} is also in another file about {side}s; remove it "
+                    "from one of them"
                 )
         whole = whole.join(table, on=side, how="full", coalesce=True, maintain_order="left_right")
     return whole

@@ -10,7 +10,7 @@ from lightning_collab.data.download import Server
 from lightning_collab.data.sources.movielens import CSV_FILES, HALF_STARS, Release, read_csv_files
 
 NOTICE = (
-    "MovieLens latest-small is for research use; it may be redistributed under the same licence "
+    "MovieLens latest-small is for research use; it may be redistributed under the same license "
     "but not used commercially without permission from GroupLens. Cite: Harper and Konstan (2015), "
     "DOI 10.1145/2827872."
 )

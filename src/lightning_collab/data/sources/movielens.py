@@ -82,7 +82,7 @@ class Release:
         folder: below `data.root`.
         read: the files in it.
         rating_range: lowest and highest rating.
-        notice: its licence and how to cite it, shown when it is downloaded.
+        notice: its license and how to cite it, shown when it is downloaded.
         server: where it can be had; None: nowhere any more.
         sha256: sums of its files, by name, as far as they are known.
     """

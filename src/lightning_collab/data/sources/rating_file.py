@@ -164,7 +164,7 @@ def _typed(
     if config.missing:
         frame = frame.filter(~is_missing(config.missing))
         if frame.is_empty():
-            raise DataError(f"{opened.path}: no row has a rating beside those that mean none")
+            raise DataError(f"{opened.path}: no row has a rating other than those that mean none")
     if "timestamp" in columns and frame.schema["timestamp"] != pl.Int64:
         times = (pl.col("timestamp") / UNITS[unit]).floor().cast(pl.Int64)
         frame = frame.with_columns(times)

@@ -27,7 +27,7 @@ ACTIVITY = 1.0
 # The head of the popularity is that much flatter than Zipf's law.
 FLATTENED = 10
 CHUNK = 1 << 22
-# From so many ratings on, a person is told what is being waited for.
+# From so many ratings on, the user is told what is being waited for.
 LONG_WORK = 10_000_000
 # Share of all items up to which drawing again what was drawn twice is the faster way.
 REJECTION_UP_TO = 0.05
@@ -89,7 +89,7 @@ def draw(config: SyntheticConfig) -> tuple[RatingTable, SyntheticTruth]:
     if config.ratings > users * items // 2:
         raise DataError(
             f"data.ratings={config.ratings} is more than half of the {users} x {items} pairs of a "
-            "user and an item; set more data.users and data.items"
+            "user and an item; raise data.users and data.items"
         )
     truth = _truth(config, random, users, items)
     counts = _ratings_of_each(config.ratings, users, items, random)

@@ -42,7 +42,7 @@ def export_run(run: TrainedModel, kind: Format, folder: Path, *, overwrite: bool
     there = [path for path in paths if path.exists()]
     if there and not overwrite:
         raise ConfigError(
-            f"output: {there[0]} is there already; set overwrite=true to replace it, or another "
+            f"output: {there[0]} already exists; set overwrite=true to replace it, or another "
             "folder"
         )
     model = onnx_bytes(run) if kind == "onnx" else safetensors_bytes(run)

@@ -37,7 +37,7 @@ RELEASES = {
 
 
 def data_name(data: dict[str, Any]) -> str:
-    """What a person calls the data.
+    """What a user calls the data.
 
     Args:
         data: the `data` section of a run's config.
@@ -51,7 +51,7 @@ def data_name(data: dict[str, Any]) -> str:
 
 
 def data_terms(data: dict[str, Any]) -> str:
-    """A paragraph on licence and citation.
+    """A paragraph on license and citation.
 
     Args:
         data: the `data` section of a run's config.
@@ -61,10 +61,10 @@ def data_terms(data: dict[str, Any]) -> str:
         return "Synthetic ratings, drawn by lightning-collab; nobody's data, no terms."
     if name not in RELEASES:
         return (
-            "The terms of the data are those of its owner. **Say here what they are before you "
+            "The terms of the data are those of its owner. **State them here before you "
             "pass this model on**: factors are made of ratings, and the vocabularies hold the ids."
         )
-    # The licence differs from release to release; where it is not known, the stricter holds.
+    # The license differs from release to release; where it is not known, the stricter holds.
     further = _FURTHER if name == "ml_latest_small" else _NOT_FURTHER
     return f"{_MOVIELENS}{further}\n\nCite: {CITATION}"
 

@@ -82,7 +82,7 @@ def _exported(model: ExportedModel) -> bytes:
             verbose=False,
         )
         if program is None:
-            raise ExportError("torch made no graph of the model")
+            raise ExportError("torch produced no graph of the model")
     content: bytes = program.model_proto.SerializeToString()
     return content
 

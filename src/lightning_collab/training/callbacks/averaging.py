@@ -15,11 +15,11 @@ class RunAveraging(WeightAveraging):
     """Lightning's averaging, for the weights of a rating model.
 
     Validation, checkpoints and the end of the run have the mean once it has begun; each checkpoint
-    keeps the weights under training beside it, so that a resumed run goes on with both.
+    keeps the weights under training beside it, so that a resumed run continues with both.
 
     Lightning averages after validation where it does so by epochs, so that a best checkpoint would
     hold another mean than the one that was measured; here the last step of an epoch counts. The
-    unknown rows are made anew from the averaged known ones.
+    unknown rows are recomputed from the averaged known ones.
 
     Args:
         config: of the run.
@@ -95,7 +95,7 @@ class RunAveraging(WeightAveraging):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with both."""
+        """Continue with both."""
         if "averaging_state" in checkpoint and self._average_model is not None:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
@@ -111,6 +111,6 @@ class RunAveraging(WeightAveraging):
             super().on_validation_epoch_start(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on training where it stood."""
+        """Continue training where it stood."""
         if self._begun and trainer.state.fn == "fit":
             super().on_validation_epoch_end(trainer, pl_module)

@@ -90,7 +90,7 @@ class SaveOnInterrupt(pl.Callback):
                 return
             raise KeyboardInterrupt
         self._asked_at = now
-        log.warning("stopping after this step (once more to stop at once)")
+        log.warning("stopping after this step (press again to stop at once)")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

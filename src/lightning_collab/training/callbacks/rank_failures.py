@@ -19,8 +19,8 @@ class RankFailureMonitor(pl.Callback):
     """Ends the ranks of this machine at an error, and tells which of them began it.
 
     Lightning looks after them every five seconds, and then kills rank zero too, so that neither a
-    traceback nor the advice how to go on after Ctrl-C is sure to be read. At an error of rank zero
-    it leaves the others to find out for themselves.
+    traceback nor the advice on how to continue after Ctrl-C is sure to be read. At an error of rank
+    zero it leaves the others to find out for themselves.
 
     Attributes:
         cause: an error that names the rank which failed first; None where it was rank zero.
@@ -65,4 +65,4 @@ def _how_it_ended(code: int) -> str:
         name = signal.Signals(-code).name
         hint = "; did the machine run out of memory?" if name == "SIGKILL" else ""
         return f"was killed by {name}{hint}"
-    return f"has failed (exit code {code}); what it says is above"
+    return f"has failed (exit code {code}); its output is above"

@@ -63,7 +63,7 @@ def train_block_with_features(  # type: ignore[no-untyped-def]
             float64 [0]: not asked for.
 
     Returns:
-        Steps taken: fewer than there are where a loss is no number; that step is not taken.
+        Steps taken: fewer than there are where a loss is not a number; that step is not taken.
     """
     rows, rules, biases = trained.rows, trained.rules, trained.bias_rule
     users, items, periods = rows[USERS], rows[ITEMS], rows[PERIODS]

@@ -49,7 +49,7 @@ class BlockLosses(NamedTuple):
         squared_errors: float64 [steps], their sum over each batch, before the step.
         penalties: float64 [steps], the penalty on touched rows over the batch's size; [0] where it
             was not asked for.
-        taken: steps taken; fewer than there are where a loss was no number.
+        taken: steps taken; fewer than there are where a loss was not a number.
     """
 
     squared_errors: NDArray[np.float64]

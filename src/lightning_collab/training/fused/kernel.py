@@ -39,7 +39,7 @@ def train_block(  # type: ignore[no-untyped-def]
             float64 [0]: not asked for.
 
     Returns:
-        Steps taken: fewer than there are where a loss is no number; that step is not taken.
+        Steps taken: fewer than there are where a loss is not a number; that step is not taken.
     """
     steps = losses.shape[0]
     for step in range(steps):

@@ -1,7 +1,7 @@
 """Rows of users or items that features are added to, in the steps of a block.
 
-What a row comes to is its own row plus the rows that its features are mapped to, each times the
-feature's value x. So the gradient of what it comes to is the gradient of its own row, and x times
+The effective row is its own row plus the rows that its features are mapped to, each times the
+feature's value x. So the gradient of the effective row is the gradient of its own row, and x times
 it is a part of the gradient of the feature's row. For each user or item of a batch both sums are
 taken once, however many of the batch's ratings it has.
 """
@@ -100,7 +100,7 @@ def _enter(slot, features, rows, count, indptr, indices, values, places, uses): 
 
 @cached_njit(**INNER)
 def map_rows(features, mapped, own, count):  # type: ignore[no-untyped-def]
-    """Fill in what each of a batch's users (items) comes to.
+    """Fill in the effective row of each of a batch's users (items).
 
     Args:
         features: `TrainedRows`.

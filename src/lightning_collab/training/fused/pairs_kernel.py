@@ -56,7 +56,7 @@ def train_pairs(  # type: ignore[no-untyped-def]
         sums: float64 [steps], filled with the sum of the losses of each batch.
 
     Returns:
-        Steps taken: fewer than there are where a loss is no number; that step is not taken.
+        Steps taken: fewer than there are where a loss is not a number; that step is not taken.
     """
     steps, taken = sums.shape[0], 0
     for step in range(steps):
@@ -169,7 +169,7 @@ def _update(table, side, gradients, count, step, of_each):  # type: ignore[no-un
 
 @cached_njit(**INNER)
 def _lazy_step(weight, first, second, taken, gradient, numbers, rate, scale, penalty):  # type: ignore[no-untyped-def]
-    """A step of a row by its own number of steps; a row without a gradient stands still."""
+    """A step of a row by its own number of steps; a row without a gradient is not updated."""
     kind = weight.dtype.type
     up, pull = kind(scale), kind(penalty)
     found = 0

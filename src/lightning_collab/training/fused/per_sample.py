@@ -97,7 +97,7 @@ def per_sample_sgd(
             samples.
 
     Returns:
-        Steps taken: fewer than n where a squared error is no number; that step is not taken.
+        Steps taken: fewer than n where a squared error is not a number; that step is not taken.
     """
     if threads == 1:
         return int(_in_turn(samples, weights, rates, output, squared_errors))

@@ -48,7 +48,7 @@ class RankingLosses(NamedTuple):
     Attributes:
         sums: float64 [steps], of the losses of each batch, before the step.
         terms: int64 [steps], how many losses those are.
-        taken: steps taken; fewer than there are where a loss was no number.
+        taken: steps taken; fewer than there are where a loss was not a number.
     """
 
     sums: NDArray[np.float64]

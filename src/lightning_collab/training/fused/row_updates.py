@@ -52,7 +52,7 @@ def adam_on_rows(  # type: ignore[no-untyped-def]
 ):
     """A step of some rows, each by its own number of steps; their gradients are zeroed.
 
-    A row whose gradient is zero throughout stands still, as `RowAdam` has it.
+    A row whose gradient is zero throughout is not updated, as in `RowAdam`.
 
     Args:
         rows: int [n], each once.

@@ -79,7 +79,7 @@ def train_single_pairs(  # type: ignore[no-untyped-def]
         sums: float64 [pairs], filled with the losses.
 
     Returns:
-        Steps taken: fewer than there are where a loss is no number; that step is not taken.
+        Steps taken: fewer than there are where a loss is not a number; that step is not taken.
     """
     if loss == BPR and drawn.shape[1] == 1:
         return _train_triples(

@@ -42,7 +42,7 @@ def _exp_single(x):  # type: ignore[no-untyped-def]
     bits = (np.int32(whole) + np.int32(127)) << np.int32(23)
     power = _bits_as_float(bits)  # type: ignore[call-arg, var-annotated]
     value = (p * r * r + r + ONE) * power
-    # What is no number stays none.
+    # NaN stays NaN.
     return value if x > LOWEST else (np.float32(0) if x <= LOWEST else x)
 
 

@@ -96,7 +96,7 @@ class BaseModule(pl.LightningModule):
         # Of a resumed training, what the processes before took; and when this one began.
         self.seconds_before = 0.0
         self._began: float | None = None
-        # Whether a loss that is no number ends the run, as it should but in a range test.
+        # Whether a loss that is not a number ends the run, as it should but in a range test.
         self.stops_on_divergence = True
 
     @classmethod
@@ -117,7 +117,7 @@ class BaseModule(pl.LightningModule):
             settings: arguments of the class, in place of what the checkpoint says.
 
         Raises:
-            CheckpointError: there is no such file, it is no checkpoint of ours, or its model is
+            CheckpointError: no such file, it is no checkpoint of ours, or its model is
                 trained by another class.
             ConfigError: its model, loss, optimizer or schedule is of another version.
 
@@ -426,7 +426,7 @@ class BaseModule(pl.LightningModule):
         """Add what a resumed run and a later user need beyond Lightning's own state.
 
         Raises:
-            TrainingError: the last step made a parameter that is no number, before a loss could
+            TrainingError: the last step made a parameter that is not a number, before a loss could
                 show it; the checkpoint that was there stays.
         """
         # A sum that is finite has only finite terms, and needs no tensor of its own.
@@ -491,9 +491,9 @@ class BaseModule(pl.LightningModule):
 
 def _other_data(what: str, known: Vocabulary, found: Vocabulary, side: Side) -> str:
     return (
-        f"{what} is of other data: it knows {len(known) - 1} {side}, the training part here has "
-        f"{len(found) - 1}, and they are not the same ids; use the data and the split that the run "
-        "was trained with"
+        f"{what} belongs to other data: it knows {len(known) - 1} {side}, the training part here "
+        f"has {len(found) - 1}, and they are not the same ids; use the data and the split that "
+        "the run was trained with"
     )
 
 

@@ -22,7 +22,7 @@ class RowDecay:
 
     The gradient on a row is decay * row times the share of the batch's terms that touch it; what
     every term touches (layers, and the tables that features are mapped by, where a batch touches
-    the whole catalogue) is decayed as by the form `gradient`. With a power p other than 1 a touch
+    the whole catalog) is decayed as by the form `gradient`. With a power p other than 1 a touch
     of a row with n terms counts (n / mean n)^(p - 1), so that in an epoch the decay of a row grows
     with n^p.
 
@@ -219,7 +219,7 @@ class PairwiseObjective(Objective[PairBatch]):
 
 
 class UserObjective(Objective[UserBatch]):
-    """One row of scores of the catalogue for each user, and all that the user chose."""
+    """One row of scores of the catalog for each user, and all that the user chose."""
 
     loss: UserLoss
 
@@ -257,7 +257,7 @@ class UserObjective(Objective[UserBatch]):
         nobody: RatingBatch,
         columns: Tensor,
     ) -> Tensor:
-        """The loss with drawn items in place of the catalogue."""
+        """The loss with drawn items in place of the catalog."""
         assert isinstance(self.loss, Softmax)
         assert batch.drawn is not None
         assert batch.log_expected is not None

@@ -151,8 +151,8 @@ class RatingModule(BaseModule):
             found = checked(StepSections, {**{key: config[key] for key in keys}, "clip": clip})
         except ConfigError as error:
             raise ConfigError(
-                f"{path}: {error}\nGive load_from_checkpoint the part that this version does not "
-                "know, such as optimizer=..., in its place"
+                f"{path}: {error}\nPass load_from_checkpoint a replacement for the part that this "
+                "version does not know, such as optimizer=..."
             ) from None
         settings = {key: getattr(found, key) for key in (*keys, "clip") if key not in given}
         if "loss" in settings:
@@ -207,8 +207,8 @@ class RatingModule(BaseModule):
             self.objective.users_per_epoch = data.rows_per_epoch
             if data.samples_per_batch:
                 self.unsupported_by_data = (
-                    "items are drawn for the catalogue, which is above loss.catalogue_limit, and "
-                    "the fused kernels look at all of it"
+                    "items are drawn for the catalog, which is above loss.catalogue_limit, "
+                    "but the fused kernels need all of it"
                 )
         if data.feed.of == "pairs" and self.optimizer_config.name == "sgd":
             size = data.rows_per_batch
@@ -339,7 +339,7 @@ class RatingModule(BaseModule):
             weight[1:] = (logs - logs.mean())[:, None].to(weight)
 
     def on_train_start(self) -> None:
-        """Go on at the rate of the schedule.
+        """Continue at the rate of the schedule.
 
         Raises:
             ConfigError: a limit on steps, which the checkpoint's engine has counted otherwise; a
@@ -358,14 +358,14 @@ class RatingModule(BaseModule):
         if self.trainer.max_steps > 0 and self.global_step != self._steps_done:
             raise ConfigError(
                 f"trainer.max_steps={self.trainer.max_steps}: the checkpoint has "
-                f"{self._steps_done} steps, which another engine has counted; go on without "
+                f"{self._steps_done} steps, which another engine has counted; continue without "
                 "trainer.max_steps, or with the engine of the run"
             )
         self._take_settings()
         self._follow_schedule()
 
     def on_train_epoch_start(self) -> None:
-        """Count the loss anew; loaders of later epochs are as long as ever."""
+        """Reset the count of the loss; loaders of later epochs are as long as ever."""
         super().on_train_epoch_start()
         if self._reload_once:
             self.trainer.reload_dataloaders_every_n_epochs = 0  # type: ignore[attr-defined]
@@ -388,13 +388,13 @@ class RatingModule(BaseModule):
         return total * (self.trainer.world_size / batch.whole_terms)
 
     def _compiled_loss(self, batch: RatingBatch) -> tuple[Tensor, Tensor]:
-        """The same, compiled; where the compiler fails, the run says so and goes on without."""
+        """The same, compiled; where the compiler fails, the run says so and continues without."""
         assert self._compiled is not None
         try:
             return self._compiled[0](batch)
         except compiler_error() as error:
             reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-            log.warning("torch.compile failed, so the run goes on without it: %s", reason)
+            log.warning("torch.compile failed, so the run continues without it: %s", reason)
             self._compiled = None
         return self.objective(batch)
 
@@ -506,7 +506,7 @@ class RatingModule(BaseModule):
         checkpoint["steps_done"] = self._steps_done
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on at the checkpoint's step, whatever its batches of Lightning were."""
+        """Continue at the checkpoint's step, whatever its batches of Lightning were."""
         super().on_load_checkpoint(checkpoint)
         self._steps_done = steps_of_checkpoint(checkpoint)
         data = self.given_data

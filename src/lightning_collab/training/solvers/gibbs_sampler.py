@@ -97,7 +97,7 @@ class GibbsSampler(torch.optim.Optimizer):
         return {"state": {}, "param_groups": [], "chain": state or {}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where another chain over the same ratings stood."""
+        """Continue where another chain over the same ratings stood."""
         self.chain = None
         self._saved = state_dict["chain"] or None
 
@@ -131,7 +131,7 @@ def _noise_variances(noise: RowNoise) -> Floats:
 def _diverged(sweep: int) -> str:
     return (
         f"the chain has diverged: its state is no longer made of finite numbers in sweep {sweep}; "
-        "see by the curves of chain/... what ran away, and lower model.factors or try another "
+        "see from the curves of chain/... what diverged, and lower model.factors or try another "
         "seed; the last checkpoint is of a sound state"
     )
 
@@ -185,7 +185,8 @@ def check_memory(model: BayesianFactors, features: FeatureSet) -> None:
         needed = 8 * (4 * smaller**2 + rows * smaller)
         if needed > free - samples:
             raise TrainingError(
-                f"{name}: to draw its link of {rows:,} x {columns:,} jointly takes "
-                f"{needed / GIBIBYTE:.1f} GiB, and {(free - samples) / GIBIBYTE:.1f} GiB are free: "
-                f"set model.joint_regression below {smaller}, and it is drawn feature by feature"
+                f"{name}: to draw its side-information regression of {rows:,} x {columns:,} "
+                f"jointly takes {needed / GIBIBYTE:.1f} GiB, and "
+                f"{(free - samples) / GIBIBYTE:.1f} GiB are free: set model.joint_regression "
+                f"below {smaller}, and it is drawn feature by feature"
             )

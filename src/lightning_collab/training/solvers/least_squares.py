@@ -42,7 +42,7 @@ class AlternatingLeastSquares(torch.optim.Optimizer):
         sum_i (r_ui - mean - b_i - b_u - <p_u, q_i>)^2 + penalty_u |p_u|^2 + bias_penalty_u b_u^2
 
     is the solution of a small linear system; the systems of all users are built by sums over
-    their ratings and solved at once by a batched Cholesky factorisation. The penalties are those
+    their ratings and solved at once by a batched Cholesky factorization. The penalties are those
     of the config times n_u ** weighting, where n_u is the user's number of ratings. Likewise for
     items.
 

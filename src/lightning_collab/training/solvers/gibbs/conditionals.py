@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lightning_collab.kernel_cache import cached_njit
 from lightning_collab.training.solvers.gibbs.normals import Floats, Ids, fill_normals
 
-# Runs of rows that are shared out to threads; fixed, so that threads change no number.
+# Runs of rows that are distributed over threads; fixed, so that threads change no number.
 CHUNKS = 64
 
 

@@ -35,7 +35,7 @@ class GammaPrior(NamedTuple):
 
 
 class Hyperpriors(NamedTuple):
-    """All constants of the model that are not learnt.
+    """All constants of the model that are not learned.
 
     Attributes:
         noise: of the precision of ratings.
@@ -126,7 +126,7 @@ class RowNoise:
 
     Some people rate more consistently than others, and some films divide people: a rating has the
     precision alpha * g_u * g_i (Lakshminarayanan, Bouchard and Archambeau 2011, "Robust Bayesian
-    matrix factorisation"). How different they are, the shape, is learnt: its prior is uniform on a
+    matrix factorization"). How different they are, the shape, is learned: its prior is uniform on a
     grid of `SHAPES`, from which it is drawn as it stands.
 
     Args:

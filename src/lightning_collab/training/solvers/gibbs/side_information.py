@@ -18,7 +18,7 @@ from lightning_collab.kernel_cache import cached_njit
 from lightning_collab.training.solvers.gibbs.hyperpriors import GammaPrior
 from lightning_collab.training.solvers.gibbs.normals import Floats, Streams, fill_normals, normals
 
-# Parts of the columns that are shared out to threads; fixed, so that threads change no number.
+# Parts of the columns that are distributed over threads; fixed, so that threads change no number.
 COLUMN_PARTS = 4
 # Of those of F'F, as a share of the largest; directions below it have no part in F.
 SMALLEST_EIGENVALUE = 1e-7
