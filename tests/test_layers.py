@@ -39,7 +39,7 @@ LATE = {
     "commands.report": ["tuning.report"],  # Optuna
     "api.training": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
     # Lightning and matplotlib, which predictions and recommendations do without
-    "api.trained_run": ["api.again", "inspection.neighbours"],
+    "api.trained_run": ["api.again", "inspection.neighbors"],
     "api.shown_run": [
         *("inspection.embedding_map", "inspection.figures", "inspection.layout"),
         *("inspection.run_curves", "inference.export.export_run"),

@@ -1,4 +1,4 @@
-"""A trained run: its numbers again, neighbours, the page, going on; here and in another process."""
+"""A trained run: its numbers again, neighbors, the page, going on; here and in another process."""
 
 import json
 import shutil
@@ -97,7 +97,7 @@ def test_rankings_that_cannot_be(run, asked, message):
         run.evaluate(ranking=True, **asked)
 
 
-def test_neighbours_are_those_of_the_command(run):
+def test_neighbors_are_those_of_the_command(run):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         asked = ["movie_id=9", "top_k=4", "min_ratings=10", "measure=dot"]
         config = compose("similar", [f"run={run.path}", *asked])
@@ -107,7 +107,7 @@ def test_neighbours_are_those_of_the_command(run):
     assert 9 not in found["item"]
 
 
-def test_neighbours_of_a_user(run):
+def test_neighbors_of_a_user(run):
     found = run.similar(user=100, min_ratings=5, top_k=3)
     assert found.columns == ["user", "ratings", "mean_rating", "similarity"]
     assert found["similarity"].is_sorted(descending=True)
@@ -124,7 +124,7 @@ def test_neighbours_of_a_user(run):
         ({"item": 7, "min_ratings": 1000}, InspectionError, "lower min_ratings"),
     ],
 )
-def test_neighbours_that_there_cannot_be(run, asked, kind, message):
+def test_neighbors_that_there_cannot_be(run, asked, kind, message):
     with pytest.raises(kind, match=message):
         run.similar(**asked)
 

@@ -54,7 +54,7 @@ def test_an_item_is_named_by_its_id_or_by_its_title(path):
         similar_command(config("similar", f"run={path}", "item=heat"))
 
 
-def test_neighbours_have_the_ratings_that_are_asked_for(path):
+def test_neighbors_have_the_ratings_that_are_asked_for(path):
     asked = ["movie_id=11", "min_ratings=40", "measure=dot"]
     found = similar_command(config("similar", f"run={path}", *asked))
     assert found["ratings"].min() >= 40

@@ -8,7 +8,7 @@ from film_runs import NASTY, film_table
 from support import REPOSITORY
 
 import lightning_collab
-from lightning_collab.demo.catalogue import Catalogue, as_text
+from lightning_collab.demo.catalog import Catalog, as_text
 from lightning_collab.demo.server import PAGE
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
@@ -28,7 +28,7 @@ def opened(monkeypatch):
         monkeypatch.setattr("sys.argv", [str(PAGE), str(path), str(run.checkpoint)])
         at = testing.AppTest.from_file(PAGE, default_timeout=60).run()
         assert not at.exception
-        return at, Catalogue.of(run)
+        return at, Catalog.of(run)
 
     return page
 
@@ -65,21 +65,21 @@ def tables(at):
 
 
 def test_ratings_change_what_is_recommended(opened, film_run):
-    at, catalogue = opened(film_run.directory.path)
-    assert len(tables(at)) == 1  # of neighbours
+    at, catalog = opened(film_run.directory.path)
+    assert len(tables(at)) == 1  # of neighbors
     assert "as soon as" in at.info[0].value
-    first, second = catalogue.first[:2]
+    first, second = catalog.first[:2]
     at.feedback(f"stars {first}").set_value(4).run()
     before = tables(at)[0]
     assert len(before) == 10
-    assert catalogue.names[first] not in before
+    assert catalog.names[first] not in before
     at.feedback(f"stars {second}").set_value(4).run()
     at.feedback(f"stars {first}").set_value(0).run()
     after = tables(at)[0]
     assert after != before
-    assert not {catalogue.names[first], catalogue.names[second]} & {*after}
-    ids = catalogue.run.items["item"]
-    found = catalogue.run.recommend(ratings={ids[first]: 1, ids[second]: 5}, min_ratings=20)
+    assert not {catalog.names[first], catalog.names[second]} & {*after}
+    ids = catalog.run.items["item"]
+    found = catalog.run.recommend(ratings={ids[first]: 1, ids[second]: 5}, min_ratings=20)
     assert after == found["title"].str.replace(r"\s", " ").to_list()
     assert len(at.get("image")) == 1
     at.button[1].click().run()
@@ -89,32 +89,32 @@ def test_ratings_change_what_is_recommended(opened, film_run):
 
 
 def test_an_item_that_is_searched_for_can_be_rated(opened, film_run):
-    at, catalogue = opened(film_run.directory.path)
-    hidden = next(each for each in catalogue.searched if each not in catalogue.first[:8])
+    at, catalog = opened(film_run.directory.path)
+    hidden = next(each for each in catalog.searched if each not in catalog.first[:8])
     shown = len(at.feedback)
     at.selectbox("search").select(hidden).run()
     assert at.selectbox("search").value is None
     at.feedback(f"stars {hidden}").set_value(4).run()
     assert len(at.feedback) == shown + 1
-    assert at.text[0].value == catalogue.names[hidden]
-    assert catalogue.names[hidden] not in tables(at)[0]
+    assert at.text[0].value == catalog.names[hidden]
+    assert catalog.names[hidden] not in tables(at)[0]
     at.button[0].click().run()
     assert len(at.feedback) > shown + 1
     assert at.feedback(f"stars {hidden}").value == 4
 
 
-def test_neighbours_are_those_of_the_run(opened, film_run):
-    at, catalogue = opened(film_run.directory.path)
-    item = catalogue.names.index("Star Wars (1977)")
+def test_neighbors_are_those_of_the_run(opened, film_run):
+    at, catalog = opened(film_run.directory.path)
+    item = catalog.names.index("Star Wars (1977)")
     at.selectbox[1].select(item).run()
     assert tables(at)[-1] == [
-        title.replace("\t", " ") for title in catalogue.run.similar(item=11)["title"]
+        title.replace("\t", " ") for title in catalog.run.similar(item=11)["title"]
     ]
 
 
 def test_a_title_with_markup_is_shown_as_text(opened, film_run):
-    at, catalogue = opened(film_run.directory.path)
-    nasty = catalogue.names.index(NASTY)
+    at, catalog = opened(film_run.directory.path)
+    nasty = catalog.names.index(NASTY)
     at.selectbox("search").select(nasty).run()
     assert at.text[0].value == NASTY
     at.feedback(f"stars {nasty}").set_value(4).run()
@@ -126,22 +126,22 @@ def test_a_title_with_markup_is_shown_as_text(opened, film_run):
 
 
 def test_of_a_run_that_ranks_one_says_what_one_likes(opened, ranked):
-    at, catalogue = opened(ranked)
+    at, catalog = opened(ranked)
     assert not at.feedback
-    nasty = catalogue.names.index(NASTY)
+    nasty = catalog.names.index(NASTY)
     at.selectbox("search").select(nasty).run()
     assert at.checkbox[0].label == as_text(NASTY)
     at.checkbox[0].check().run()
-    found = catalogue.run.recommend(items=[13], min_ratings=20)
+    found = catalog.run.recommend(items=[13], min_ratings=20)
     assert tables(at)[0] == found["title"].str.replace(r"\s", " ").to_list()
     assert "score" in at.get("html")[0].value
     assert not at.exception
 
 
 def test_items_without_titles_are_named_by_their_ids(opened, clicks):
-    at, catalogue = opened(clicks)
-    chosen = catalogue.first[0]
-    assert at.checkbox[0].label == as_text(catalogue.run.items["item"][chosen])
+    at, catalog = opened(clicks)
+    chosen = catalog.first[0]
+    assert at.checkbox[0].label == as_text(catalog.run.items["item"][chosen])
     at.checkbox[0].check().run()
-    assert set(tables(at)[0]) <= {*catalogue.run.items["item"]} - {catalogue.names[chosen]}
+    assert set(tables(at)[0]) <= {*catalog.run.items["item"]} - {catalog.names[chosen]}
     assert not at.exception

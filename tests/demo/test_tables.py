@@ -37,7 +37,7 @@ def test_without_titles_and_genres_a_row_has_the_id(trained):
     assert {row.below for row in recommended_rows(found)} == {""}
 
 
-def test_neighbours_have_similarity_and_ratings(trained):
+def test_neighbors_have_similarity_and_ratings(trained):
     found = trained.similar(item=11, top_k=3)
     assert similar_rows(found)[0].number == f"{found['similarity'][0]:.2f}"
     assert similar_rows(found)[0].further == str(found["ratings"][0])

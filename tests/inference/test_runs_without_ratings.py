@@ -70,7 +70,7 @@ def test_ids_of_any_text_can_be_pasted(tmp_path, run_config):
 
 
 @pytest.mark.parametrize("query", ["user_id=p44", "movie_id=garden-01"])
-def test_neighbours_have_interactions_and_no_mean_rating(clicks, query, capsys, monkeypatch):
+def test_neighbors_have_interactions_and_no_mean_rating(clicks, query, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     found = asked(similar_command, "similar", clicks, query, "min_ratings=1", "top_k=3")
     assert found.columns[1:] == ["ratings", "similarity"]

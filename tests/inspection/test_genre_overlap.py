@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import torch
 
-from lightning_collab.inspection.neighbours import GenreOverlap
+from lightning_collab.inspection.neighbors import GenreOverlap
 
 
 def frame(genres, ratings=None):
@@ -19,7 +19,7 @@ def jaccard(one, two):
     return len(set(one) & set(two)) / len(set(one) | set(two))
 
 
-def test_the_figure_is_the_mean_over_all_neighbours_found_one_at_a_time():
+def test_the_figure_is_the_mean_over_all_neighbors_found_one_at_a_time():
     random = np.random.default_rng(3)
     names = np.array(["a", "b", "c", "d"])
     genres = [
@@ -32,7 +32,7 @@ def test_the_figure_is_the_mean_over_all_neighbours_found_one_at_a_time():
         order = np.argsort(-(unit @ unit[film]))
         others = [other for other in order if other != film][:3]
         shared += [jaccard(genres[film], genres[other]) for other in others]
-    measured = GenreOverlap(frame(genres), neighbours=3).of(torch.from_numpy(vectors))
+    measured = GenreOverlap(frame(genres), neighbors=3).of(torch.from_numpy(vectors))
     assert measured.nearest == pytest.approx(np.mean(shared), abs=1e-6)
     pairs = [jaccard(*pair) for pair in itertools.combinations(genres, 2)]
     assert measured.chance == pytest.approx(np.mean(pairs), abs=1e-6)

@@ -63,23 +63,23 @@ def test_most_popular_counts_users():
     assert scores_of(scorer, [3]).tolist() == [dense.sum(0).tolist()]
 
 
-@pytest.mark.parametrize("neighbours", [2, 8, 9, 200])
-def test_item_knn_is_that_of_dense_algebra(neighbours, small_blocks):
+@pytest.mark.parametrize("neighbors", [2, 8, 9, 200])
+def test_item_knn_is_that_of_dense_algebra(neighbors, small_blocks):
     dense, chosen = made_up(1, users=200)
     lengths = np.sqrt(dense.sum(0))
     cosine = dense.T @ dense / np.outer(lengths, lengths)
     np.fill_diagonal(cosine, 0)
     expected = np.zeros_like(dense)
     for item in range(ITEMS):
-        nearest = np.sort(cosine[item])[::-1][: min(neighbours, ITEMS)]
+        nearest = np.sort(cosine[item])[::-1][: min(neighbors, ITEMS)]
         kept = np.where(cosine[item] >= nearest[-1], cosine[item], 0)
-        assert neighbours > 2 or np.count_nonzero(kept) == 2, "no ties at the edge in this case"
+        assert neighbors > 2 or np.count_nonzero(kept) == 2, "no ties at the edge in this case"
         expected[:, item] = dense @ kept
-    found = scores_of(item_knn(chosen_matrix(chosen), neighbours), range(1, 201))
+    found = scores_of(item_knn(chosen_matrix(chosen), neighbors), range(1, 201))
     np.testing.assert_allclose(found, expected[1:], rtol=1e-5)
 
 
-def test_of_equally_similar_items_the_first_are_neighbours():
+def test_of_equally_similar_items_the_first_are_neighbors():
     """Whatever the processor: everybody chose the first five items, somebody else the last one."""
     users, items = np.nonzero(np.ones((3, 5)))
     chosen = Choices.of(
@@ -89,12 +89,12 @@ def test_of_equally_similar_items_the_first_are_neighbours():
         item_rows=7,
     )
     weights = item_knn(chosen_matrix(chosen), 2).weights.toarray()
-    neighbours = [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1], []]
-    assert [np.nonzero(column)[0].tolist() for column in weights.T] == neighbours
+    neighbors = [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1], []]
+    assert [np.nonzero(column)[0].tolist() for column in weights.T] == neighbors
     assert weights.sum() == pytest.approx(10)
 
 
-def test_an_item_that_nobody_chose_has_no_neighbours():
+def test_an_item_that_nobody_chose_has_no_neighbors():
     chosen = Choices.of(
         np.array([1, 1], np.int32), np.array([1, 2], np.int32), user_rows=2, item_rows=4
     )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pytorch_lightning import Callback
 
     from lightning_collab.data.datamodule import RatingDataModule
-    from lightning_collab.inspection.neighbours import Measure
+    from lightning_collab.inspection.neighbors import Measure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -274,7 +274,7 @@ class TrainedRun(ShownRun):
             user: raw id, in its place.
             top_k: how many.
             measure: `cosine`: the angle between embeddings; `dot`: longer embeddings weigh more.
-            min_ratings: training ratings that a neighbour must have; of others a model knows
+            min_ratings: training ratings that a neighbor must have; of others a model knows
                 little.
 
         Returns:
@@ -290,7 +290,7 @@ class TrainedRun(ShownRun):
             >>> run.similar(item=7, top_k=3, min_ratings=5)["similarity"].len()
             3
         """
-        from lightning_collab.inspection.neighbours import similar
+        from lightning_collab.inspection.neighbors import similar
 
         if (item is None) == (user is None):
             raise ConfigError("give one of item and user")
@@ -319,7 +319,7 @@ class TrainedRun(ShownRun):
                 `train` has just read, or what the run's config names.
             users: frame of users, where the run was trained with one.
             items: frame of items, likewise.
-            ranking: also rankings of the whole catalogue: `val/ndcg@10`, recall, precision, mrr,
+            ranking: also rankings of the whole catalog: `val/ndcg@10`, recall, precision, mrr,
                 hit_rate, map, coverage, mean_popularity and gini, those of the test part, and those
                 of the baselines, `baseline/most_popular/ndcg@10` and so on. What a user rated in
                 the training part is left out, at the test part that of the validation part too.

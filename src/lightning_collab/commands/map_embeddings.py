@@ -15,7 +15,7 @@ from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_ma
 from lightning_collab.inspection.embeddings import side_embeddings
 from lightning_collab.inspection.extremes import Ends
 from lightning_collab.inspection.layout import chosen_method
-from lightning_collab.inspection.neighbours import GenreOverlap
+from lightning_collab.inspection.neighbors import GenreOverlap
 from lightning_collab.inspection.pages import page_ends, render
 from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.drawing import save_png

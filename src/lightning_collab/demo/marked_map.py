@@ -14,7 +14,7 @@ from lightning_collab.inspection.embedding_map import EmbeddingMap
 from lightning_collab.runs.drawing import STYLE
 from lightning_collab.runs.plain_text import printable
 
-# Of Okabe and Ito's palette, which colour-blind people tell apart; the marks differ in form too.
+# Of Okabe and Ito's palette, which color-blind people tell apart; the marks differ in form too.
 COLORS = {
     False: {"others": "#c8c8c8", "rated": "#d55e00", "recommended": "#0072b2", "text": "#31333f"},
     True: {"others": "#5c606b", "rated": "#e69f00", "recommended": "#56b4e9", "text": "#fafafa"},

@@ -9,7 +9,7 @@ import streamlit as st
 
 from lightning_collab.api.trained_run import TrainedRun, load
 from lightning_collab.config.commands import MapMethod
-from lightning_collab.demo.catalogue import Catalogue, as_text
+from lightning_collab.demo.catalog import Catalog, as_text
 from lightning_collab.demo.marked_map import marked_map, png
 from lightning_collab.demo.tables import recommended, recommended_rows, similar_rows, table_html
 from lightning_collab.errors import LightningCollabError
@@ -31,26 +31,26 @@ def show(run: str, checkpoint: str) -> None:
         checkpoint: the file with the weights.
     """
     st.set_page_config(f"{Path(run).name} - demo", layout="wide")
-    catalogue = _catalogue(run, checkpoint)
+    catalog = _catalog(run, checkpoint)
     left, right = st.columns([1, 2], gap="large")
     with left:
-        given, min_ratings = _ask(catalogue)
+        given, min_ratings = _ask(catalog)
     with right:
         what, where, near = st.tabs(["Recommended", "Map", "Similar"])
         with what:
-            found = _recommend(catalogue.run, given, min_ratings)
+            found = _recommend(catalog.run, given, min_ratings)
         with where:
-            _draw(run, checkpoint, {"rated": [*given], "recommended": found}, catalogue.run.ranks)
+            _draw(run, checkpoint, {"rated": [*given], "recommended": found}, catalog.run.ranks)
         with near:
-            _neighbours(catalogue, min_ratings)
+            _neighbors(catalog, min_ratings)
 
 
-def _ask(catalogue: Catalogue) -> tuple[dict[Any, float], int]:
+def _ask(catalog: Catalog) -> tuple[dict[Any, float], int]:
     """The ratings that are given, by raw ids, and how well known a shown item must be."""
-    run, state = catalogue.run, st.session_state
+    run, state = catalog.run, st.session_state
     st.subheader("What you like" if run.ranks else "Rate a few items", anchor=False)
     if not run.ranks:
-        st.caption(f"One star is {catalogue.stars[0]:g}, five are {catalogue.stars[-1]:g}.")
+        st.caption(f"One star is {catalog.stars[0]:g}, five are {catalog.stars[-1]:g}.")
 
     def add() -> None:
         if state.search is not None:
@@ -59,24 +59,24 @@ def _ask(catalogue: Catalogue) -> tuple[dict[Any, float], int]:
 
     st.selectbox(
         "Search",
-        catalogue.searched,
+        catalog.searched,
         index=None,
-        format_func=catalogue.names.__getitem__,
+        format_func=catalog.names.__getitem__,
         placeholder="Search for another item",
         label_visibility="collapsed",
         key="search",
         on_change=add,
     )
-    offered = catalogue.first[: state.get("offered", HANDFUL)]
+    offered = catalog.first[: state.get("offered", HANDFUL)]
     listed = [*_added(), *(each for each in offered if each not in _added())]
     ids = run.items["item"]
     given = {}
     for each in listed:
-        rating = _rating(catalogue, each)
+        rating = _rating(catalog, each)
         if rating is not None:
             given[ids[each]] = rating
     with st.container(horizontal=True):
-        if len(offered) < len(catalogue.first):
+        if len(offered) < len(catalog.first):
             st.button("More items", on_click=lambda: state.update(offered=len(offered) + HANDFUL))
         if given:
             st.button("Start over", on_click=state.clear)
@@ -84,7 +84,7 @@ def _ask(catalogue: Catalogue) -> tuple[dict[Any, float], int]:
         f"Show only items with so many {run.rows_called}",
         0,
         int(run.items["ratings"].max()),  # type: ignore[arg-type]
-        catalogue.enough_ratings,
+        catalog.enough_ratings,
     )
     return given, int(min_ratings)
 
@@ -94,13 +94,13 @@ def _added() -> list[int]:
     return found
 
 
-def _rating(catalogue: Catalogue, item: int) -> float | None:
-    name = catalogue.names[item]
-    if catalogue.run.ranks:
+def _rating(catalog: Catalog, item: int) -> float | None:
+    name = catalog.names[item]
+    if catalog.run.ranks:
         return 1.0 if st.checkbox(as_text(name), key=f"likes {item}", wrap=True) else None
     st.text(name)
     stars = st.feedback("stars", key=f"stars {item}")
-    return None if stars is None else catalogue.stars[stars]
+    return None if stars is None else catalog.stars[stars]
 
 
 def _recommend(run: TrainedRun, given: dict[Any, float], min_ratings: int) -> list[Any]:
@@ -142,9 +142,9 @@ def _draw(run: str, checkpoint: str, marked: dict[str, list[Any]], ranks: bool) 
     )
 
 
-def _neighbours(catalogue: Catalogue, min_ratings: int) -> None:
-    item = st.selectbox("Item", catalogue.searched, format_func=catalogue.names.__getitem__)
-    run = catalogue.run
+def _neighbors(catalog: Catalog, min_ratings: int) -> None:
+    item = st.selectbox("Item", catalog.searched, format_func=catalog.names.__getitem__)
+    run = catalog.run
     try:
         found = run.similar(item=run.items["item"][item], min_ratings=min_ratings)
     except LightningCollabError as error:
@@ -153,12 +153,12 @@ def _neighbours(catalogue: Catalogue, min_ratings: int) -> None:
     st.html(table_html(["item", "similarity", run.rows_called], similar_rows(found)))
 
 
-def _catalogue_of(run: str, checkpoint: str) -> Catalogue:
-    return Catalogue.of(load(run, checkpoint))
+def _catalog_of(run: str, checkpoint: str) -> Catalog:
+    return Catalog.of(load(run, checkpoint))
 
 
 def _map_of(run: str, checkpoint: str, method: MapMethod) -> EmbeddingMap:
-    loaded = _catalogue(run, checkpoint)
+    loaded = _catalog(run, checkpoint)
     return embedding_map(
         loaded.run,
         "items",
@@ -168,7 +168,7 @@ def _map_of(run: str, checkpoint: str, method: MapMethod) -> EmbeddingMap:
     )
 
 
-_catalogue = st.cache_resource(show_spinner="Loading the run")(_catalogue_of)
+_catalog = st.cache_resource(show_spinner="Loading the run")(_catalog_of)
 _map = st.cache_resource(show_spinner="Laying out the map")(_map_of)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of the page: recommendations with their reasons, and neighbours of an item."""
+"""The tables of the page: recommendations with their reasons, and neighbors of an item."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -81,7 +81,7 @@ def recommended_rows(found: pl.DataFrame) -> list[Row]:
 
 
 def similar_rows(found: pl.DataFrame) -> list[Row]:
-    """The rows of neighbours.
+    """The rows of neighbors.
 
     Args:
         found: from `TrainedRun.similar`.

@@ -1,1 +1,1 @@
-"""Looking inside: projector, map, neighbours and reports."""
+"""Looking inside: projector, map, neighbors and reports."""

@@ -13,7 +13,7 @@ from lightning_collab.errors import LightningCollabError
 from lightning_collab.inspection import figures
 from lightning_collab.inspection.embeddings import side_embeddings
 from lightning_collab.inspection.log_embeddings import write_snapshot
-from lightning_collab.inspection.neighbours import GenreOverlap
+from lightning_collab.inspection.neighbors import GenreOverlap
 from lightning_collab.inspection.predictions import Predictions, predict_part
 from lightning_collab.inspection.run_report import write_run_report
 from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint

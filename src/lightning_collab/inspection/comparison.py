@@ -172,7 +172,7 @@ def _numbers_table(names: Sequence[str], numbers: Sequence[Mapping[str, Any]]) -
 def _measured_by(runs: Mapping[str, TrainedModel]) -> str:
     """What the numbers are, and which way is better."""
     errors = "errors in rating units; lower is better"
-    rankings = "rankings of the whole catalogue; higher is better"
+    rankings = "rankings of the whole catalog; higher is better"
     ranking = [name for name, run in runs.items() if run.ranks]
     if not ranking:
         return errors

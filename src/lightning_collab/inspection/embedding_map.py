@@ -207,7 +207,7 @@ def _statistics(row: dict[str, Any]) -> str:
 
 
 LEGEND_ENTRIES = 30
-# Labels are tried for at most so many times as many points as are to be labelled.
+# Labels are tried for at most so many times as many points as are to be labeled.
 TRIED_FOR_ONE = 12
 
 

@@ -43,7 +43,7 @@ def plane(
     """Positions in the plane, near one another where the vectors are.
 
     `pca` keeps distances as well as a linear map can; `tsne` (van der Maaten and Hinton 2008) and
-    `umap` (McInnes, Healy and Melville 2018) keep neighbours, by cosine.
+    `umap` (McInnes, Healy and Melville 2018) keep neighbors, by cosine.
 
     Args:
         vectors: float32 [n, factors], n at least 3.
@@ -53,7 +53,7 @@ def plane(
         iterations: of t-SNE, after its early ones.
 
     Returns:
-        float64 [n, 2], centred, the widest axis first.
+        float64 [n, 2], centered, the widest axis first.
 
     Raises:
         InspectionError: too few points, or the method's package is not installed.
@@ -86,13 +86,13 @@ def principal_components(vectors: NDArray[np.float32], count: int) -> NDArray[np
     Returns:
         float64 [n, at most count].
     """
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    centered = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     # Eigenvectors of the small matrix: the cost is that of reading the vectors once.
-    _, directions = np.linalg.eigh(centred.T @ centred)
+    _, directions = np.linalg.eigh(centered.T @ centered)
     directions = directions[:, ::-1][:, :count]
     largest = np.abs(directions).argmax(axis=0)
     signs = np.sign(np.take_along_axis(directions, largest[None, :], axis=0))
-    coordinates: NDArray[np.float64] = centred @ (directions * signs)
+    coordinates: NDArray[np.float64] = centered @ (directions * signs)
     return coordinates
 
 

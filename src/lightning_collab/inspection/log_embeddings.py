@@ -14,7 +14,7 @@ from lightning_collab.data.metadata import metadata_table
 from lightning_collab.data.vocabulary import Side
 from lightning_collab.inspection import embeddings
 from lightning_collab.inspection.embeddings import SideEmbeddings
-from lightning_collab.inspection.neighbours import GenreOverlap
+from lightning_collab.inspection.neighbors import GenreOverlap
 from lightning_collab.inspection.projector_files import MAX_ROWS, bookmarks, write_embedding
 from lightning_collab.models import RatingModel
 

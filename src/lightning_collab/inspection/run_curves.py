@@ -49,7 +49,7 @@ def _panels(curves: Mapping[str, Curve]) -> Iterator[Panel]:
         (rankings, "share", _after_each_epoch(rankings)),
         (errors, "error in rating units", _after_each_epoch(errors)),
         (by_group, "learning rate", "Learning rate of each parameter group"),
-        (overlap, "mean Jaccard overlap", "Genres that a film shares with its neighbours"),
+        (overlap, "mean Jaccard overlap", "Genres that a film shares with its neighbors"),
     ):
         if found:
             yield Panel(found, ylabel, caption)

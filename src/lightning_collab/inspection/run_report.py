@@ -16,7 +16,7 @@ from lightning_collab.inspection import figures, pages
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
 from lightning_collab.inspection.figures import picture
 from lightning_collab.inspection.layout import chosen_method
-from lightning_collab.inspection.neighbours import MIN_RATINGS
+from lightning_collab.inspection.neighbors import MIN_RATINGS
 from lightning_collab.inspection.pages import PageTable, Picture
 from lightning_collab.inspection.predictions import Predictions, predict_part
 from lightning_collab.inspection.rankings import RankedUsers, rank_users_of

@@ -37,7 +37,7 @@ Floats = NDArray[np.float32]
 NAMES = ("most_popular", "item_knn", "ease")
 # Of what is computed here; another one where its numbers change.
 VERSION = 2
-NEIGHBOURS = 200
+NEIGHBORS = 200
 # Items up to which EASE is fitted: its matrix then has 400 MB.
 EASE_ITEMS = 10_000
 # That of 400 does best on MovieLens 100K; the others are tried where that takes seconds.
@@ -62,7 +62,7 @@ class MostPopular:
         return scores.copy_(self._counts.expand_as(scores))
 
 
-def item_knn(matrix: csr_matrix, neighbours: int = NEIGHBOURS) -> SumOfWeights:
+def item_knn(matrix: csr_matrix, neighbors: int = NEIGHBORS) -> SumOfWeights:
     """Item-based nearest neighbors.
 
     Deshpande and Karypis (2004), "Item-based top-N recommendation algorithms", with the cosine of
@@ -70,7 +70,7 @@ def item_knn(matrix: csr_matrix, neighbours: int = NEIGHBOURS) -> SumOfWeights:
 
     Args:
         matrix: float32 [user rows, items], 1 where a user chose an item.
-        neighbours: of each item those that are most similar to it count, at most so many.
+        neighbors: of each item those that are most similar to it count, at most so many.
     """
     counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
     lengths = np.sqrt(np.maximum(counts, 1)).astype(np.float32)
@@ -82,8 +82,8 @@ def item_knn(matrix: csr_matrix, neighbours: int = NEIGHBOURS) -> SumOfWeights:
         block = (by_item[first : first + step] @ matrix).toarray()
         block /= lengths[first : first + step, None] * lengths
         block[np.arange(len(block)), first + np.arange(len(block))] = 0
-        if neighbours < items:
-            nearest = _highest(block, neighbours)
+        if neighbors < items:
+            nearest = _highest(block, neighbors)
         else:
             nearest = np.broadcast_to(np.arange(items), block.shape)
         rows.append(nearest.ravel())

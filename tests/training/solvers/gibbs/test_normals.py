@@ -12,7 +12,7 @@ def test_numbers_are_standard_normal_and_independent():
     assert abs(stats.kurtosis(drawn.ravel())) < 0.05
 
 
-def test_neighbouring_streams_have_nothing_in_common():
+def test_neighboring_streams_have_nothing_in_common():
     streams = [Streams(1, 0), Streams(1, 1), Streams(2, 0)]
     keys = [s.key() for s in streams for _ in range(2)]
     drawn = np.array([normals(5000, 1, key)[:, 0] for key in keys])

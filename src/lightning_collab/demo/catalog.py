@@ -22,7 +22,7 @@ ENOUGH = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Catalogue:
+class Catalog:
     """The items of a run as the page names and offers them.
 
     Attributes:
@@ -38,7 +38,7 @@ class Catalogue:
     first: list[int]
 
     @classmethod
-    def of(cls, run: TrainedRun) -> "Catalogue":
+    def of(cls, run: TrainedRun) -> "Catalog":
         """What there is to offer.
 
         Args:

@@ -1,4 +1,4 @@
-"""Nearest neighbours among embeddings, exactly, and whether they share genres."""
+"""Nearest neighbors among embeddings, exactly, and whether they share genres."""
 
 from typing import Literal, NamedTuple
 
@@ -19,7 +19,7 @@ Measure = Literal["cosine", "dot"]
 CHUNK = 1024
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """For each query the most similar others, best first.
 
     Attributes:
@@ -38,7 +38,7 @@ def nearest(
     *,
     measure: Measure = "cosine",
     among: Tensor | None = None,
-) -> Neighbours:
+) -> Neighbors:
     """The k most similar rows of each query, never the query itself.
 
     Similarity is <x, y> / (|x| |y|) for `cosine` (0 where a vector is zero) and <x, y> for `dot`.
@@ -48,7 +48,7 @@ def nearest(
         queries: int64 [queries], rows of `vectors`.
         k: how many; fewer are given where there are not so many others.
         measure: of similarity.
-        among: bool [n], who may be a neighbour; None: everyone.
+        among: bool [n], who may be a neighbor; None: everyone.
 
     Raises:
         InspectionError: there is no one else to compare with.
@@ -68,7 +68,7 @@ def nearest(
         best = scores.topk(k, dim=1)
         rows.append(allowed[best.indices])
         similarities.append(best.values)
-    return Neighbours(torch.cat(rows), torch.cat(similarities))
+    return Neighbors(torch.cat(rows), torch.cat(similarities))
 
 
 def similar(
@@ -85,13 +85,13 @@ def similar(
     Args:
         run: a trained run.
         side: `users` or `items`.
-        row: of the model, whose neighbours are looked for.
+        row: of the model, whose neighbors are looked for.
         top_k: how many.
         measure: of similarity.
-        min_ratings: training ratings that a neighbour must have.
+        min_ratings: training ratings that a neighbor must have.
 
     Returns:
-        What is known of the neighbours, nearest first, with a column `similarity` (Float32). Of
+        What is known of the neighbors, nearest first, with a column `similarity` (Float32). Of
         data without ratings there is no `mean_rating`.
 
     Raises:
@@ -120,15 +120,15 @@ def similar(
     return known[near.rows[0].numpy()].with_columns(similarity)
 
 
-NEIGHBOURS = 10
+NEIGHBORS = 10
 MIN_RATINGS = 20
 
 
 class Overlap(NamedTuple):
-    """Genres shared with neighbours, beside chance.
+    """Genres shared with neighbors, beside chance.
 
     Attributes:
-        nearest: mean Jaccard overlap with the nearest neighbours, 0 to 1.
+        nearest: mean Jaccard overlap with the nearest neighbors, 0 to 1.
         chance: mean Jaccard overlap of all pairs of the same films.
         films: how many films were compared.
     """
@@ -152,21 +152,21 @@ class Overlap(NamedTuple):
 
 
 class GenreOverlap:
-    """Mean Jaccard overlap |A & B| / |A | B| of the genres of a film and of its neighbours.
+    """Mean Jaccard overlap |A & B| / |A | B| of the genres of a film and of its neighbors.
 
     Only films with genres and with enough training ratings are compared, with one another: of the
-    others a model knows too little. Neighbours are by cosine.
+    others a model knows too little. Neighbors are by cosine.
 
     Args:
         items: a row for each row of the embeddings, with `genres` and `ratings`.
         min_ratings: training ratings that a film must have.
-        neighbours: how many nearest others count.
+        neighbors: how many nearest others count.
     """
 
     def __init__(
-        self, items: pl.DataFrame, *, min_ratings: int = MIN_RATINGS, neighbours: int = NEIGHBOURS
+        self, items: pl.DataFrame, *, min_ratings: int = MIN_RATINGS, neighbors: int = NEIGHBORS
     ) -> None:
-        self.neighbours = neighbours
+        self.neighbors = neighbors
         self._rows = torch.empty(0, dtype=torch.int64)
         if "genres" not in items.columns:
             return
@@ -179,8 +179,8 @@ class GenreOverlap:
 
     @property
     def possible(self) -> bool:
-        """Whether there are enough films with genres to speak of neighbours."""
-        return len(self._rows) > self.neighbours
+        """Whether there are enough films with genres to speak of neighbors."""
+        return len(self._rows) > self.neighbors
 
     def of(self, vectors: Tensor) -> Overlap:
         """Measure embeddings; only where `possible`.
@@ -188,7 +188,7 @@ class GenreOverlap:
         Args:
             vectors: float [n, factors], of the items that this was made with.
         """
-        near = nearest(vectors[self._rows], torch.arange(len(self._rows)), self.neighbours).rows
+        near = nearest(vectors[self._rows], torch.arange(len(self._rows)), self.neighbors).rows
         total = 0.0
         for films, others in zip(
             torch.split(self._genres, CHUNK), torch.split(near, CHUNK), strict=True

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_collab.errors import InspectionError
-from lightning_collab.inspection.neighbours import CHUNK, nearest
+from lightning_collab.inspection.neighbors import CHUNK, nearest
 
 
 def by_hand(vectors, query, measure, among):
@@ -29,7 +29,7 @@ def by_hand(vectors, query, measure, among):
     measure=st.sampled_from(["cosine", "dot"]),
     everyone=st.booleans(),
 )
-def test_neighbours_are_those_found_one_pair_at_a_time(seed, rows, k, measure, everyone):
+def test_neighbors_are_those_found_one_pair_at_a_time(seed, rows, k, measure, everyone):
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(rows, 4))
     among = np.ones(rows, dtype=bool) if everyone else random.random(rows) < 0.5
