@@ -1,7 +1,7 @@
 import pytest
 from matplotlib.text import Text
 
-from lightning_collab.demo.marked_map import COLOURS, marked_map, png
+from lightning_collab.demo.marked_map import COLORS, marked_map, png
 from lightning_collab.inspection.embedding_map import embedding_map
 
 CALLED = {"rated": "you rated", "recommended": "recommended"}
@@ -28,7 +28,7 @@ def test_rated_and_recommended_items_are_marked_and_named(drawn, dark):
     ]
     assert recommended.get_offsets().tolist() == [drawn.positions[ids.index(20)].tolist()]
     assert labels(figure) == {"Star Wars (1977)", "Heat (1986)", "Film 20 (1920)"}
-    assert len({*COLOURS[dark].values()}) == 4
+    assert len({*COLORS[dark].values()}) == 4
     assert png(figure).startswith(b"\x89PNG")
 
 

@@ -57,5 +57,5 @@ def test_a_run_that_knows_nothing_of_somebody_new_is_refused(trained):
     check_somebody_new(trained)
     without_factors = dataclasses.replace(trained)
     vars(without_factors)["item_scores"] = SimpleNamespace(tables={})
-    with pytest.raises(NotFoundError, match="it cannot learn of a fold-in user"):
+    with pytest.raises(NotFoundError, match="it cannot learn about a fold-in user"):
         check_somebody_new(without_factors)

@@ -194,7 +194,7 @@ def longest_valley(smoothed: NDArray[np.float64]) -> tuple[int, int]:
     return max(0, end - int(length[end])), end
 
 
-COLOURS: dict[Suggestion, str] = {"steepest": "C1", "valley": "C2", "minimum": "C3"}
+COLORS: dict[Suggestion, str] = {"steepest": "C1", "valley": "C2", "minimum": "C3"}
 
 
 @rank_zero_only
@@ -232,7 +232,7 @@ def range_test_figure(found: LRRangeTest, chosen: Suggestion) -> Figure:
     axes.plot(found.rates, found.smoothed, color="C0", label="smoothed")
     for rule, rate in found.suggestions.items():
         style = "-" if rule == chosen else ":"
-        axes.axvline(rate, color=COLOURS[rule], linestyle=style, label=f"{rule}: {rate:.3g}")
+        axes.axvline(rate, color=COLORS[rule], linestyle=style, label=f"{rule}: {rate:.3g}")
     low, high = found.smoothed.min(), found.smoothed[0]
     axes.set_ylim(low - 0.2 * (high - low), high + 0.6 * (high - low) + 1e-9)
     axes.set(xscale="log", xlabel="learning rate (optimizer.lr)", ylabel="training loss")
