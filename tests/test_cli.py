@@ -51,7 +51,7 @@ def test_the_version_is_ours_and_not_that_of_hydra(words, monkeypatch, capsys):
         ("trian", "did you mean 'train'?"),
         ("crossvalidate", "did you mean 'cross-validate'?"),
         ("find_rl", "did you mean 'find-lr'?"),
-        ("xyz", "there are train, find-lr, "),
+        ("xyz", "the commands are train, find-lr, "),
         ("seed=1", "type a command first, such as: lightning-collab train seed=1"),
     ],
 )

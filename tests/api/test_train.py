@@ -310,7 +310,7 @@ def test_settings_that_make_no_sense(frame, settings, message):
         (None, {}, "must be a polars DataFrame"),
         ({"user": [1]}, {}, "must be a polars DataFrame"),
         ("no.csv", {}, "no.csv: no such file"),
-        (ratings_frame()[:1], {}, "no scale"),
+        (ratings_frame()[:1], {}, "not a scale"),
     ],
 )
 def test_ratings_that_are_not_what_they_should_be(frame, data, settings, message):

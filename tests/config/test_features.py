@@ -37,7 +37,7 @@ def test_a_block_is_changed_and_deleted_by_its_name(run_config):
         (["features=everything", "features.time.user_day.days=0"], "features.time.user_day.days"),
         (["features=history", "model=matrix_product"], "model=matrix_product knows .* ids alone"),
         (["features=history", "model=least_squares_factors"], "features=none"),
-        (["features.id_dropout=0.2"], "features.id_dropout .* and none is configured for items"),
+        (["features.id_dropout=0.2"], "features.id_dropout .* but none is configured for items"),
         (
             ["features=history", "features.id_dropout=0.2"],
             "but nothing but history is configured for",

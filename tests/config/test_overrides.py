@@ -58,7 +58,7 @@ def test_values_are_taken_as_yaml_would_have_them():
     [
         ({"a.b.c": 1}, r"a\.b is not a section .it is 3"),
         ({"section": "other"}, r"section: is a section; set its keys, such as section\.key"),
-        ({"a..b": 1}, "is no key"),
+        ({"a..b": 1}, "is not a key"),
         ({"resume": "x"}, r"in Python: lightning_collab\.load\(<run directory>\)\.resume"),
         ({"sweep": "net"}, "is for the command"),
     ],

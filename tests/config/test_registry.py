@@ -296,7 +296,7 @@ class WithoutBatch(Tiny):
             named(SchedulerConfig, "root", factors=lambda self, step: step),
             r"factors cannot be called as .*got an unexpected keyword argument",
         ),
-        ("scheduler", named(SchedulerConfig, "Root", factors=factors), "'Root' is no name"),
+        ("scheduler", named(SchedulerConfig, "Root", factors=factors), "'Root' is not a valid"),
         (
             "scheduler",
             named(SchedulerConfig, "steps", factors=factors),

@@ -216,7 +216,7 @@ def test_a_port_in_use_is_named(run_config, monkeypatch):
         with pytest.raises(ConfigError, match=rf"MASTER_PORT={port}, .* is in use"):
             devices.check_devices(run_config("trainer=ddp_cpu").trainer)
     monkeypatch.setenv("MASTER_PORT", "http")
-    with pytest.raises(ConfigError, match="is no port"):
+    with pytest.raises(ConfigError, match="is not a port"):
         devices.check_devices(run_config("trainer=ddp_cpu").trainer)
 
 

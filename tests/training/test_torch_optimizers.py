@@ -135,7 +135,7 @@ def test_each_form_of_decay_is_honoured_or_refused(name, form, named):
         (["class_name=torch.optim.NAdam"], "did you mean 'NAdam'?"),
         (["class_name=lr_scheduler"], "no optimizer 'lr_scheduler'; known here: ASGD, Adadelta"),
         (["class_name=Optimizer"], "torch.optim.Optimizer is not supported"),
-        (["class_name=LBFGS"], "torch.optim.LBFGS is not supported: it looks at the loss several"),
+        (["class_name=LBFGS"], "torch.optim.LBFGS is not supported: it evaluates the loss"),
         (["class_name=SparseAdam"], "torch.optim.SparseAdam is not supported: it takes sparse"),
         (
             ["class_name=RMSprop", "settings={alpa: 0.9}"],

@@ -50,9 +50,9 @@ def test_dates_and_marks_are_as_in_text(load):
     ("line", "message"),
     [
         ('{"user": 1, ', r"reviews\.json, line 4: not JSON; each line must be an object"),
-        ("[1, 2]", r"reviews\.json, line 4: no object"),
+        ("[1, 2]", r"reviews\.json, line 4: not an object"),
         ('{"user": 3, "item": 1, "rating": "good"}', r"line 4: 'good' is not a valid rating"),
-        ('{"user": null, "item": 1, "rating": 2}', r"line 4: '' is not a valid user .*take such"),
+        ('{"user": null, "item": 1, "rating": 2}', r"line 4: '' is not a valid user .*remove such"),
         ('{"user": 3, "rating": 2}', r"line 4: '' is not a valid item"),
     ],
 )

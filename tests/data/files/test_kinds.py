@@ -59,7 +59,7 @@ def database(path):
         (b"<!DOCTYPE html><title>Not found</title>", "a web page, .*download"),
         (b' [ {"user": 1} ]', "one JSON array, .*one object per line"),
         (b"a,b\n1,\x00\n", "not text; delimited text, JSON lines and Parquet can be read"),
-        (bytes(range(1, 32)) * 9, "no text"),
+        (bytes(range(1, 32)) * 9, "not text"),
         (b"\xd0\xcf\x11\xe0 and so on", "an Excel workbook"),
     ],
 )

@@ -107,7 +107,7 @@ def test_decimal_commas_are_found_and_said(tmp_path, caplog):
 def test_a_file_without_a_header_says_where_to_say_the_columns(tmp_path):
     message = (
         r"the first line looks like data and not like names \('\d+', '\d+', '\d', '15\d+'\), so "
-        r"that data\.header=false is taken; .* such as data\.columns\.user=1 data\.columns\.item=2 "
+        r"that data\.header=false is assumed; .* as data\.columns\.user=1 data\.columns\.item=2 "
         r"data\.columns\.rating=3$"
     )
     with pytest.raises(DataError, match=message):
@@ -203,7 +203,7 @@ def test_empty_ids_are_refused_with_advice_that_helps(tmp_path):
     PLAIN.with_columns(user=pl.when(pl.col("user") > 3).then("user")).write_parquet(
         tmp_path / "a.parquet"
     )
-    with pytest.raises(DataError, match=r"is not a valid user .*remove such rows of the file"):
+    with pytest.raises(DataError, match=r"is not a valid user .*remove such rows from the file"):
         load(tmp_path / "a.parquet")
 
 

@@ -224,7 +224,7 @@ ONE = "1,1,3,100\n2,2,4,100\n"
             r"line 4: the text is not utf8.*data\.encoding=auto",
         ),
         (gzip.compress(GOOD.encode(), mtime=0)[:-9], (), r"cut short"),
-        ((HEAD + ONE).encode("utf-16")[2:], (), r"ratings\.csv: this is no text"),
+        ((HEAD + ONE).encode("utf-16")[2:], (), r"ratings\.csv: this is not text"),
         (b"PAR1 is not enough", ("data.format=parquet",), r"not a complete Parquet file"),
     ],
 )
@@ -249,7 +249,7 @@ def test_a_missing_file_is_named(run_config, tmp_path):
             {"who": [[1], [2]], "what": [1, 2], "stars": [1, 2]},
             r"has an unsuitable type: user is List",
         ),
-        ({"who": [1, 2], "what": [1, 2], "stars": [True, False]}, r"no sense: rating is Boolean"),
+        ({"who": [1, 2], "what": [1, 2], "stars": [True, False]}, r"type: rating is Boolean"),
         ({"who": [], "what": [], "stars": []}, r"no rows"),
     ],
 )
