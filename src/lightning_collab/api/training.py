@@ -122,11 +122,7 @@ def _first_recommendation(run: RunDirectory, where: Path) -> str | None:
     if not run.users_file.is_file():
         return None
     first = pl.scan_parquet(run.users_file).head(1).collect()
-    return (
-        None
-        if first.is_empty()
-        else command_line("recommend", run=where, user=str(first["user"][0]))
-    )
+    return None if first.is_empty() else command_line("recommend", run=where, user=first["user"][0])
 
 
 def inspection_callbacks(config: RunConfig) -> list[Callback]:

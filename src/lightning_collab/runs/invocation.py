@@ -46,15 +46,18 @@ def called_as(command: str) -> str:
     return typed.replace("%s", command.replace("-", "_") if is_file else command.replace("_", "-"))
 
 
-def command_line(command: str, *words: str, **values: str | Path) -> str:
+def command_line(command: str, *words: str, **values: str | Path | int) -> str:
     """A command to paste, quoted for the shell and for Hydra.
 
     Args:
         command: its name.
         words: further ones, as they are meant.
-        values: overrides, whose values are text.
+        values: overrides, whose values are text or whole numbers.
     """
-    overrides = [f"{key}={hydra_value(str(value))}" for key, value in values.items()]
+    overrides = [
+        f"{key}={value if isinstance(value, int) else hydra_value(str(value))}"
+        for key, value in values.items()
+    ]
     return " ".join([called_as(command), *(shlex.quote(word) for word in [*words, *overrides])])
 
 
