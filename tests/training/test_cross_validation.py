@@ -127,7 +127,7 @@ def test_a_split_without_folds_is_refused(run_config, quick):
 def test_own_keys_are_checked():
     good = {"compare": None, "repeats": 1, "folds": [1, 3]}
     assert chosen_folds(cross_validation_config(good), [1, 2, 3]) == [1, 3]
-    with pytest.raises(ConfigError, match=r"folds=3: there are 1, 2"):
+    with pytest.raises(ConfigError, match=r"folds=3: the folds are 1, 2"):
         chosen_folds(cross_validation_config(good), [1, 2])
     with pytest.raises(ConfigError, match=r"repeats: .*greater than or equal to 1"):
         cross_validation_config({**good, "repeats": 0})
