@@ -145,7 +145,7 @@ def test_an_export_is_that_of_the_command(run, tmp_path):
     assert {each.name for each in folder.iterdir()} == {
         *("README.md", "model.safetensors", "vocabularies.json")
     }
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         run.export("safetensors", folder)
     assert run.export("safetensors", folder, overwrite=True) == folder
 

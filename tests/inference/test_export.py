@@ -90,7 +90,7 @@ def test_the_files_say_what_they_are(trained, film_run, tmp_path):
         assert f"{film_run.metrics[key]:.4f}" in card
     assert "`random` (val" in card
     assert f"{film_run.metrics['train_ratings']:,} training" in card
-    assert "### Licence of the data" in card
+    assert "### License of the data" in card
     assert "seed 42" in card
 
 
