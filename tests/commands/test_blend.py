@@ -57,8 +57,8 @@ def test_a_blend_is_shown_beside_its_runs(runs, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        (("softmax", "other_split"), "has another split"),
-        (("softmax", "other_data"), "has other ratings"),
+        (("softmax", "other_split"), "has a different split"),
+        (("softmax", "other_data"), "has different ratings"),
         (("softmax", "no_val"), "no validation part"),
         (("softmax",), "one run cannot be blended"),
         (("softmax", "softmax"), "a run is listed twice"),
