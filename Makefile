@@ -32,7 +32,7 @@ test: check  ## Lint, type-check and run the tests (under 6 minutes).
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow'
 
 test-slow: $(INSTALLED)-slow  ## Run the tests that take long or need a real server.
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: $(INSTALLED)  ## Lint, formatting and types.
 	$(BIN)/ruff check .
