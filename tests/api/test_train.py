@@ -264,7 +264,7 @@ DUPLICATES = pl.concat([ratings_frame(), ratings_frame()[:2]])
         ({"overrides": {"optimizr.lr": 1}}, "optimizr: unknown key; did you mean 'optimizer'"),
         ({"overrides": {"optimizer": 3}}, "optimizer: must be the name of an option, or a mapping"),
         ({"overrides": {"optimizer.lr.x": 3}}, "optimizer.lr is not a section"),
-        ({"overrides": {"+optimizer": "sgd"}}, "is no key"),
+        ({"overrides": {"+optimizer": "sgd"}}, "is not a key"),
         ({"overrides": {"data": "csv"}}, r"data is an argument of train\(\)"),
         ({"overrides": {"hydra.run.dir": "x"}}, "in Python the run directory is run_dir"),
         ({"overrides": {"data.delimiter": ";"}}, "data.delimiter: unknown key"),
@@ -283,7 +283,7 @@ DUPLICATES = pl.concat([ratings_frame(), ratings_frame()[:2]])
         ({"overrides": {"trainer.logger": False}}, "trainer.logger cannot be set: choose loggers"),
         ({"overrides": {"training.untouched_rows": "exact"}}, "is now training.row_updates=dense"),
         ({"callbacks": [print]}, "is no callback of Lightning"),
-        ({"overrides": {3: 4}}, "3: is no key"),
+        ({"overrides": {3: 4}}, "3: is not a key"),
     ],
 )
 def test_settings_that_make_no_sense(frame, settings, message):

@@ -119,7 +119,7 @@ def test_another_model_than_the_checkpoint_is_refused(copy):
     config = yaml.safe_load((copy / "config.yaml").read_text())
     config["model"]["factors"] = 3
     (copy / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(CheckpointError, match="not of the model"):
+    with pytest.raises(CheckpointError, match="does not match the model"):
         lightning_collab.load(copy)
 
 
