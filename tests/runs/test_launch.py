@@ -135,7 +135,7 @@ def test_the_launcher_says_how_many_devices_there_are():
             ["+trainer.num_nodes=4"],
             r"num_nodes=4, but torchrun .* 2 machines",
         ),
-        (trainer("cpu", "auto", 1), [], r"4 ranks, but trainer=cpu is one process"),
+        (trainer("cpu", "auto", 1), [], r"4 ranks, but trainer=cpu is a single process"),
     ],
     ids=["devices", "machines", "one process"],
 )
