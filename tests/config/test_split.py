@@ -42,7 +42,7 @@ def test_a_split_knows_before_any_data_whether_it_validates(run_config, override
         (("split=temporal", "split.test_from=yesterday"), r"split\.test_from: .*yesterday"),
         (
             ("split=temporal", "split.by=user", "split.test_from=1998-01-01"),
-            r"split\.test_from is a date for all",
+            r"split\.test_from is one date for all",
         ),
         (
             ("split=temporal", "split.test_from=1998-01-01", "split.val_from=1998-02-01"),
