@@ -170,11 +170,11 @@ def test_sparse_gradients_are_those_of_dense_ones(small_table, run_config, tmp_p
         (("trainer=ddp_cpu", "data.batch_size=1"), r"data\.batch_size=1 is less than one rating"),
         (
             ("trainer.devices=2",),
-            r"trainer\.devices=2: trainer=cpu is one process; set trainer=ddp_",
+            r"trainer\.devices=2: trainer=cpu is a single process; set trainer=ddp_",
         ),
         (("trainer=ddp_cpu", "trainer.process_group_backend=nccl"), r"nccl is for GPUs"),
         (("trainer.precision=16-mixed",), r"16-mixed is for GPUs"),
-        (("model.sharding=row",), r"trainer=cpu is one process"),
+        (("model.sharding=row",), r"trainer=cpu is a single process"),
         (("trainer=ddp_cpu", "model.sharding=row", "trainer.precision=64-true"), "32-true or"),
         (("trainer=ddp_cpu", "model.sharding=row", "trainer.gradient_clip_val=1"), "clip_val"),
         (("trainer=ddp_cpu", "model.sharding=row", "averaging=ema"), "averaging"),
