@@ -97,7 +97,7 @@ def test_the_files_say_what_they_are(trained, film_run, tmp_path):
 def test_a_run_that_has_not_ended_has_a_card(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(trained.directory, "metrics_file", tmp_path / "none")
     export_run(trained, "safetensors", tmp_path, overwrite=False)
-    assert "Nothing: the run has not ended" in (tmp_path / "README.md").read_text()
+    assert "Nothing: the run has not finished" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
