@@ -292,7 +292,6 @@ def test_find_lr_prints_what_to_paste_and_two_ranks_find_the_same(ok, tmp_path):
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
         "figures",
         "lr_range_test.csv",
-        "tensorboard",
     ]
     curves = [
         [float(line.split(",")[1]) for line in path.read_text().splitlines()[1:]]
