@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -114,3 +115,17 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    # Late: few tests need Selenium.
+    from benchmarks.browser import headless_browser
+    from lightning_collab.errors import InspectionError
+
+    try:
+        with headless_browser() as window:
+            yield window
+    except InspectionError as error:
+        pytest.skip(str(error))

@@ -13,21 +13,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from support import REPOSITORY
 
-from benchmarks.browser import headless_browser, patiently
-from lightning_collab.errors import InspectionError
+from benchmarks.browser import patiently
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("streamlit", reason="needs lightning-collab[demo]")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium."""
-    try:
-        with headless_browser() as window:
-            yield window
-    except InspectionError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

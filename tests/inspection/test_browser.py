@@ -10,27 +10,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 import lightning_collab
-from benchmarks.browser import (
-    PROJECTOR,
-    headless_browser,
-    open_projector,
-    patiently,
-    serving_tensorboard,
-)
-from lightning_collab.errors import InspectionError
+from benchmarks.browser import PROJECTOR, open_projector, patiently, serving_tensorboard
 from lightning_collab.inspection.projector_files import read_projector_config
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium."""
-    try:
-        with headless_browser() as window:
-            yield window
-    except InspectionError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
