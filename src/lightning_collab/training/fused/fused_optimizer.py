@@ -97,7 +97,7 @@ class FusedSteps(torch.optim.Optimizer):
         self._effects = model.time_effects.of_periods()
         self._with_features = bool(model.features() or self._effects)
         self._plain = not self._with_features and per_sample.takes_single_ratings(
-            config, lazy=lazy, clip=self._clip
+            config, clip=self._clip
         )
         # Uses of features are no whole numbers.
         self._work = Workspaces(np.float64 if self._with_features else np.int32)
@@ -198,6 +198,7 @@ class FusedSteps(torch.optim.Optimizer):
             self._model.raw_output,
             squared_errors,
             self._threads,
+            dense=not self._lazy and self._config.decay != "per_row",
         )
 
     def _rule(self, group: dict[str, Any], factors: NDArray[np.float64]) -> UpdateRule:

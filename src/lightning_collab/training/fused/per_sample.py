@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_collab.config.optimizer import Optimizer, SGDConfig
-from lightning_collab.kernel_cache import INNER, KERNEL, cached_njit
+from lightning_collab.kernel_cache import KERNEL, cached_njit
 from lightning_collab.models.rating_output import Output
+from lightning_collab.training.fused.row_vectors import fetch_row, move_rows, row_dot
 
 
 class Weights(NamedTuple):
@@ -60,17 +61,19 @@ class Samples(NamedTuple):
     schedule: NDArray[np.float64]
 
 
-def takes_single_ratings(config: Optimizer, *, lazy: bool, clip: float) -> bool:
+# Of steps in the order of their samples, and of rows that miss nothing.
+AS_THEY_ARE = np.zeros(0, np.int32)
+NO_SHRINKAGE = np.zeros((0, 2))
+
+
+def takes_single_ratings(config: Optimizer, *, clip: float) -> bool:
     """Whether steps of an optimizer on single ratings are those of `per_sample_sgd`.
 
     Args:
         config: the `optimizer` section.
-        lazy: rows that a rating does not touch stay as they are.
         clip: norm to which gradients are clipped; 0: not.
     """
-    own = [group.weight_decay for _, group in config.groups]
-    still = lazy or config.decay == "per_row" or not any([config.weight_decay, *own])
-    return isinstance(config, SGDConfig) and config.momentum == 0 and clip == 0 and still
+    return isinstance(config, SGDConfig) and config.momentum == 0 and clip == 0
 
 
 def per_sample_sgd(
@@ -80,11 +83,15 @@ def per_sample_sgd(
     output: Output,
     squared_errors: NDArray[np.float64],
     threads: int = 1,
+    *,
+    dense: bool = False,
 ) -> int:
     """Take a step on each rating in turn: those of eager SGD without momentum, to rounding.
 
     For the squared error and the penalty decay / 2 * |row|^2 on both rows of a rating, they move by
-    the gradient at the weights before the step.
+    the gradient at the weights before the step. Where the decay is of all rows, those that a rating
+    does not touch shrink by 1 - rate * decay at each step: they do so when they are touched next,
+    by the ratio of two products, and all of them at the end.
 
     Args:
         samples: n of them.
@@ -95,12 +102,50 @@ def per_sample_sgd(
             of the steps of one thread after the other.
         threads: that take steps at the same time; above 1, in another order than that of the
             samples.
+        dense: whether rows that a rating does not touch take the decay too.
 
     Returns:
         Steps taken: fewer than n where a squared error is not a number; that step is not taken.
     """
+    count = len(samples.ratings)
+    if not (dense and (rates.factor_decay or rates.bias_decay)):
+        return _part(samples, weights, rates, output, squared_errors, threads, NO_SHRINKAGE, ())
+    rows = len(weights.user_factors), len(weights.item_factors)
+    left = tuple(np.ones((each, 2)) for each in rows)
+    pulls = rates.factors * rates.factor_decay, rates.biases * rates.bias_decay
+    kept = np.empty((count + 1, 2))
+    first = 0
+    while first < count:
+        steps = _shrinkage(samples.schedule[first:], *pulls, kept)
+        part = Samples(*(each[first : first + steps] for each in samples))
+        errors = squared_errors[first : first + steps]
+        taken = _part(part, weights, rates, output, errors, threads, kept[: steps + 1], left)
+        for side, of_side in enumerate(left):
+            _catch_up(weights[side], of_side, 0, kept[taken, 0])
+            _catch_up(weights[2 + side], of_side, 1, kept[taken, 1])
+        first += taken
+        if taken < steps:
+            break
+    return first
+
+
+def _part(
+    samples: Samples,
+    weights: Weights,
+    rates: Rates,
+    output: Output,
+    squared_errors: NDArray[np.float64],
+    threads: int,
+    kept: NDArray[np.float64],
+    left: tuple[NDArray[np.float64], ...],
+) -> int:
+    """The steps on some samples, `kept` and `left` as in `_steps`."""
+    common = samples, weights, rates, output
+    count = len(samples.ratings)
+    left = left or (NO_SHRINKAGE, NO_SHRINKAGE)
     if threads == 1:
-        return int(_in_turn(samples, weights, rates, output, squared_errors))
+        taken = _steps(*common, squared_errors, AS_THEY_ARE, 0, count, kept, 0, 1.0, left)
+        return int(taken)
     rows = (len(weights.user_factors), len(weights.item_factors))
 
     def arrange(thread: int) -> Any:
@@ -111,9 +156,11 @@ def per_sample_sgd(
     def steps(thread: int, phase: int) -> Any:
         order, ends = blocks[thread]
         part = (thread + phase) % threads
-        return _in_order(
-            samples, weights, rates, output, errors[thread], order, ends[part], ends[part + 1]
-        )
+        first, end = ends[part], ends[part + 1]
+        # Each thread counts the steps of all, as if all were as quick.
+        pace = in_phase[phase] / max(1, end - first)
+        start = in_phase[:phase].sum()
+        return _steps(*common, errors[thread], order, first, end, kept, start, pace, left)
 
     taken = 0
     with ThreadPoolExecutor(threads) as pool:
@@ -122,6 +169,9 @@ def per_sample_sgd(
         )
         errors = np.split(squared_errors, np.cumsum(loads)[:-1])
         blocks = list(pool.map(arrange, range(threads)))
+        sizes = np.array([np.diff(ends) for _, ends in blocks])
+        each = np.arange(threads)
+        in_phase = np.array([sizes[each, (each + phase) % threads].sum() for phase in each])
         for phase in range(threads):
             taken += sum(pool.map(steps, range(threads), [phase] * threads))
             if not np.isfinite(squared_errors.sum()):
@@ -152,74 +202,116 @@ def parts(
     return part, np.diff(np.concatenate([[0], np.cumsum(ratings)])[first])
 
 
-# The arrays come one by one: out of a tuple, their addresses would be fetched at each access.
-@cached_njit(forceinline=True, **INNER)
-def _step(  # type: ignore[no-untyped-def]
-    user_factors,
-    item_factors,
-    user_bias,
-    item_bias,
-    user,
-    item,
-    rating,
-    factor_rate,
-    bias_rate,
-    rates,
-    output,
-):
-    """One step; returns the squared error before it."""
-    kind = user_factors.dtype.type
-    one, two, low, span = kind(1), kind(2), kind(output.low), kind(output.span)
-    biased = user_bias.shape[0] > 0
-    width = user_factors.shape[1]
-    raw = kind(0)
-    for f in range(width):
-        raw += user_factors[user, f] * item_factors[item, f]
-    if biased:
-        raw += user_bias[user, 0] + item_bias[item, 0]
-    if output.sigmoid:
-        share = one / (one + np.exp(-raw))
-        error = low + share * span - rating
-        slope = two * error * span * share * (one - share)
-    else:
-        error = low + raw - rating
-        slope = two * error
-    squared_error = np.float64(error) * np.float64(error)
-    if not np.isfinite(squared_error):
-        return squared_error
-    keep, move = kind(1 - factor_rate * rates.factor_decay), kind(factor_rate) * slope
-    for f in range(width):
-        p, q = user_factors[user, f], item_factors[item, f]
-        user_factors[user, f] = keep * p - move * q
-        item_factors[item, f] = keep * q - move * p
-    if biased:
-        keep, move = kind(1 - bias_rate * rates.bias_decay), kind(bias_rate) * slope
-        user_bias[user, 0] = keep * user_bias[user, 0] - move
-        item_bias[item, 0] = keep * item_bias[item, 0] - move
-    return squared_error
+# Steps ahead of which rows are fetched: an L3 takes about as long as eight of them.
+AHEAD = 8
+# Products of shrinkage beyond which rows catch up, so that none of them is lost.
+LEAST, MOST = 1e-100, 1e100
 
 
 @cached_njit(**KERNEL)
-def _in_turn(samples, weights, rates, output, squared_errors):  # type: ignore[no-untyped-def]
+def _shrinkage(schedule, factor_pull, bias_pull, kept):  # type: ignore[no-untyped-def]
+    """Products of what each step leaves of rows that it does not touch, before each step.
+
+    Args:
+        schedule: float64 [n].
+        factor_pull: learning rate times weight decay of the factors.
+        bias_pull: of the biases.
+        kept: float64 [n + 1, 2], filled with the products of factors and of biases.
+
+    Returns:
+        Steps until one of them is too small or too large to go on.
+    """
+    kept[0, 0] = kept[0, 1] = 1.0
+    for n in range(schedule.shape[0]):
+        factors = kept[n, 0] * (1 - factor_pull * schedule[n])
+        biases = kept[n, 1] * (1 - bias_pull * schedule[n])
+        kept[n + 1, 0], kept[n + 1, 1] = factors, biases
+        least, most = min(abs(factors), abs(biases)), max(abs(factors), abs(biases))
+        if least < LEAST or most > MOST:
+            return n + 1
+    return schedule.shape[0]
+
+
+@cached_njit(**KERNEL)
+def _catch_up(table, left, column, end):  # type: ignore[no-untyped-def]
+    """Take the shrinkage that rows have missed since they were touched last."""
+    for row in range(table.shape[0]):
+        # A step that leaves nothing is the last of its block, so that its own rows miss nothing.
+        share = end * left[row, column]
+        if share != 1.0 and np.isfinite(left[row, column]):
+            for f in range(table.shape[1]):
+                table[row, f] *= table.dtype.type(share)
+        left[row, column] = 1.0
+
+
+@cached_njit(**KERNEL)
+def _steps(  # type: ignore[no-untyped-def]
+    samples, weights, rates, output, squared_errors, order, first, end, kept, start, pace, left
+):
+    """Take the steps of some places of an order; returns how many were taken."""
     users, items, ratings, schedule = samples
     user_factors, item_factors, user_bias, item_bias = weights
-    for n in range(ratings.shape[0]):
-        squared_errors[n] = _step(
+    users_left, items_left = left
+    kind = user_factors.dtype.type
+    one, two, low, span = kind(1), kind(2), kind(output.low), kind(output.span)
+    biased, dense = user_bias.shape[0] > 0, kept.shape[0] > 0
+    user_share = item_share = user_bias_share = item_bias_share = one
+    now, of_biases = 1.0, 1.0
+    for k in range(first, end):
+        n = order[k] if order.shape[0] else k
+        if k + AHEAD < end:
+            later = order[k + AHEAD] if order.shape[0] else k + AHEAD
+            fetch_row(user_factors, users[later])
+            fetch_row(item_factors, items[later])
+            if biased:
+                fetch_row(user_bias, users[later])
+                fetch_row(item_bias, items[later])
+            if dense:
+                fetch_row(users_left, users[later])
+                fetch_row(items_left, items[later])
+        user, item = users[n], items[n]
+        if dense:
+            place = start + int((k - first) * pace)
+            now, of_biases = kept[place, 0], kept[place, 1]
+            user_share, item_share = kind(now * users_left[user, 0]), kind(now * items_left[item, 0])
+        raw = user_share * item_share * row_dot(user_factors, user, item_factors, item)
+        if biased:
+            if dense:
+                user_bias_share = kind(of_biases * users_left[user, 1])
+                item_bias_share = kind(of_biases * items_left[item, 1])
+            b, c = user_bias_share * user_bias[user, 0], item_bias_share * item_bias[item, 0]
+            raw += b + c
+        if output.sigmoid:
+            share = one / (one + np.exp(-raw))
+            error = low + share * span - ratings[n]
+            slope = two * error * span * share * (one - share)
+        else:
+            error = low + raw - ratings[n]
+            slope = two * error
+        squared_errors[k] = np.float64(error) * np.float64(error)
+        if not np.isfinite(squared_errors[k]):
+            return k - first
+        rate, bias_rate = rates.factors * schedule[n], rates.biases * schedule[n]
+        keep, bias_keep = 1 - rate * rates.factor_decay, 1 - bias_rate * rates.bias_decay
+        move = kind(rate) * slope
+        move_rows(
             user_factors,
+            user,
             item_factors,
-            user_bias,
-            item_bias,
-            users[n],
-            items[n],
-            ratings[n],
-            rates.factors * schedule[n],
-            rates.biases * schedule[n],
-            rates,
-            output,
+            item,
+            kind(keep) * user_share,
+            move * item_share,
+            kind(keep) * item_share,
+            move * user_share,
         )
-        if not np.isfinite(squared_errors[n]):
-            return n
-    return ratings.shape[0]
+        if biased:
+            move = kind(bias_rate) * slope
+            user_bias[user, 0] = kind(bias_keep) * b - move
+            item_bias[item, 0] = kind(bias_keep) * c - move
+        if dense:
+            users_left[user, 0] = items_left[item, 0] = 1 / (now * keep)
+            users_left[user, 1] = items_left[item, 1] = 1 / (of_biases * bias_keep)
+    return end - first
 
 
 @cached_njit(**KERNEL)
@@ -253,29 +345,3 @@ def _blocks(users, items, user_part, item_part, thread, threads, load):  # type:
             count += part[k] == wanted
         ends[wanted + 1] = count
     return order[:load], ends
-
-
-@cached_njit(**KERNEL)
-def _in_order(  # type: ignore[no-untyped-def]
-    samples, weights, rates, output, squared_errors, order, first, end
-):
-    users, items, ratings, schedule = samples
-    user_factors, item_factors, user_bias, item_bias = weights
-    for k in range(first, end):
-        n = order[k]
-        squared_errors[k] = _step(
-            user_factors,
-            item_factors,
-            user_bias,
-            item_bias,
-            users[n],
-            items[n],
-            ratings[n],
-            rates.factors * schedule[n],
-            rates.biases * schedule[n],
-            rates,
-            output,
-        )
-        if not np.isfinite(squared_errors[k]):
-            return k - first
-    return end - first
