@@ -20,7 +20,8 @@ from lightning_collab.config.registry import SOURCES
 from lightning_collab.config.section import MOST, Section, choose_by_name, needed
 
 BatchSize = Annotated[int, Field(ge=1, le=MOST)] | Literal["full"]
-Order = Literal["random", "by_user"]
+# What an epoch goes through its rows in; see `data.orders`.
+Order = Literal["random", "by_user", "blocked", "auto"]
 
 
 def ratings_in_batch(size: BatchSize, ratings: int) -> int:
@@ -61,7 +62,8 @@ class DataConfig(Section):
     name: str
     # Ratings in one optimizer step over all ranks; `full`: all of them.
     batch_size: BatchSize = 512
-    # Of an epoch: all ratings in random order, or users in random order, each one's together.
+    # Of an epoch: all ratings in random order; users in random order, each one's together; or
+    # blocks of users x items; auto: blocks for single ratings on tables beyond the cache.
     order: Order = "random"
     # Keep the parsed table, so that the next start need not parse again.
     cache: bool = True

@@ -234,6 +234,11 @@ class RunConfig(Section):
                 f"data.order=by_user: {what} already takes each user with everything the user "
                 "chose; set data.order=random"
             )
+        if self.data.order == "blocked":
+            raise ValueError(
+                f"data.order=blocked cuts users x items into blocks of ratings, and {what} draws "
+                "items beside them; set data.order=random"
+            )
 
     def _cycle_fits_the_run(self) -> None:
         scheduler = self.scheduler
@@ -454,13 +459,10 @@ def unsupported_reason(engine: Engine, config: RunConfig) -> str | None:
 def _threads_unsupported_reason(config: RunConfig) -> str | None:
     """What is not plain SGD on single ratings, which alone can be taken side by side."""
     optimizer = config.optimizer
-    decays = [optimizer.weight_decay, *(group.weight_decay for _, group in optimizer.groups)]
-    lazy = config.training.row_updates == "lazy"
     wanted = {
         "data.batch_size=1": config.batch_size == 1,
         "optimizer=sgd": optimizer.name == "sgd",
         "optimizer.momentum=0": getattr(optimizer, "momentum", 0) == 0,
-        "optimizer.decay=per_row": optimizer.decay == "per_row" or lazy or not any(decays),
         "trainer.gradient_clip_val=null": config.trainer.gradient_clip_val is None,
         "features=none": not config.features,
     }

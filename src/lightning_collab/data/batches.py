@@ -4,14 +4,16 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_collab.config.data import BatchSize, ratings_in_batch
+
+if TYPE_CHECKING:  # with numba, which other runs start without
+    from lightning_collab.data.orders import Groups
 
 
 class RatingBatch(NamedTuple):
@@ -25,6 +27,9 @@ class RatingBatch(NamedTuple):
         start: where this rank's rows begin in the whole batch.
         whole_size: rows of the whole batch over all ranks; 0: this is the whole batch.
         draw_seed: seed of what a model draws for the whole batch (dropout masks).
+        rounds: int64 [rounds, blocks + 1], of several batches in one whose order has blocks: where
+            those of each round end, after where the first begins. No two blocks of a round share a
+            user or an item.
     """
 
     users: Tensor
@@ -34,6 +39,7 @@ class RatingBatch(NamedTuple):
     start: int = 0
     whole_size: int = 0
     draw_seed: int = 0
+    rounds: Tensor | None = None
 
     @property
     def terms(self) -> int:
@@ -79,8 +85,8 @@ class EpochBatches(ABC, Generic[AnyBatch]):
     Args:
         rows: how many there are.
         batch_size: rows of the whole batch over all ranks; `full`: all rows.
-        groups: int [rows]; given, rows of one group come one after the other, groups and the rows
-            in each in random order.
+        groups: given, rows of one group come one after the other, groups and the rows in each in
+            random order; rows are numbered as these groups have them.
         shuffle: whether each epoch has an order of its own.
         seed: of the order and of what models draw.
         rank: of this process.
@@ -104,7 +110,7 @@ class EpochBatches(ABC, Generic[AnyBatch]):
         device: torch.device | str = "cpu",
         block_ends: Sequence[int] | None = None,
         position: Mapping[str, int] | None = None,
-        groups: NDArray[np.int32] | None = None,
+        groups: "Groups | None" = None,
     ) -> None:
         assert block_ends is None or world_size == 1
         self._block_ends = block_ends
@@ -158,21 +164,12 @@ class EpochBatches(ABC, Generic[AnyBatch]):
         """
         if not self.shuffle:
             return None
-        generator = torch.Generator().manual_seed(_mixed(self.seed, self.epoch))
-        kind = torch.int32 if self.rows < 2**31 else torch.int64
-        order = torch.randperm(self.rows, generator=generator, dtype=kind)
+        key = _mixed(self.seed, self.epoch)
         if self._groups is not None:
-            order = self._by_group(order, generator)
-        return order.to(self.device)
-
-    def _by_group(self, order: Tensor, generator: torch.Generator) -> Tensor:
-        """The rows of an order, those of one group together."""
-        assert self._groups is not None
-        place = torch.randperm(int(self._groups.max()) + 1, generator=generator).numpy()
-        if len(place) <= 1 << 16:
-            place = place.astype(np.uint16)  # which numpy sorts by its digits
-        places = place[self._groups][order.numpy()]
-        return order[torch.from_numpy(np.argsort(places, kind="stable"))]
+            return torch.from_numpy(self._groups.order(key)).to(self.device)
+        generator = torch.Generator().manual_seed(key)
+        kind = torch.int32 if self.rows < 2**31 else torch.int64
+        return torch.randperm(self.rows, generator=generator, dtype=kind).to(self.device)
 
     @abstractmethod
     def batch(self, share: Share) -> AnyBatch:
@@ -245,10 +242,15 @@ class RatingBatches(EpochBatches[RatingBatch]):
         **options: Any,
     ) -> None:
         super().__init__(len(ratings), device=device, **options)
-        self.users = users.to(device)
-        self.items = items.to(device)
-        self.ratings = ratings.to(device)
-        self.day = None if day is None else day.to(device)
+        groups = self._groups
+
+        def kept(column: Tensor) -> Tensor:
+            if groups is not None:
+                column = rows_of(column, torch.from_numpy(groups.rows))
+            return column.to(device)
+
+        self.users, self.items, self.ratings = map(kept, (users, items, ratings))
+        self.day = None if day is None else kept(day)
 
     def batch(self, share: Share) -> RatingBatch:
         """These ratings."""
@@ -260,7 +262,22 @@ class RatingBatches(EpochBatches[RatingBatch]):
             share.start,
             share.whole_size,
             share.draw_seed,
+            self._rounds(share.first, share.whole_size),
         )
+
+    def _rounds(self, first: int, size: int) -> Tensor | None:
+        """Where blocks end, of what lies within several batches in one."""
+        if (
+            self._block_ends is None
+            or not self.shuffle
+            or not self._groups
+            or not self._groups.parts
+        ):
+            return None
+        ends = self._groups.rounds(_mixed(self.seed, self.epoch)) - first
+        begins = np.concatenate([[-first], ends[:-1, -1]])
+        rounds = np.column_stack([begins, ends]).clip(0, size)
+        return torch.from_numpy(rounds[rounds[:, 0] < rounds[:, -1]])
 
 
 def rows_of(column: Tensor, rows: slice | Tensor) -> Tensor:

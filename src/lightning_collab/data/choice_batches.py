@@ -112,7 +112,11 @@ class PairBatches(EpochBatches[PairBatch]):
         device: torch.device | str = "cpu",
         **options: Any,
     ) -> None:
-        groups = chosen.users if by_user else None
+        groups = None
+        if by_user:
+            from lightning_collab.data.orders import Groups
+
+            groups = Groups(np.arange(len(chosen), dtype=np.int32), chosen.starts)
         super().__init__(len(chosen), device=device, groups=groups, **options)
         self.barred, self.negatives, self.by = barred, negatives, by
         self.users = torch.from_numpy(chosen.users).to(device)

@@ -44,6 +44,8 @@ from lightning_collab.errors import ConfigError, DataError
 SECONDS_A_DAY = 86_400
 # Rows that are validated at a time: few enough for any memory, many enough to cost nothing.
 EVALUATION_BATCH = 1 << 17
+# Rows of both tables that a core's own cache holds: 1 MiB of 64 single factors.
+CACHED_ROWS = 4096
 
 
 class RatingColumns(NamedTuple):
@@ -77,7 +79,8 @@ class DataSettings(Section):
     # Ratings in one optimizer step over all ranks; `full`: all of them.
     batch_size: BatchSize = 512
     split: Split = RandomSplitConfig(name="random", test=0.1, val=0.1111111111, seed=42)
-    # Of an epoch: all rows in random order, or users in random order, each one's rows together.
+    # Of an epoch: all rows in random order; users in random order, each one's rows together; or
+    # blocks of users x items; auto: blocks for single ratings on tables beyond the cache.
     order: Order = "random"
     # Of the order of the training ratings.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
@@ -132,7 +135,8 @@ class RatingDataModule(pl.LightningDataModule):
         split: which rows train, validate and test: a config of a split, or its keys with `name`;
             None: 80% train, 10% validate and 10% test, drawn at random.
         seed: of the order of the training ratings.
-        order: of an epoch: `random`, or `by_user`, users in random order with their rows together.
+        order: of an epoch: `random`; `by_user`, users in random order with their rows together;
+            `blocked`, blocks of users x items; or `auto`, one of the first and the last.
         features: the `features` section of a config, or its keys; None: ids alone.
         source: the `data` section that the table was read by, where there is one.
 
@@ -443,8 +447,13 @@ class RatingDataModule(pl.LightningDataModule):
 
     @property
     def order(self) -> Order:
-        """Of the training rows in an epoch."""
-        return self.settings.order
+        """Of the training rows in an epoch; never `auto`."""
+        order = self.settings.order
+        if order != "auto":
+            return order
+        rows = len(self.user_vocabulary) + len(self.item_vocabulary)
+        single = self.feed.of == "ratings" and self.rows_per_batch == 1
+        return "blocked" if single and rows > CACHED_ROWS else "random"
 
     @property
     def rows_per_epoch(self) -> int:

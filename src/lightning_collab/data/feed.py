@@ -13,7 +13,7 @@ from lightning_collab.data.choice_batches import PairBatches, UserBatches
 from lightning_collab.data.choices import Choices
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, SplitRows
-from lightning_collab.errors import DataError
+from lightning_collab.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
@@ -140,12 +140,23 @@ def training_batches(
         feed: what is made of them.
         device: where the tensors are kept.
         options: of `EpochBatches`.
+
+    Raises:
+        ConfigError: the order is not one of these batches.
     """
-    by_user = data.order == "by_user"
+    order = data.order
     if feed.of == "ratings":
         columns = data.columns(data.rows.train)
-        groups = columns.users if by_user else None
+        groups = None
+        if order != "random" and options.get("shuffle"):
+            from lightning_collab.data.orders import Groups
+
+            by_user = order == "by_user"
+            ids = columns.users, columns.items
+            groups = Groups.by_user(ids[0]) if by_user else Groups.blocks(*ids)
         return RatingBatches(*columns.tensors(), device=device, groups=groups, **options)
+    if order == "blocked":
+        raise ConfigError(f'order="blocked" is of ratings, not of {feed.of}; set it to "random"')
     # numba, which other runs start without.
     from lightning_collab.data.draws import popularity
 
@@ -157,7 +168,7 @@ def training_batches(
             feed.never_drawn(data, chosen),
             negatives=feed.negatives,
             by=by if feed.popularity_power else None,
-            by_user=by_user,
+            by_user=order == "by_user",
             device=device,
             **options,
         )

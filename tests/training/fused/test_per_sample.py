@@ -4,6 +4,7 @@ import torch
 from support import composed
 
 from lightning_collab.config import validated
+from lightning_collab.data.orders import Groups, cut
 from lightning_collab.errors import ConfigError
 from lightning_collab.models.rating_output import Output
 from lightning_collab.runs.checkpoints import read_checkpoint
@@ -14,7 +15,6 @@ from lightning_collab.training.fused.per_sample import (
     Rates,
     Samples,
     Weights,
-    parts,
     per_sample_sgd,
     takes_single_ratings,
 )
@@ -47,8 +47,8 @@ def drawn(kind, count=60, biased=True):
     return samples, weights
 
 
-def by_autograd(samples, weights, rates, output):
-    """The same steps by torch: squared error plus decay / 2 times the squared rows."""
+def by_autograd(samples, weights, rates, output, dense=False):
+    """The same steps by torch: squared error plus decay / 2 times the squared rows, or tables."""
     tables = [torch.tensor(each, requires_grad=True) for each in weights]
     groups = [
         {"params": tables[:2], "lr": rates.factors},
@@ -65,8 +65,11 @@ def by_autograd(samples, weights, rates, output):
         raw = (p * q).sum() + (b + c).sum()
         predicted = output.low + (output.span * torch.sigmoid(raw) if output.sigmoid else raw)
         squared_error = (predicted - float(rating)) ** 2
-        penalty = rates.factor_decay / 2 * (p.square().sum() + q.square().sum())
-        penalty = penalty + rates.bias_decay / 2 * (b.square().sum() + c.square().sum())
+        pulled = tables if dense else (p, q, b, c)
+        of_factors, of_biases = (
+            sum(each.square().sum() for each in half) for half in (pulled[:2], pulled[2:])
+        )
+        penalty = rates.factor_decay / 2 * of_factors + rates.bias_decay / 2 * of_biases
         for group, rate in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = rate * factor
         optimizer.zero_grad()
@@ -93,6 +96,39 @@ def test_steps_are_those_of_autograd(kind, tolerance, output, biased):
     np.testing.assert_allclose(squared_errors, losses, atol=100 * tolerance, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "rates",
+    [
+        Rates(factors=0.05, biases=0.02, factor_decay=0.1, bias_decay=0.3),
+        Rates(factors=0.05, biases=0.0, factor_decay=0.1, bias_decay=0.0),
+        Rates(factors=0.0, biases=0.02, factor_decay=0.0, bias_decay=0.3),
+        # All is forgotten at one step, and nearly all at the others.
+        Rates(factors=0.05, biases=0.02, factor_decay=20.0, bias_decay=49.0),
+    ],
+    ids=["both", "factors", "biases", "everything"],
+)
+@pytest.mark.parametrize("output", [Output(True, 0.5, 5.0), Output(False, 3.5, 1.0)])
+@pytest.mark.parametrize("biased", [True, False], ids=["biases", "factors alone"])
+def test_rows_that_no_rating_touches_shrink_all_the_same(rates, output, biased):
+    samples, weights = drawn(np.float64, biased=biased)
+    expected, losses = by_autograd(samples, weights, rates, output, dense=True)
+    squared_errors = np.zeros(len(samples.users))
+    assert per_sample_sgd(samples, weights, rates, output, squared_errors, dense=True) == 60
+    for mine, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-12, rtol=0)
+    np.testing.assert_allclose(squared_errors, losses, atol=1e-10, rtol=0)
+
+
+def test_a_long_way_down_is_no_rounding_to_zero():
+    """Products of shrinkage become as small as 1e-400; rows that are touched meanwhile do not."""
+    samples, weights = drawn(np.float64, count=6000)
+    rates = Rates(factors=0.02, biases=0.02, factor_decay=10.0, bias_decay=3.0)
+    expected, _ = by_autograd(samples, weights, rates, OUT, dense=True)
+    assert per_sample_sgd(samples, weights, rates, OUT, np.zeros(6000), dense=True) == 6000
+    for mine, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-12, rtol=0)
+
+
 def test_it_stops_before_a_step_that_is_no_number():
     samples, weights = drawn(np.float64)
     samples.ratings[7] = np.nan
@@ -112,7 +148,7 @@ OUT = Output(False, 3.5, 1.0)
 def test_parts_lie_side_by_side_and_have_about_as_many_ratings(threads):
     users = np.random.default_rng(0).zipf(1.5, 5000).clip(1, 400).astype(np.int32)
     np.random.default_rng(1).shuffle(renamed := np.arange(401, dtype=np.int32))
-    part, loads = parts(renamed[users], 401, threads)
+    part, loads = cut(renamed[users], 401, threads)
     np.testing.assert_array_equal(loads, np.bincount(part[renamed[users]], minlength=threads))
     assert (np.diff(part) >= 0).all()
     # A border lies within a row of the best place for it.
@@ -127,7 +163,7 @@ def test_steps_of_threads_are_steps_on_all_ratings_in_an_order_of_their_own(thre
     ratings = random.integers(1, 6, 3000).astype(np.float32)
     start = [random.normal(0, 0.1, shape) for shape in ((40, 4), (30, 4), (40, 1), (30, 1))]
     rates = Rates(0.05, 0.05, 0.01, 0.01)
-    (user_part, _), (item_part, _) = parts(users, 40, threads), parts(items, 30, threads)
+    (user_part, _), (item_part, _) = cut(users, 40, threads), cut(items, 30, threads)
     phase = (item_part[items] - user_part[users]) % threads
     order = np.lexsort((np.arange(3000), user_part[users], phase))
     outcomes = []
@@ -141,6 +177,49 @@ def test_steps_of_threads_are_steps_on_all_ratings_in_an_order_of_their_own(thre
     for one, again, in_turn in zip(*outcomes, strict=True):
         np.testing.assert_array_equal(one, again)
         np.testing.assert_allclose(one, in_turn, atol=1e-12)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_threads_on_blocks_do_what_one_does(dense):
+    random = np.random.default_rng(0)
+    users, items = (random.integers(1, rows, 90_000).astype(np.int32) for rows in (400, 300))
+    groups = Groups.blocks(users, items)
+    rows = groups.rows[groups.order(1)]
+    ends = groups.rounds(1)
+    rounds = np.column_stack([[0, *ends[:-1, -1]], ends])
+    ratings = random.integers(1, 6, 90_000).astype(np.float32)
+    samples = Samples(users[rows], items[rows], ratings[rows], np.linspace(1, 0.5, 90_000))
+    start = [random.normal(0, 0.1, shape) for shape in ((400, 4), (300, 4), (400, 1), (300, 1))]
+    # Rows catch up in the middle as well, since the products would become as small as 1e-130.
+    rates = Rates(0.05, 0.05, 0.1, 0.01)
+    outcomes = []
+    for threads in (1, 2, 3):
+        weights = Weights(*(each.copy() for each in start))
+        errors = np.zeros(90_000)
+        given = {"dense": dense, "rounds": rounds}
+        assert per_sample_sgd(samples, weights, rates, OUT, errors, threads, **given) == 90_000
+        outcomes.append([*weights, errors])
+    for one, two, three in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, three)
+
+
+def test_threads_share_the_decay_of_all_rows():
+    random = np.random.default_rng(0)
+    users, items = (random.integers(1, rows, 4000).astype(np.int32) for rows in (40, 30))
+    start = [random.normal(0, 1, shape) for shape in ((41, 4), (31, 4), (41, 1), (31, 1))]
+    samples = Samples(users, items, np.full(4000, 3.5, np.float32), np.linspace(1, 0.5, 4000))
+    rates = Rates(0.01, 0.01, 0.2, 0.1)
+    outcomes = []
+    for threads in (1, 2, 2):
+        weights = Weights(*(each.copy() for each in start))
+        assert per_sample_sgd(samples, weights, rates, OUT, np.zeros(4000), threads, dense=True)
+        outcomes.append(weights)
+    for one, two, again, first in zip(*outcomes, start, strict=True):
+        np.testing.assert_array_equal(two, again)
+        # Rows without ratings have lost as much as all steps take away.
+        np.testing.assert_allclose(two[[0, -1]], one[[0, -1]], rtol=1e-10)
+        assert np.abs(two - one).max() < 0.1 * np.abs(first - one).max()
 
 
 def test_threads_stop_where_a_loss_is_no_number():
@@ -197,7 +276,6 @@ def test_a_run_of_several_threads_says_that_its_order_is_another(
         (("data.batch_size=64",), r"sgd_threads.*set data\.batch_size=1"),
         (("optimizer.momentum=0.9",), r"set optimizer\.momentum=0"),
         (("optimizer=adam",), r"set optimizer=sgd"),
-        (("optimizer.decay=gradient",), r"set optimizer\.decay=per_row"),
         (("trainer.gradient_clip_val=1",), r"set trainer\.gradient_clip_val=null"),
         (("training.engine=eager",), r"training\.engine=eager: .*sgd_threads=2"),
         (("model=embedding_net",), r"sgd_threads=2: .*model=embedding_net"),
@@ -222,25 +300,12 @@ def test_without_numba_threads_are_refused(run_config, small_table, monkeypatch)
 
 @pytest.mark.parametrize(
     ("overrides", "plain"),
-    [
-        ((), True),
-        (("optimizer.decay=gradient",), False),
-        (("optimizer.decay=gradient", "optimizer.weight_decay=0"), True),
-        (
-            (
-                "optimizer.decay=decoupled",
-                "optimizer.weight_decay=0",
-                "optimizer.groups.biases.weight_decay=0.1",
-            ),
-            False,
-        ),
-        (("optimizer.momentum=0.5",), False),
-    ],
+    [((), True), (("optimizer.decay=gradient",), True), (("optimizer.momentum=0.5",), False)],
 )
-def test_only_steps_that_remember_nothing_are_plain(run_config, overrides, plain):
+def test_only_steps_without_momentum_or_clipping_are_plain(run_config, overrides, plain):
     optimizer = run_config(*SINGLE, *overrides).optimizer
-    assert takes_single_ratings(optimizer, lazy=False, clip=0) is plain
-    assert not takes_single_ratings(optimizer, lazy=False, clip=1.0)
+    assert takes_single_ratings(optimizer, clip=0) is plain
+    assert not takes_single_ratings(optimizer, clip=1.0)
 
 
 @pytest.mark.parametrize("group", ["embeddings", "biases"])

@@ -199,6 +199,7 @@ class FusedSteps(torch.optim.Optimizer):
             squared_errors,
             self._threads,
             dense=not self._lazy and self._config.decay != "per_row",
+            rounds=None if ratings.rounds is None else ratings.rounds.numpy(),
         )
 
     def _rule(self, group: dict[str, Any], factors: NDArray[np.float64]) -> UpdateRule:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_collab.config.optimizer import Optimizer, SGDConfig
+from lightning_collab.data.orders import cut
 from lightning_collab.kernel_cache import KERNEL, cached_njit
 from lightning_collab.models.rating_output import Output
-from lightning_collab.training.fused.row_vectors import fetch_row, move_rows, row_dot
+from lightning_collab.training.fused.row_vectors import fetch, move_rows, row_dot
 
 
 class Weights(NamedTuple):
@@ -61,9 +62,22 @@ class Samples(NamedTuple):
     schedule: NDArray[np.float64]
 
 
-# Of steps in the order of their samples, and of rows that miss nothing.
-AS_THEY_ARE = np.zeros(0, np.int32)
-NO_SHRINKAGE = np.zeros((0, 2))
+class Missed(NamedTuple):
+    """What rows miss of the decay while no rating touches them: factors and biases side by side.
+
+    Attributes:
+        users: float64 [user rows, 2], one over the product when a row was touched last.
+        items: float64 [item rows, 2].
+        kept: float64 [n + 1, 2], product of what each step leaves of a row, before each step.
+        start: steps that have been taken.
+        pace: steps that are taken, by all threads, while one takes one.
+    """
+
+    users: NDArray[np.float64]
+    items: NDArray[np.float64]
+    kept: NDArray[np.float64]
+    start: int = 0
+    pace: float = 1.0
 
 
 def takes_single_ratings(config: Optimizer, *, clip: float) -> bool:
@@ -85,6 +99,7 @@ def per_sample_sgd(
     threads: int = 1,
     *,
     dense: bool = False,
+    rounds: NDArray[np.int64] | None = None,
 ) -> int:
     """Take a step on each rating in turn: those of eager SGD without momentum, to rounding.
 
@@ -100,29 +115,30 @@ def per_sample_sgd(
         output: from raw number to rating.
         squared_errors: float64 [n], filled with that of each rating before its step, in the order
             of the steps of one thread after the other.
-        threads: that take steps at the same time; above 1, in another order than that of the
-            samples.
+        threads: that take steps at the same time; above 1 and without rounds, in another order
+            than that of the samples.
         dense: whether rows that a rating does not touch take the decay too.
+        rounds: as in `RatingBatch`: blocks that threads may take at the same time.
 
     Returns:
         Steps taken: fewer than n where a squared error is not a number; that step is not taken.
     """
     count = len(samples.ratings)
     if not (dense and (rates.factor_decay or rates.bias_decay)):
-        return _part(samples, weights, rates, output, squared_errors, threads, NO_SHRINKAGE, ())
-    rows = len(weights.user_factors), len(weights.item_factors)
-    left = tuple(np.ones((each, 2)) for each in rows)
+        return _part(samples, weights, rates, output, squared_errors, threads, rounds)
+    tables = weights.user_factors, weights.item_factors
+    missed = Missed(*(np.ones((len(each), 2)) for each in tables), np.empty((count + 1, 2)))
     pulls = rates.factors * rates.factor_decay, rates.biases * rates.bias_decay
-    kept = np.empty((count + 1, 2))
     first = 0
     while first < count:
-        steps = _shrinkage(samples.schedule[first:], *pulls, kept)
+        steps = _shrinkage(samples.schedule[first:], *pulls, missed.kept)
         part = Samples(*(each[first : first + steps] for each in samples))
         errors = squared_errors[first : first + steps]
-        taken = _part(part, weights, rates, output, errors, threads, kept[: steps + 1], left)
-        for side, of_side in enumerate(left):
-            _catch_up(weights[side], of_side, 0, kept[taken, 0])
-            _catch_up(weights[2 + side], of_side, 1, kept[taken, 1])
+        within = None if rounds is None else (rounds - first).clip(0, steps)
+        taken = _part(part, weights, rates, output, errors, threads, within, missed)
+        for side, left in enumerate((missed.users, missed.items)):
+            _catch_up(weights[side], left, 0, missed.kept[taken, 0])
+            _catch_up(weights[2 + side], left, 1, missed.kept[taken, 1])
         first += taken
         if taken < steps:
             break
@@ -136,16 +152,16 @@ def _part(
     output: Output,
     squared_errors: NDArray[np.float64],
     threads: int,
-    kept: NDArray[np.float64],
-    left: tuple[NDArray[np.float64], ...],
+    rounds: NDArray[np.int64] | None,
+    missed: Missed | None = None,
 ) -> int:
-    """The steps on some samples, `kept` and `left` as in `_steps`."""
-    common = samples, weights, rates, output
+    """The steps on some samples, from the first place of `missed.kept` on."""
+    common = samples, weights, rates, output, True if output.sigmoid else None
     count = len(samples.ratings)
-    left = left or (NO_SHRINKAGE, NO_SHRINKAGE)
     if threads == 1:
-        taken = _steps(*common, squared_errors, AS_THEY_ARE, 0, count, kept, 0, 1.0, left)
-        return int(taken)
+        return int(_steps(*common, squared_errors, None, 0, count, missed))
+    if rounds is not None:
+        return _in_rounds(common, squared_errors, threads, rounds, missed)
     rows = (len(weights.user_factors), len(weights.item_factors))
 
     def arrange(thread: int) -> Any:
@@ -157,15 +173,17 @@ def _part(
         order, ends = blocks[thread]
         part = (thread + phase) % threads
         first, end = ends[part], ends[part + 1]
-        # Each thread counts the steps of all, as if all were as quick.
-        pace = in_phase[phase] / max(1, end - first)
-        start = in_phase[:phase].sum()
-        return _steps(*common, errors[thread], order, first, end, kept, start, pace, left)
+        now = missed
+        if now is not None:
+            # Each thread counts the steps of all, as if all were as quick.
+            pace = in_phase[phase] / max(1, end - first)
+            now = now._replace(start=int(in_phase[:phase].sum()), pace=float(pace))
+        return _steps(*common, errors[thread], order, first, end, now)
 
     taken = 0
     with ThreadPoolExecutor(threads) as pool:
         (user_part, loads), (item_part, _) = pool.map(
-            parts, (samples.users, samples.items), rows, (threads, threads)
+            cut, (samples.users, samples.items), rows, (threads, threads)
         )
         errors = np.split(squared_errors, np.cumsum(loads)[:-1])
         blocks = list(pool.map(arrange, range(threads)))
@@ -179,27 +197,30 @@ def _part(
     return taken
 
 
-def parts(
-    ids: NDArray[np.int32], rows: int, threads: int
-) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Cut the rows of a table into parts with about as many ratings each.
+def _in_rounds(
+    common: Any,
+    squared_errors: NDArray[np.float64],
+    threads: int,
+    rounds: NDArray[np.int64],
+    missed: Missed | None,
+) -> int:
+    """Each round's blocks shared out to threads: the same numbers as by one."""
 
-    Parts are of rows that lie side by side, so that cores do not share the lines of their caches.
+    def steps(first: int, end: int) -> Any:
+        now = missed and missed._replace(start=first)
+        return _steps(*common, squared_errors, None, first, end, now)
 
-    Args:
-        ids: int32 [n], rows of the ratings.
-        rows: of the table.
-        threads: number of parts, at most 127.
-
-    Returns:
-        int8 [rows], ascending; int64 [threads], ratings of each part.
-    """
-    ratings: NDArray[np.int64] = _counts(ids, rows)
-    # A row is where its middle is, so that a heavy one does not push all after it on.
-    middle = np.cumsum(ratings) - ratings / 2
-    part = np.minimum(middle * threads / max(1, len(ids)), threads - 1).astype(np.int8)
-    first = np.searchsorted(part, np.arange(threads + 1))
-    return part, np.diff(np.concatenate([[0], np.cumsum(ratings)])[first])
+    taken = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for ends in rounds:
+            fair = ends[0] + (ends[-1] - ends[0]) * np.arange(1, threads) / threads
+            # The ends of blocks that are nearest to equal shares.
+            places = np.abs(ends[:, None] - fair).argmin(0)
+            shares = [int(end) for end in (ends[0], *ends[places], ends[-1])]
+            taken += sum(pool.map(steps, shares[:-1], shares[1:]))
+            if taken < ends[-1]:
+                break
+    return taken
 
 
 # Steps ahead of which rows are fetched: an L3 takes about as long as eight of them.
@@ -246,81 +267,79 @@ def _catch_up(table, left, column, end):  # type: ignore[no-untyped-def]
 
 @cached_njit(**KERNEL)
 def _steps(  # type: ignore[no-untyped-def]
-    samples, weights, rates, output, squared_errors, order, first, end, kept, start, pace, left
+    samples, weights, rates, output, curved, squared_errors, order, first, end, missed
 ):
-    """Take the steps of some places of an order; returns how many were taken."""
+    """Take the steps of some places of an order; returns how many were taken.
+
+    What is None is left out of the code that is compiled: `curved`, without a sigmoid; `order`, of
+    samples as they are; `missed`, where rows miss nothing.
+    """
     users, items, ratings, schedule = samples
     user_factors, item_factors, user_bias, item_bias = weights
-    users_left, items_left = left
     kind = user_factors.dtype.type
     one, two, low, span = kind(1), kind(2), kind(output.low), kind(output.span)
-    biased, dense = user_bias.shape[0] > 0, kept.shape[0] > 0
+    biased, width = user_bias.shape[0] > 0, user_factors.shape[1]
+    line = 64 // user_factors.itemsize
     user_share = item_share = user_bias_share = item_bias_share = one
-    now, of_biases = 1.0, 1.0
     for k in range(first, end):
-        n = order[k] if order.shape[0] else k
+        n = k if order is None else order[k]
         if k + AHEAD < end:
-            later = order[k + AHEAD] if order.shape[0] else k + AHEAD
-            fetch_row(user_factors, users[later])
-            fetch_row(item_factors, items[later])
+            later = k + AHEAD if order is None else order[k + AHEAD]
+            user, item = users[later], items[later]
+            for column in range(0, width, line):
+                fetch(user_factors, user, column)
+                fetch(item_factors, item, column)
             if biased:
-                fetch_row(user_bias, users[later])
-                fetch_row(item_bias, items[later])
-            if dense:
-                fetch_row(users_left, users[later])
-                fetch_row(items_left, items[later])
+                fetch(user_bias, user, 0)
+                fetch(item_bias, item, 0)
+            if missed is not None:
+                fetch(missed.users, user, 0)
+                fetch(missed.items, item, 0)
         user, item = users[n], items[n]
-        if dense:
-            place = start + int((k - first) * pace)
-            now, of_biases = kept[place, 0], kept[place, 1]
-            user_share, item_share = kind(now * users_left[user, 0]), kind(now * items_left[item, 0])
+        if missed is not None:
+            place = missed.start + int((k - first) * missed.pace)
+            now, of_biases = missed.kept[place, 0], missed.kept[place, 1]
+            user_share = kind(now * missed.users[user, 0])
+            item_share = kind(now * missed.items[item, 0])
+            user_bias_share = kind(of_biases * missed.users[user, 1])
+            item_bias_share = kind(of_biases * missed.items[item, 1])
         raw = user_share * item_share * row_dot(user_factors, user, item_factors, item)
         if biased:
-            if dense:
-                user_bias_share = kind(of_biases * users_left[user, 1])
-                item_bias_share = kind(of_biases * items_left[item, 1])
             b, c = user_bias_share * user_bias[user, 0], item_bias_share * item_bias[item, 0]
             raw += b + c
-        if output.sigmoid:
+        if curved is None:
+            error = low + raw - ratings[n]
+            slope = two * error
+        else:
             share = one / (one + np.exp(-raw))
             error = low + share * span - ratings[n]
             slope = two * error * span * share * (one - share)
-        else:
-            error = low + raw - ratings[n]
-            slope = two * error
-        squared_errors[k] = np.float64(error) * np.float64(error)
-        if not np.isfinite(squared_errors[k]):
+        squared_error = np.float64(error) * np.float64(error)
+        squared_errors[k] = squared_error
+        if not np.isfinite(squared_error):
             return k - first
         rate, bias_rate = rates.factors * schedule[n], rates.biases * schedule[n]
         keep, bias_keep = 1 - rate * rates.factor_decay, 1 - bias_rate * rates.bias_decay
-        move = kind(rate) * slope
+        kept, move = kind(keep), kind(rate) * slope
         move_rows(
             user_factors,
             user,
             item_factors,
             item,
-            kind(keep) * user_share,
+            kept * user_share,
             move * item_share,
-            kind(keep) * item_share,
+            kept * item_share,
             move * user_share,
         )
         if biased:
-            move = kind(bias_rate) * slope
-            user_bias[user, 0] = kind(bias_keep) * b - move
-            item_bias[item, 0] = kind(bias_keep) * c - move
-        if dense:
-            users_left[user, 0] = items_left[item, 0] = 1 / (now * keep)
-            users_left[user, 1] = items_left[item, 1] = 1 / (of_biases * bias_keep)
+            kept, move = kind(bias_keep), kind(bias_rate) * slope
+            user_bias[user, 0] = kept * b - move
+            item_bias[item, 0] = kept * c - move
+        if missed is not None:
+            left, left_of_biases = 1 / (now * keep), 1 / (of_biases * bias_keep)
+            missed.users[user, 0] = missed.items[item, 0] = left
+            missed.users[user, 1] = missed.items[item, 1] = left_of_biases
     return end - first
-
-
-@cached_njit(**KERNEL)
-def _counts(ids, rows):  # type: ignore[no-untyped-def]
-    """As numpy's bincount, which would first make a copy of 64 bits."""
-    counts = np.zeros(rows, np.int64)
-    for row in ids:
-        counts[row] += 1
-    return counts
 
 
 @cached_njit(**KERNEL)
@@ -333,7 +352,7 @@ def _blocks(users, items, user_part, item_part, thread, threads, load):  # type:
     for n in range(users.shape[0]):
         mine[count] = n
         count += user_part[users[n]] == thread
-    part = np.empty(load, np.int8)
+    part = np.empty(load, np.int16)
     for k in range(load):
         part[k] = item_part[items[mine[k]]]
     order = np.empty(load + 1, np.int32)

@@ -231,6 +231,8 @@ class RatingModule(BaseModule):
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         batches = max(batches, 1)  # of none Lightning trains nothing
         self._batch_size = data.rows_per_batch
+        if data.settings.order == "auto" and self.stops_on_divergence:
+            log.info("order of an epoch: %s", data.order)
         self._schedule_steps(batches)
         data.block_ends = None
         if self.choice.blocks:
@@ -303,7 +305,9 @@ class RatingModule(BaseModule):
             return FusedRanking(groups, self.optimizer_config, self.model, self.objective)
 
         threads = self.training_config.sgd_threads
-        if threads > 1:
+        data = self.given_data
+        # Blocks that share no row are taken at the same time as they are one after the other.
+        if threads > 1 and (data is None or data.order != "blocked"):
             log.warning(
                 "training.sgd_threads=%d: steps are taken in another order than by one thread, "
                 "so that the numbers are those of this many threads",
