@@ -254,10 +254,19 @@ class RatingBatches(EpochBatches[RatingBatch]):
 
     def batch(self, share: Share) -> RatingBatch:
         """These ratings."""
+        columns = [self.users, self.items, self.ratings]
+        if self._block_ends is not None and isinstance(share.rows, Tensor):
+            # Whoever takes blocks has numba loaded.
+            from lightning_collab.data.orders import gathered
+
+            in_place = (each.numpy() for each in (share.rows, *columns))
+            users, items, ratings = map(torch.from_numpy, gathered(*in_place))
+        else:
+            users, items, ratings = (rows_of(column, share.rows) for column in columns)
         return RatingBatch(
-            rows_of(self.users, share.rows),
-            rows_of(self.items, share.rows),
-            rows_of(self.ratings, share.rows),
+            users,
+            items,
+            ratings,
             None if self.day is None else rows_of(self.day, share.rows),
             share.start,
             share.whole_size,

@@ -12,6 +12,7 @@ from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import engine
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.fused.per_sample import (
+    Missed,
     Rates,
     Samples,
     Weights,
@@ -113,10 +114,18 @@ def test_rows_that_no_rating_touches_shrink_all_the_same(rates, output, biased):
     samples, weights = drawn(np.float64, biased=biased)
     expected, losses = by_autograd(samples, weights, rates, output, dense=True)
     squared_errors = np.zeros(len(samples.users))
-    assert per_sample_sgd(samples, weights, rates, output, squared_errors, dense=True) == 60
+    missed = Missed.nothing(weights, 60)
+    assert per_sample_sgd(samples, weights, rates, output, squared_errors, missed=missed) == 60
+    assert all((each == 1).all() for each in missed[:2])
     for mine, other in zip(weights, expected, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-12, rtol=0)
     np.testing.assert_allclose(squared_errors, losses, atol=1e-10, rtol=0)
+
+
+def _with_decay_of_all(samples, weights, rates, threads=1):
+    count = len(samples.users)
+    missed = Missed.nothing(weights, count)
+    return per_sample_sgd(samples, weights, rates, OUT, np.zeros(count), threads, missed=missed)
 
 
 def test_a_long_way_down_is_no_rounding_to_zero():
@@ -124,7 +133,7 @@ def test_a_long_way_down_is_no_rounding_to_zero():
     samples, weights = drawn(np.float64, count=6000)
     rates = Rates(factors=0.02, biases=0.02, factor_decay=10.0, bias_decay=3.0)
     expected, _ = by_autograd(samples, weights, rates, OUT, dense=True)
-    assert per_sample_sgd(samples, weights, rates, OUT, np.zeros(6000), dense=True) == 6000
+    assert _with_decay_of_all(samples, weights, rates) == 6000
     for mine, other in zip(weights, expected, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-12, rtol=0)
 
@@ -196,7 +205,7 @@ def test_threads_on_blocks_do_what_one_does(dense):
     for threads in (1, 2, 3):
         weights = Weights(*(each.copy() for each in start))
         errors = np.zeros(90_000)
-        given = {"dense": dense, "rounds": rounds}
+        given = {"rounds": rounds, "missed": Missed.nothing(weights, 90_000) if dense else None}
         assert per_sample_sgd(samples, weights, rates, OUT, errors, threads, **given) == 90_000
         outcomes.append([*weights, errors])
     for one, two, three in zip(*outcomes, strict=True):
@@ -213,7 +222,7 @@ def test_threads_share_the_decay_of_all_rows():
     outcomes = []
     for threads in (1, 2, 2):
         weights = Weights(*(each.copy() for each in start))
-        assert per_sample_sgd(samples, weights, rates, OUT, np.zeros(4000), threads, dense=True)
+        assert _with_decay_of_all(samples, weights, rates, threads) == 4000
         outcomes.append(weights)
     for one, two, again, first in zip(*outcomes, start, strict=True):
         np.testing.assert_array_equal(two, again)

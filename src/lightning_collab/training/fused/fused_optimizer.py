@@ -102,6 +102,7 @@ class FusedSteps(torch.optim.Optimizer):
         # Uses of features are no whole numbers.
         self._work = Workspaces(np.float64 if self._with_features else np.int32)
         self._features: dict[str, Features] = {}
+        self._missed: per_sample.Missed | None = None
         # Of the last block of steps.
         self.losses = BlockLosses(np.zeros(0), np.zeros(0), 0)
 
@@ -186,6 +187,12 @@ class FusedSteps(torch.optim.Optimizer):
         factors = weights["embeddings"]
         none = np.zeros((0, 1), factors[0].dtype)
         (rate, decay), (bias_rate, bias_decay) = rates["embeddings"], rates["biases"]
+        tables_of = per_sample.Weights(*factors, *weights.get("biases", (none, none)))
+        missed = None
+        if not self._lazy and self._config.decay != "per_row" and (decay or bias_decay):
+            if self._missed is None or len(self._missed.kept) <= len(squared_errors):
+                self._missed = per_sample.Missed.nothing(tables_of, len(squared_errors))
+            missed = self._missed
         return per_sample.per_sample_sgd(
             per_sample.Samples(
                 ratings.users.numpy().astype(np.int32, copy=False),
@@ -193,12 +200,12 @@ class FusedSteps(torch.optim.Optimizer):
                 ratings.ratings.numpy(),
                 step_block.factors,
             ),
-            per_sample.Weights(*factors, *weights.get("biases", (none, none))),
+            tables_of,
             per_sample.Rates(rate, bias_rate, decay, bias_decay),
             self._model.raw_output,
             squared_errors,
             self._threads,
-            dense=not self._lazy and self._config.decay != "per_row",
+            missed=missed,
             rounds=None if ratings.rounds is None else ratings.rounds.numpy(),
         )
 

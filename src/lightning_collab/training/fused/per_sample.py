@@ -9,7 +9,7 @@ the rows of popular items would travel between the cores at every step.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from lightning_collab.config.optimizer import Optimizer, SGDConfig
 from lightning_collab.data.orders import cut
 from lightning_collab.kernel_cache import KERNEL, cached_njit
 from lightning_collab.models.rating_output import Output
-from lightning_collab.training.fused.row_vectors import fetch, move_rows, row_dot
+from lightning_collab.training.fused import row_vectors
 
 
 class Weights(NamedTuple):
@@ -79,6 +79,19 @@ class Missed(NamedTuple):
     start: int = 0
     pace: float = 1.0
 
+    @classmethod
+    def nothing(cls, weights: Weights, steps: int) -> Self:
+        """What is to be kept from one block of steps to the next: all rows have caught up.
+
+        Args:
+            weights: of the model.
+            steps: of a block, at most.
+        """
+        users, items = (
+            np.ones((len(each), 2)) for each in (weights.user_factors, weights.item_factors)
+        )
+        return cls(users, items, np.empty((steps + 1, 2)))
+
 
 def takes_single_ratings(config: Optimizer, *, clip: float) -> bool:
     """Whether steps of an optimizer on single ratings are those of `per_sample_sgd`.
@@ -98,7 +111,7 @@ def per_sample_sgd(
     squared_errors: NDArray[np.float64],
     threads: int = 1,
     *,
-    dense: bool = False,
+    missed: Missed | None = None,
     rounds: NDArray[np.int64] | None = None,
 ) -> int:
     """Take a step on each rating in turn: those of eager SGD without momentum, to rounding.
@@ -117,23 +130,23 @@ def per_sample_sgd(
             of the steps of one thread after the other.
         threads: that take steps at the same time; above 1 and without rounds, in another order
             than that of the samples.
-        dense: whether rows that a rating does not touch take the decay too.
+        missed: where rows that a rating does not touch take the decay too; nothing, before and
+            after, for at least n steps.
         rounds: as in `RatingBatch`: blocks that threads may take at the same time.
 
     Returns:
         Steps taken: fewer than n where a squared error is not a number; that step is not taken.
     """
     count = len(samples.ratings)
-    if not (dense and (rates.factor_decay or rates.bias_decay)):
+    if missed is None:
         return _part(samples, weights, rates, output, squared_errors, threads, rounds)
-    tables = weights.user_factors, weights.item_factors
-    missed = Missed(*(np.ones((len(each), 2)) for each in tables), np.empty((count + 1, 2)))
     pulls = rates.factors * rates.factor_decay, rates.biases * rates.bias_decay
     first = 0
     while first < count:
         steps = _shrinkage(samples.schedule[first:], *pulls, missed.kept)
-        part = Samples(*(each[first : first + steps] for each in samples))
-        errors = squared_errors[first : first + steps]
+        now = slice(first, first + steps)
+        part = Samples(*(each[now] for each in samples))  # type: ignore[arg-type]
+        errors = squared_errors[now]
         within = None if rounds is None else (rounds - first).clip(0, steps)
         taken = _part(part, weights, rates, output, errors, threads, within, missed)
         for side, left in enumerate((missed.users, missed.items)):
@@ -223,6 +236,10 @@ def _in_rounds(
     return taken
 
 
+# Called from kernels alone, without the context that they are written with.
+fetch: Any = row_vectors.fetch
+move_rows: Any = row_vectors.move_rows
+row_dot: Any = row_vectors.row_dot
 # Steps ahead of which rows are fetched: an L3 takes about as long as eight of them.
 AHEAD = 8
 # Products of shrinkage beyond which rows catch up, so that none of them is lost.

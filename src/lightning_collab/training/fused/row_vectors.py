@@ -5,14 +5,16 @@ in the cache is waited for. Here the last factors are taken by shorter vectors, 
 for some steps before it is needed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils as untyped
+from numba.core import types
 from numba.core.errors import NumbaTypeError
 from numba.extending import intrinsic
 
+cgutils: Any = untyped
 WIDE = ir.IntType(64)
 # Of the widest vectors of a row; the compiler cuts what the CPU does not have.
 VECTOR_BYTES = 64
@@ -89,8 +91,8 @@ def _halved(builder: Any, vector: Any) -> Any:
     return builder.fadd(low, high, flags=FLAGS)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def row_dot(context: Any, users: Any, user: Any, items: Any, item: Any) -> tuple[Any, Callable]:  # type: ignore[type-arg]
+@intrinsic
+def row_dot(context, users, user, items, item):  # type: ignore[no-untyped-def]
     """The dot product of a row of one table and a row of another."""
 
     def made(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -118,7 +120,7 @@ def row_dot(context: Any, users: Any, user: Any, items: Any, item: Any) -> tuple
     return users.dtype(users, user, items, item), made
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def move_rows(  # type: ignore[no-untyped-def]
     context, users, user, items, item, user_keep, user_move, item_keep, item_move
 ):
@@ -148,7 +150,7 @@ def move_rows(  # type: ignore[no-untyped-def]
     return types.void(users, user, items, item, number, number, number, number), made
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def fetch(context, table, row, column):  # type: ignore[no-untyped-def]
     """Ask the memory for the line of an entry that will be changed, without waiting for it."""
 
