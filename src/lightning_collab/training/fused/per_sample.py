@@ -1,11 +1,11 @@
 """Plain SGD on one rating at a time: a step is one pass over two rows and remembers nothing.
 
-On several cores at once, without locks: users and items are cut into as many parts as there are
-threads, and in each of as many phases every thread has users and items of its own (Gemulla et al.
-2011, "Large-scale matrix factorization with distributed stochastic gradient descent"). No two
-threads ever touch a row at the same time, so the outcome depends on the number of threads alone.
-Hogwild (Recht et al. 2011), which lets threads meet on rows, gains next to nothing at this speed:
-the rows of popular items would travel between the cores at every step.
+On several cores at once, without locks: in each of several phases every thread has users and items
+of its own (Gemulla et al. 2011, "Large-scale matrix factorization with distributed stochastic
+gradient descent"). No two threads ever touch a row at the same time. Where the order of the ratings
+has blocks for that, the outcome is that of one thread; else they are dealt out anew, and it depends
+on the number of threads alone. Hogwild (Recht et al. 2011), which lets threads meet on rows, gains
+next to nothing at this speed: rows of popular items would travel between the cores at every step.
 """
 
 from concurrent.futures import ThreadPoolExecutor
