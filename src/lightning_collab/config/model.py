@@ -38,6 +38,8 @@ class ModelConfig(Section):
     ranks: ClassVar[bool] = False
     # Whether the fused engine has kernels for it.
     fused: ClassVar[bool] = False
+    # Whether those know batches of ids alone: no features, no threads on single ratings.
+    fused_ids_only: ClassVar[bool] = False
 
     name: str
     # Length of the embedding of a user and of an item.

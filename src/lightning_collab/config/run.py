@@ -142,6 +142,7 @@ class RunConfig(Section):
         self._every_rank_has_work()
         self._sparse_gradients_fit()
         self._sharding_fits()
+        self._steps_alone_fit()
         self._solver_fits()
         self.model.check_run(self.trainer.max_epochs)
         self._averaging_fits()
@@ -308,6 +309,26 @@ class RunConfig(Section):
                 f"averaging={self.averaging.name}: no rank has whole tables to average while they "
                 "are split; set averaging=none"
             )
+
+    def _steps_alone_fit(self) -> None:
+        if self.trainer.sync_every == 1 or not self.model.by_gradient:
+            return
+        lazy = [name for name, side in self.optimizer.groups.sides.items() if side.lazy]
+        for key, given in (
+            (
+                "model.sharding=row: tables that are split have no copies to average",
+                self.model.sharded,
+            ),
+            ("data.batch_size=full: an epoch has one step", self.batch_size == "full"),
+            ("averaging=ema needs the weights of each step", self.averaging.name == "ema"),
+            ("optimizer=torch: it is not known what its state is", self.optimizer.name == "torch"),
+            (f"optimizer.groups.{'/'.join(lazy)}.lazy counts the steps of each row", bool(lazy)),
+        ):
+            if given:
+                raise ValueError(
+                    f"trainer.sync_every={self.trainer.sync_every}: ranks average their weights, "
+                    f"but {key}; set trainer.sync_every=1"
+                )
 
     def _solver_fits(self) -> None:
         if not self.model.by_gradient:

@@ -43,6 +43,9 @@ class TrainerConfig(Section):
     strategy: str = "auto"
     # What ranks talk through; null: torch's choice for the device.
     process_group_backend: Literal["gloo", "nccl"] | None = None
+    # Steps that ranks take by themselves before they average their weights; 1: each step is that of
+    # the whole batch, as one process takes it.
+    sync_every: Count = 1
     # Floating-point format of the training.
     precision: Precision = "32-true"
     # CPU threads of each rank; null: torch's choice.
@@ -149,6 +152,29 @@ class TrainerConfig(Section):
                         f"trainer.{key}={getattr(self, key)}: trainer={self.name} is a single "
                         f"process; set trainer={other}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_alone_are_those_of_ranks(self) -> Self:
+        if self.sync_every == 1:
+            return self
+        what = f"trainer.sync_every={self.sync_every}"
+        if self.strategy != "ddp" or self.ranks == 1:
+            raise ValueError(
+                f"{what} is for several ranks, but trainer={self.name} "
+                + ("has one" if self.ranks == 1 else f"has strategy={self.strategy}")
+                + "; set trainer=ddp_cpu or trainer=ddp"
+            )
+        if self.accumulate_grad_batches > 1:
+            raise ValueError(
+                f"{what}: ranks that step by themselves do not gather gradients; set "
+                "trainer.accumulate_grad_batches=1"
+            )
+        if self.precision not in ("32-true", "64-true", "bf16-mixed", "bf16-true"):
+            raise ValueError(
+                f"{what}: with trainer.precision={self.precision} each rank would scale its loss "
+                "in another way; set 32-true, 64-true or bf16-mixed"
+            )
         return self
 
     @model_validator(mode="after")

@@ -43,6 +43,8 @@ class EmbeddingNetConfig(EmbeddingModelConfig):
     """Both embeddings concatenated, dropout, a hidden layer, dropout, one output."""
 
     model_class: ClassVar[str] = "lightning_collab.models.embedding_net:EmbeddingNet"
+    fused: ClassVar[bool] = True
+    fused_ids_only: ClassVar[bool] = True
     name: Literal["embedding_net"] = "embedding_net"
     group_names: ClassVar[tuple[str, ...]] = ("embeddings", "hidden", "output")
     # Units of the hidden layer (the lecture's nh).

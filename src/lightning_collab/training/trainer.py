@@ -28,7 +28,7 @@ from lightning_collab.training.callbacks.progress import TrainingProgress
 from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
 from lightning_collab.training.devices import check_devices
 from lightning_collab.training.loggers import build_loggers
-from lightning_collab.training.sharding.strategy import RowShardingStrategy
+from lightning_collab.training.sharding.strategy import LocalStepsStrategy, RowShardingStrategy
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -153,7 +153,7 @@ LIMITS = (
     *("reload_dataloaders_every_n_epochs", "barebones"),
 )
 # Keys of the section that are not arguments of Lightning's Trainer, or not handed on as they are.
-OURS = ("name", "process_group_backend", "threads", "strategy", "plugins")
+OURS = ("name", "process_group_backend", "threads", "strategy", "sync_every", "plugins")
 
 
 def _arguments(config: RunConfig) -> dict[str, Any]:
@@ -242,6 +242,8 @@ def _strategy(config: RunConfig) -> str | Strategy:
         return settings.strategy
     if config.model.sharded:
         return RowShardingStrategy(settings.ranks, settings.process_group_backend)
+    if settings.sync_every > 1:
+        return LocalStepsStrategy(settings.sync_every, settings.process_group_backend)
     # The buffers are constants of the model, so there is nothing to send round at each step; older
     # versions of torch name it otherwise.
     known = inspect.signature(DistributedDataParallel).parameters

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 
 from lightning_collab.compat import whole_checkpoint
 from lightning_collab.runs.launch import launched
-from lightning_collab.training.sharding.strategy import RowShardingStrategy
+from lightning_collab.training.sharding.strategy import LocalStepsStrategy, RowShardingStrategy
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class SaveOnInterrupt(pl.Callback):
     After the last step of an epoch the epoch is finished first, so that its checkpoints are whole.
     A second Ctrl-C stops at once. Ranks other than zero leave the signal to rank zero, which ends
     them after it has saved. Where the tables are split over ranks, all of them have a part in
-    saving, and so they ask one another every `trainer.log_every_n_steps` steps.
+    saving, and so they ask one another every `trainer.log_every_n_steps` steps; where they take
+    steps by themselves, when they average.
 
     Args:
         checkpoint: where to save.
@@ -53,11 +54,14 @@ class SaveOnInterrupt(pl.Callback):
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and stop if asked to; at the end of an epoch once its checkpoints are written."""
-        together = isinstance(trainer.strategy, RowShardingStrategy)
+        strategy = trainer.strategy
+        together = isinstance(strategy, RowShardingStrategy | LocalStepsStrategy)
         asked = self._asked_at is not None
         last = batch_idx + 1 >= trainer.num_training_batches
         if together:
             every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+            if isinstance(strategy, LocalStepsStrategy):
+                every = strategy.every
             due = last or (batch_idx + 1) % every == 0
             asked = due and trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked and last:

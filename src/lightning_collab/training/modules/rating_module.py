@@ -33,7 +33,7 @@ from lightning_collab.training.modules.objective import RowDecay, build_objectiv
 from lightning_collab.training.optimizers import build_optimizer, parameter_groups
 from lightning_collab.training.schedules import Schedule, build_schedule
 from lightning_collab.training.sharding.sharded_table import is_sharded, shard_tables
-from lightning_collab.training.sharding.strategy import RowShardingStrategy
+from lightning_collab.training.sharding.strategy import LocalStepsStrategy, RowShardingStrategy
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +116,8 @@ class RatingModule(BaseModule):
         self._given_schedule = schedule
         self._steps_done = 0
         self._batch_size = 0
+        # Steps at which a cycle of the schedule ends.
+        self._ends: frozenset[int] = frozenset()
         # Why the fused engine cannot take these steps, as far as the data says.
         self.unsupported_by_data: str | None = None
         # Of each parameter group, what the config says.
@@ -296,7 +298,9 @@ class RatingModule(BaseModule):
 
     def _fused_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         # numba takes a while to import.
+        from lightning_collab.models.embedding_net import EmbeddingNet
         from lightning_collab.training.fused.fused_optimizer import FusedSteps
+        from lightning_collab.training.fused.net_kernel import FusedNet
         from lightning_collab.training.fused.ranking_optimizer import FusedRanking
 
         if not isinstance(self.loss, PointwiseLoss):
@@ -309,7 +313,8 @@ class RatingModule(BaseModule):
                 "so that the numbers are those of this many threads",
                 threads,
             )
-        return FusedSteps(
+        kind = FusedNet if isinstance(self.model, EmbeddingNet) else FusedSteps
+        return kind(
             groups,
             self.optimizer_config,
             self.model,
@@ -361,6 +366,7 @@ class RatingModule(BaseModule):
                 f"{self._steps_done} steps, which another engine has counted; continue without "
                 "trainer.max_steps, or with the engine of the run"
             )
+        self._ends = frozenset(self.cycle_ends())
         self._take_settings()
         self._follow_schedule()
 
@@ -379,7 +385,8 @@ class RatingModule(BaseModule):
             batch_idx: counted by Lightning.
 
         Returns:
-            Scaled so that the mean over ranks is the mean over the whole batch.
+            Scaled so that the mean over ranks is the mean over the whole batch, which is that over
+            its share for a rank that takes steps by itself.
         """
         if self.choice.engine == "fused":
             return self._take_block(batch)
@@ -439,10 +446,31 @@ class RatingModule(BaseModule):
         loss, total = self.objective(batch)
         return float(total - loss) / int(batch.terms)
 
-    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """A step of autograd's, counted."""
-        super().optimizer_step(*arguments, **named)
+    def optimizer_step(self, epoch: int, batch_idx: int, *arguments: Any, **named: Any) -> None:
+        """A step of autograd's, counted; after some, ranks that are apart average."""
+        super().optimizer_step(epoch, batch_idx, *arguments, **named)
         self._count_steps(1)
+        strategy = self.trainer.strategy
+        if isinstance(strategy, LocalStepsStrategy):
+            last = batch_idx + 1 >= self.trainer.num_training_batches
+            if last or (batch_idx + 1) % strategy.every == 0 or self._steps_done in self._ends:
+                strategy.average()
+
+    def _agree(self) -> None:
+        """Have one model on all ranks before it is looked at."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, LocalStepsStrategy):
+            strategy.average()
+
+    def on_validation_start(self) -> None:
+        """All ranks validate one model."""
+        self._agree()
+        super().on_validation_start()
+
+    def on_train_epoch_end(self) -> None:
+        """All ranks end an epoch with one model."""
+        self._agree()
+        super().on_train_epoch_end()
 
     def configure_gradient_clipping(
         self,
