@@ -77,7 +77,7 @@ class FusedNet(FusedSteps):
             torch.mm(pairs, weight.T, out=units)
             squared_errors[step] = _judge(
                 ratings[first:last], units.numpy(), kept[1], by[1], layers[0], gradients,
-                model.raw_output,
+                model.output.constants(),
             )  # fmt: skip
             taken = bool(np.isfinite(squared_errors[step]))
             if taken:
