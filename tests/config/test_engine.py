@@ -10,7 +10,7 @@ from lightning_collab.errors import ConfigError
     [
         (
             ("model=embedding_net", "features=history", "training.engine=fused"),
-            r"training\.engine=fused: .*features with model=embedding_net; set training\.engine=eager",
+            r"engine=fused: .*features with model=embedding_net; set training\.engine=eager",
         ),
         (("trainer=ddp_cpu", "training.engine=fused"), r"trainer=ddp_cpu .*training\.engine=eager"),
         (("trainer=gpu", "training.engine=fused"), r"trainer=gpu .*training\.engine=eager"),

@@ -130,7 +130,7 @@ def test_either_engine_goes_on_from_the_state_of_the_other(config, forth):
     assert difference(*ends) < 1e-10
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     config=configs(net=True),
     size=st.sampled_from([1, 7, 50, 120]),
@@ -145,7 +145,7 @@ def test_steps_of_the_net_are_those_of_autograd_with_the_same_units_dropped(
     )
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(config=configs(net=True), forth=st.booleans())
 def test_either_engine_of_the_net_goes_on_from_the_state_of_the_other(config, forth):
     test_either_engine_goes_on_from_the_state_of_the_other.hypothesis.inner_test(config, forth)
