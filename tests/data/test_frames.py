@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_collab.config.data import FrameColumnsConfig, FrameConfig
-from lightning_collab.data.frames import read_frame
 from lightning_collab.data.sources import checked_frame
+from lightning_collab.data.sources.frame import read_frame
 from lightning_collab.errors import DataError
 
 FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", None]})
@@ -134,7 +134,7 @@ def test_pandas_is_read_without_pyarrow():
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "import pandas\n"
-        "from lightning_collab.data.frames import read_frame\n"
+        "from lightning_collab.data.sources.frame import read_frame\n"
         "frame = pandas.DataFrame({'a': ['x', None], 'b': pandas.to_datetime(['2020', None])})\n"
         "print(read_frame(frame, 'it').schema, [*map(str, read_frame(frame, 'it')['a'])])"
     )
@@ -146,7 +146,7 @@ def test_pandas_is_read_without_pyarrow():
 def test_neither_pandas_nor_pyarrow_is_imported_for_a_frame_of_polars():
     code = (
         "import sys, polars\n"
-        "from lightning_collab.data.frames import read_frame\n"
+        "from lightning_collab.data.sources.frame import read_frame\n"
         "read_frame(polars.DataFrame({'a': [1]}), 'it')\n"
         "print({'pandas', 'pyarrow'} & set(sys.modules))"
     )

@@ -22,10 +22,9 @@ from lightning_collab.config.split import (
     UserRatioConfig,
     UserStratifiedConfig,
 )
-from lightning_collab.data.sources.ml_latest_small import EDITIONS
+from lightning_collab.data.sources.ml_large import EDITIONS
 from lightning_collab.data.sources.movielens import load_release
-from lightning_collab.data.splits import split_rows
-from lightning_collab.data.splits.split_rows import permutation
+from lightning_collab.data.splits import permutation, split_rows
 from lightning_collab.errors import ConfigError, DataError
 
 

@@ -7,7 +7,7 @@ import torch
 
 import lightning_collab
 from lightning_collab.config.loss import SquaredErrorConfig
-from lightning_collab.data.choices import Choices
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.errors import ConfigError, DataError
 from lightning_collab.inference.export.export_run import export_run
 from lightning_collab.inference.export.onnx_file import ExportError

@@ -31,10 +31,9 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.losses import Loss
 from lightning_collab.models import RatingModel
-from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.directory import RunDirectory, run_suffix
 from lightning_collab.runs.invocation import conf_folder
 from lightning_collab.runs.launch import launched, run_directory_of_all, with_launched_ranks
-from lightning_collab.runs.names import run_suffix
 from lightning_collab.training.process import random_numbers_put_back, torch_threads_put_back
 
 MODEL = "embedding_dot_bias"

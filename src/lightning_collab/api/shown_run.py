@@ -11,7 +11,7 @@ import polars as pl
 from lightning_collab.config.commands import MapChoice
 from lightning_collab.data.vocabulary import Side
 from lightning_collab.inference.arguments import one_of, whole
-from lightning_collab.runs.templates import filled_in
+from lightning_collab.runs.text import filled_in
 from lightning_collab.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:

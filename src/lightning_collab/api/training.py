@@ -15,9 +15,9 @@ from lightning_collab.config.data import FrameConfig
 from lightning_collab.config.plugins import changed_since
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import run_held
 from lightning_collab.runs.invocation import command_line
 from lightning_collab.runs.launch import is_first_rank
-from lightning_collab.runs.lock import run_held
 from lightning_collab.training.console import print_summary, run_log, say
 from lightning_collab.training.run import train
 

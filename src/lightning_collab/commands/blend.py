@@ -10,12 +10,12 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.commands import EvaluateConfig
 from lightning_collab.config.loss import Positives
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.fingerprint import fingerprint
+from lightning_collab.data.rating_table import fingerprint
 from lightning_collab.errors import ConfigError
 from lightning_collab.metrics.blending import Blend, blend_weights
 from lightning_collab.metrics.rankings import Scorer, rank_part
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.runs.terminal import add_numbers, result_table
+from lightning_collab.runs.text import add_numbers, result_table
 from lightning_collab.training.build import load_data
 from lightning_collab.training.ranking_table import SHOWN_AS
 from lightning_collab.training.trained_model import TrainedModel

@@ -33,7 +33,7 @@ from lightning_collab.errors import (
 )
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import launched, with_launched_ranks
-from lightning_collab.runs.plain_text import printable
+from lightning_collab.runs.text import printable
 from lightning_collab.tuning.sweep import register_resolvers
 
 Task = Callable[[DictConfig], Any]

@@ -11,7 +11,7 @@ from lightning_collab.config.section import job_config
 from lightning_collab.errors import ConfigError
 from lightning_collab.metrics.ranking_baselines import run_rankings
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
+from lightning_collab.runs.text import add_numbers, result_table, stdout_console
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log, say
 from lightning_collab.training.evaluation import Snapshot, measure_run, snapshot_ensemble

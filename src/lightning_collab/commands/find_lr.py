@@ -9,7 +9,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_collab.commands.entry import run_config
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
+from lightning_collab.runs.text import add_numbers, result_table, stdout_console
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log, say
 from lightning_collab.training.lr_range_test import LRRangeTest, run_lr_range_test, write_range_test

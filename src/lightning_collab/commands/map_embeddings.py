@@ -17,10 +17,9 @@ from lightning_collab.inspection.extremes import Ends
 from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbors import GenreOverlap
 from lightning_collab.inspection.pages import page_ends, render
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.drawing import save_png
-from lightning_collab.runs.plain_text import terminal_text
-from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
+from lightning_collab.runs.files import write_atomically
+from lightning_collab.runs.text import add_numbers, result_table, stdout_console, terminal_text
 from lightning_collab.training.console import say, say_file
 
 

@@ -18,8 +18,7 @@ from lightning_collab.inference import recommendation
 from lightning_collab.inference.fold_in import read_own_ratings
 from lightning_collab.inference.stock import offered
 from lightning_collab.inference.table_stream import check_output, write_stream
-from lightning_collab.runs.plain_text import printable
-from lightning_collab.runs.terminal import Column, item_table, stdout_console
+from lightning_collab.runs.text import Column, item_table, printable, stdout_console
 from lightning_collab.training.console import run_log, say
 
 

@@ -11,8 +11,7 @@ from lightning_collab.config.section import job_config
 from lightning_collab.data.vocabulary import ID_COLUMN, Side
 from lightning_collab.inference.lookup import row_of_id, row_of_item, row_of_title
 from lightning_collab.inspection.neighbors import similar
-from lightning_collab.runs.plain_text import printable
-from lightning_collab.runs.terminal import Column, item_table, stdout_console
+from lightning_collab.runs.text import Column, item_table, printable, stdout_console
 from lightning_collab.training.console import say
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_collab.data.vocabulary import ID_COLUMN, UNKNOWN_ROW, Side, Vocabulary
 from lightning_collab.errors import NotFoundError
-from lightning_collab.runs.plain_text import printable
+from lightning_collab.runs.text import printable
 from lightning_collab.training.trained_model import TrainedModel
 
 RawIds = pl.Series | Iterable[Any]

@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from lightning_collab.data.history import History
+from lightning_collab.data.metadata import History
 from lightning_collab.errors import ConfigError
 from lightning_collab.inference.arguments import ids_in
 from lightning_collab.inference.lookup import RawIds, row_of_id, row_of_item

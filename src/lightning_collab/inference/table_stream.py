@@ -10,8 +10,8 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from lightning_collab.errors import ConfigError, StorageError
-from lightning_collab.runs.atomic_write import atomic_file
-from lightning_collab.runs.plain_text import without_formulas
+from lightning_collab.runs.files import atomic_file
+from lightning_collab.runs.text import without_formulas
 
 SUFFIXES = (".csv", ".parquet")
 # Frames that wait to be written.

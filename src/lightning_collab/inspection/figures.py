@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_collab.inspection.pages import Picture
-from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.runs.drawing import HATCHES, INK, STYLE, svg_address
-from lightning_collab.runs.names import name_of_board
-from lightning_collab.runs.palette import COLORS
+from lightning_collab.runs.directory import RunDirectory, name_of_board
+from lightning_collab.runs.drawing import COLORS, HATCHES, INK, STYLE, svg_address
 
 if TYPE_CHECKING:
     # It brings Lightning, which a picture does not need.

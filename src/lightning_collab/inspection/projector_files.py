@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 
 from lightning_collab.errors import InspectionError
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 
 CONFIG_NAME = "projector_config.pbtxt"
 FOLDER = "projector"

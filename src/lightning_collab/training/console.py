@@ -18,7 +18,7 @@ from rich.logging import RichHandler
 
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import tensorboard_line
-from lightning_collab.runs.terminal import stdout_console
+from lightning_collab.runs.text import stdout_console
 from lightning_collab.training.process import SharedContext
 from lightning_collab.training.ranking_table import below_most_popular, ranking_table
 from lightning_collab.training.result_tables import (

@@ -11,7 +11,7 @@ from rich.table import Table
 from scipy import stats
 
 from lightning_collab.errors import TrainingError
-from lightning_collab.runs.terminal import add_numbers, result_table
+from lightning_collab.runs.text import add_numbers, result_table
 from lightning_collab.training.cross_validation import USER_ERRORS, FoldRun
 from lightning_collab.training.ranking_table import BASELINES
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from lightning_collab.config.metrics import RANKING_METRICS
-from lightning_collab.runs.terminal import add_numbers, result_table
+from lightning_collab.runs.text import add_numbers, result_table
 
 # Names in metrics.json, and heads of columns.
 BASELINES = {"most_popular": "most popular", "item_knn": "item-kNN", "ease": "EASE"}

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lightning_collab.runs.terminal import add_numbers, result_table
+from lightning_collab.runs.text import add_numbers, result_table
 
 COLD_RANKINGS = {
     "cold_auc_all": "AUC against all others",

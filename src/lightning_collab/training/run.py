@@ -28,10 +28,9 @@ from lightning_collab.metrics.baselines import baseline_metrics
 from lightning_collab.metrics.ranking_baselines import ranking_baselines
 from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import run_held, summed_file
 from lightning_collab.runs.invocation import command_line
 from lightning_collab.runs.launch import is_first_rank
-from lightning_collab.runs.lock import run_held
-from lightning_collab.runs.sums import summed_file
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
 from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor

@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import WarmRestartsConfig
 from lightning_collab.errors import StorageError
-from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import atomic_file
 from lightning_collab.training.callbacks.averaging import RunAveraging
 from lightning_collab.training.callbacks.cycles import CycleCheckpoints, warn_of_unfinished_cycle
 from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt

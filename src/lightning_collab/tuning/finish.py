@@ -10,10 +10,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_collab.errors import TrainingError
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.invocation import command_line, module_command, quoted, tensorboard_line
-from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
+from lightning_collab.runs.text import add_numbers, result_table, stdout_console
 from lightning_collab.tuning.composition import experiment_yaml
 from lightning_collab.tuning.coordinator import FINISHER, StudyFailedError, first_error
 from lightning_collab.tuning.heartbeat import sign_of_life

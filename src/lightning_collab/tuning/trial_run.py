@@ -21,8 +21,8 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, LightningCollabError, TrainingError
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log

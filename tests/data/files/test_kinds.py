@@ -12,8 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lightning_collab.data.files.kinds import is_json_lines, is_parquet, part_files
-from lightning_collab.data.files.unpacked import plain_text
+from lightning_collab.data.files.kinds import is_json_lines, is_parquet, part_files, plain_text
 from lightning_collab.errors import DataError
 
 TEXT = b"user,item,rating\n1,2,3\n"

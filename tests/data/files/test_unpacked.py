@@ -8,8 +8,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_collab.data.files import unpacked
-from lightning_collab.data.files.unpacked import plain_text
+from lightning_collab.data.files import kinds
+from lightning_collab.data.files.kinds import plain_text
 from lightning_collab.errors import DataError
 
 TEXT = "user,item,rating\nJosé,Ünter,3\n"
@@ -79,19 +79,19 @@ def test_what_is_cut_short_or_damaged_is_said(path, packer):
 
 @pytest.mark.parametrize("packer", ["gzip", "zstd"])
 def test_what_unpacks_to_far_more_than_its_size_is_refused(path, packer, monkeypatch):
-    monkeypatch.setattr(unpacked, "ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr(kinds, "ALWAYS_ALLOWED", 1 << 20)
     content = b"1,2,3\n" * 1_000_000
     packed = PACKERS[packer](content)
     assert len(content) > 100 * len(packed)
     with pytest.raises(DataError, match=r"unpacks to more than 1 MiB, over 100 times its size"):
         text_of(path, packed)
-    monkeypatch.setattr(unpacked, "ALWAYS_ALLOWED", 1 << 23)
+    monkeypatch.setattr(kinds, "ALWAYS_ALLOWED", 1 << 23)
     assert text_of(path, packed)[0] == content.decode()
 
 
 def test_a_bound_leaves_the_disk_alone(path, monkeypatch):
     """It stops at the bound, not at the end."""
-    monkeypatch.setattr(unpacked, "ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr(kinds, "ALWAYS_ALLOWED", 1 << 20)
     read = []
     original = gzip.GzipFile.read
     monkeypatch.setattr(
@@ -118,7 +118,7 @@ def test_a_file_that_is_not_there_or_empty_is_said(path, tmp_path):
 
 
 def test_a_character_between_two_chunks_is_whole(path, monkeypatch):
-    monkeypatch.setattr(unpacked, "CHUNK", 3)
+    monkeypatch.setattr(kinds, "CHUNK", 3)
     content = "aé€😀\n" * 5
     assert text_of(path, content.encode()) == (content, "utf8")
     assert text_of(path, content.encode("utf-16")) == (content, "utf16")

@@ -8,7 +8,7 @@ from typing import Literal
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.inference.export.model_card import model_card
 from lightning_collab.inference.export.onnx_file import ExportedModel, ExportError, onnx_bytes
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.training.trained_model import TrainedModel
 
 Format = Literal["onnx", "safetensors"]

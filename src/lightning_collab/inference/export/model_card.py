@@ -7,8 +7,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from lightning_collab.runs.plain_text import printable
-from lightning_collab.runs.templates import filled_in
+from lightning_collab.runs.text import filled_in, printable
 from lightning_collab.training.trained_model import TrainedModel
 
 CITATION = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lightning_collab.data.choices import Choices
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.models.ease import Ease
 
 

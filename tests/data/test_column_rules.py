@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_collab.data.files.times import USUAL_FORMATS, fitting_formats, seconds
+from lightning_collab.data.column_rules import USUAL_FORMATS, fitting_formats, seconds
 
 MOMENTS = st.datetimes(dt.datetime(1950, 1, 1), dt.datetime(2100, 1, 1))
 ZONES = st.one_of(

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_collab.data.fingerprint import fingerprint
-from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.rating_table import RatingTable, fingerprint
 from lightning_collab.data.vocabulary import Vocabulary
 
 ROWS = pl.DataFrame(

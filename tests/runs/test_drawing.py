@@ -3,8 +3,16 @@ from itertools import pairwise
 import pytest
 from matplotlib.figure import Figure
 
-from lightning_collab.runs.drawing import INK, svg_address
-from lightning_collab.runs.palette import COLORS, GENRES, GREY, KNOWN, OCCUPATIONS, look_of
+from lightning_collab.runs.drawing import (
+    COLORS,
+    GENRES,
+    GREY,
+    INK,
+    KNOWN,
+    OCCUPATIONS,
+    look_of,
+    svg_address,
+)
 
 
 @pytest.mark.parametrize("names", [GENRES, OCCUPATIONS])

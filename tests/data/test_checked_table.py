@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_collab import RatingDataModule
-from lightning_collab.data.checked_table import Caller
-from lightning_collab.data.kept_rows import in_core, kept_rows, rated_at_least
+from lightning_collab.data.checked_table import Caller, in_core, kept_rows, rated_at_least
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, DataError

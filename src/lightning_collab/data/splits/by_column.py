@@ -1,4 +1,7 @@
-"""Splits by time, or within each user: the last ratings test."""
+"""Splits by what the data says: time, each user's order, a column of its own, or official folds.
+
+Shares of each user's ratings are cut as RecBole does, so that results can be set beside its own.
+"""
 
 import logging
 from collections.abc import Callable
@@ -9,17 +12,14 @@ from numpy.typing import NDArray
 
 from lightning_collab.config.split import (
     LeaveOneOutConfig,
+    OfficialFoldConfig,
+    PredefinedSplitConfig,
     TemporalSplitConfig,
+    UserRatioConfig,
     UserStratifiedConfig,
 )
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.splits.split_rows import (
-    Rows,
-    SplitRows,
-    check_share,
-    divided,
-    permutation,
-)
+from lightning_collab.data.splits import Rows, SplitRows, check_share, divided, permutation
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -164,3 +164,137 @@ def _latest(
             f"on or after that day; {table.name} is from {first} to {last}"
         )
     return rows[:count], rows[count:]
+
+
+def split_by_user_ratio(table: RatingTable, config: UserRatioConfig) -> SplitRows:
+    """Each user's ratings in random order: the first train, the next are val, the last test.
+
+    Args:
+        table: all ratings.
+        config: the `split` section.
+
+    Raises:
+        DataError: a part that the config asks for would have no rows.
+    """
+    rows = permutation(len(table), config.seed)
+    users = table.users[rows]
+    counts = np.bincount(users, minlength=len(table.user_vocabulary))
+    val, test = counts_of_parts(counts, config.val, config.test)
+    by_user = np.argsort(users, kind="stable")
+    first = np.cumsum(counts) - counts
+    left = np.empty(len(rows), dtype=np.int64)
+    # How many of the user's rows come after each, itself too.
+    left[by_user] = (first + counts)[users[by_user]] - np.arange(len(rows))
+    tested = left <= test[users]
+    validated = ~tested & (left <= (test + val)[users])
+    check_share(int(tested.sum()), len(rows), config.test, "split.test")
+    check_share(int(validated.sum()), len(rows), config.val, "split.val")
+    return SplitRows(rows[~tested & ~validated], rows[validated], rows[tested])
+
+
+def counts_of_parts(
+    counts: NDArray[np.int64], val: float, test: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many rows of each user validate and test.
+
+    Shares are cut to whole rows. Where one comes to less than a row, but not to none, it gets one,
+    test before validation, as long as two or more are left to train on. So
+    `Dataset._calcu_split_ids` of RecBole does it, by the same floating-point products.
+
+    Args:
+        counts: int64 [users], rows of each.
+        val: share of them.
+        test: share of them.
+
+    Returns:
+        Two of int64 [users]: of validation, of test.
+    """
+    in_val, in_test = ((share * counts).astype(np.int64) for share in (val, test))
+    train = counts - in_val - in_test
+    for part, share in ((in_test, test), (in_val, val)):
+        given = (train > 1) & (share * counts > 0) & (share * counts < 1)
+        part += given
+        train -= given
+    return in_val, in_test
+
+
+def split_as_given(table: RatingTable, config: PredefinedSplitConfig) -> SplitRows:
+    """Test and val as the table's parts say; all other rows train.
+
+    Args:
+        table: all ratings, with parts.
+        config: the `split` section.
+
+    Raises:
+        DataError: the table has no such part, or a part has no rows.
+    """
+    rest = np.ones(len(table), dtype=bool)
+    test = _part(table, config.test_part, "test_part")
+    rest[test] = False
+    val = _part(table, config.val_part, "val_part")
+    rest[val] = False
+    train: Rows = np.flatnonzero(rest).astype(np.int32)
+    if not len(train):
+        raise DataError(f"split=predefined: the parts of {table.name} leave no rating to train on")
+    if config.val > 0:
+        val, train = divided(train[permutation(len(train), config.seed)], config.val, "split.val")
+    return SplitRows(train, val, test)
+
+
+def _part(table: RatingTable, name: str | None, key: str) -> Rows:
+    if name is None:
+        return np.zeros(0, dtype=np.int32)
+    rows = table.parts.get(name)
+    if rows is None or not len(rows):
+        what_to_do = f"Set split.{key} to one of them or to null"
+        if not table.parts:
+            what_to_do = (
+                "Name the column that says train, val or test by data.columns.part (part= in "
+                "Python), or the file of the part by data.test_path"
+            )
+        raise DataError(
+            f"split.{key}={name}: {table.name} has no rows of that part; it has "
+            f"{', '.join(table.parts) or 'none'}. {what_to_do}"
+        )
+    return rows
+
+
+def split_by_official_fold(table: RatingTable, config: OfficialFoldConfig) -> SplitRows:
+    """Test is the official part; validation comes out of its base, by lot or as another fold.
+
+    Args:
+        table: all ratings.
+        config: the `split` section.
+
+    Raises:
+        DataError: the table has no such fold, or a part would have no rows.
+    """
+    _check_fold(table, "fold", config.fold)
+    test = table.parts[config.fold]
+    in_base = np.ones(len(table), dtype=bool)
+    in_base[test] = False
+    another = np.empty(0, dtype=test.dtype)
+    if config.val_fold is not None:
+        _check_fold(table, "val_fold", config.val_fold)
+        another = table.parts[config.val_fold]
+        another = another[in_base[another]]
+        in_base[another] = False
+    base = np.flatnonzero(in_base).astype(test.dtype)
+    drawn, train = divided(base[permutation(len(base), config.seed)], config.val, "split.val")
+    return SplitRows(train, another if len(another) else drawn, test)
+
+
+def _check_fold(table: RatingTable, key: str, fold: str) -> None:
+    if fold not in table.parts:
+        known = f"has {', '.join(table.parts)}" if table.parts else "has none"
+        raise DataError(
+            f"split.{key}={fold}: this copy of {table.name} {known}; the official folds are "
+            "those of the ratings of MovieLens 100K as they were released (a changed file has only "
+            "those that u1.test, ..., ub.test beside it say): "
+            "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+        )
+    if not len(table.parts[fold]):
+        raise DataError(
+            f"split.{key}={fold}: data.min_rating and data.k_core have left no row of that fold; "
+            "lower them"
+        )
