@@ -8,8 +8,8 @@ from support import CONF, composed
 
 from lightning_collab.config import validated
 from lightning_collab.config.compose import config_error, resumed_config
-from lightning_collab.config.logger import LoggersConfig
 from lightning_collab.config.renamed import with_new_names
+from lightning_collab.config.trainer import LoggersConfig
 from lightning_collab.errors import ConfigError
 from lightning_collab.tuning.sweep import register_resolvers
 

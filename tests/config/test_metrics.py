@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_collab.config.metrics import RANKING_METRICS, MetricsConfig
+from lightning_collab.config.model import RANKING_METRICS, MetricsConfig
 from lightning_collab.errors import ConfigError
 
 

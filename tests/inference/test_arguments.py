@@ -7,7 +7,7 @@ import torch
 
 import lightning_collab
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.inference.arguments import ids_in, is_id, one_of, whole
+from lightning_collab.inference.lookup import ids_in, is_id, one_of, whole
 
 WRONG = {
     "recommend": [

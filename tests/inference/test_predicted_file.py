@@ -6,11 +6,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from support import CONF
 
-from lightning_collab.commands.predict import predict_command
+from lightning_collab.commands.recommend import predict_command
 from lightning_collab.errors import ConfigError, DataError, StorageError
-from lightning_collab.inference import pairs_file
-from lightning_collab.inference.pairs_file import PairsFile
+from lightning_collab.inference import table_stream
 from lightning_collab.inference.prediction import predict_file
+from lightning_collab.inference.table_stream import PairsFile
 
 ROWS = 25
 PAIRS = {"user": None, "item": None}
@@ -19,7 +19,7 @@ PAIRS = {"user": None, "item": None}
 @pytest.fixture
 def pairs(monkeypatch):
     """25 pairs, of which one has an unknown user and two have an unknown item; small blocks."""
-    monkeypatch.setattr(pairs_file, "ROWS_AT_A_TIME", 4)
+    monkeypatch.setattr(table_stream, "ROWS_AT_A_TIME", 4)
     random = np.random.default_rng(0)
     users, items = random.integers(500, 560, ROWS), random.integers(10, 55, ROWS)
     users[3], items[5], items[6] = 1, 99, 8

@@ -9,11 +9,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import lightning_collab
 from lightning_collab.config.optimizer import ConstantConfig, WarmRestartsConfig
-from lightning_collab.inspection.embeddings import most_rated, side_embeddings
+from lightning_collab.inspection.embeddings import (
+    most_rated,
+    read_projector_config,
+    side_embeddings,
+)
 from lightning_collab.inspection.figures import read_curves_of
-from lightning_collab.inspection.log_embeddings import LogEmbeddings, ends_cycle
 from lightning_collab.inspection.neighbors import GenreOverlap
-from lightning_collab.inspection.projector_files import read_projector_config
+from lightning_collab.inspection.while_training import LogEmbeddings, ends_cycle
 
 
 def tags(run, side="items"):

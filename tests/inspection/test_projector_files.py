@@ -10,11 +10,7 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector import projector_plugin
 
 from lightning_collab.errors import InspectionError
-from lightning_collab.inspection.projector_files import (
-    bookmarks,
-    read_projector_config,
-    write_embedding,
-)
+from lightning_collab.inspection.embeddings import bookmarks, read_projector_config, write_embedding
 
 METADATA = pl.DataFrame({"title": ["a", "b\tc\nd", 'e "f"'], "ratings": [1, 2, None]})
 
@@ -109,7 +105,7 @@ def test_tensorflow_beside_tensorboard_does_not_matter(tmp_path):
     (package / "io" / "gfile.py").write_text("def exists(path): raise AssertionError('not ours')\n")
     code = (
         "import sys, numpy, polars, pathlib, tensorflow\n"
-        "from lightning_collab.inspection.projector_files import write_embedding\n"
+        "from lightning_collab.inspection.embeddings import write_embedding\n"
         "frame = polars.DataFrame({'a': ['x'], 'b': [1]})\n"
         "write_embedding(pathlib.Path(sys.argv[1]), 't', numpy.ones((1, 2), 'float32'), frame)\n"
         "assert not hasattr(tensorflow.io.gfile, 'get_filesystem')\n"

@@ -17,7 +17,7 @@ from torchmetrics.functional.retrieval import (
     retrieval_reciprocal_rank,
 )
 
-from lightning_collab.config.metrics import MEANS_OVER_USERS, RANKING_METRICS
+from lightning_collab.config.model import MEANS_OVER_USERS, RANKING_METRICS
 from lightning_collab.data import ranking_batches
 from lightning_collab.data.ranking_batches import Choices, RankingBatches
 from lightning_collab.errors import DataError

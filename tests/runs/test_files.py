@@ -1,4 +1,4 @@
-"""One process at a time writes; files with sums: what is altered is refused, what a kill leaves is not."""
+"""One process at a time writes, and sums: what is altered is refused, what a kill leaves is not."""
 
 import json
 import os

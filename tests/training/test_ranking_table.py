@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from lightning_collab.config.metrics import RANKING_METRICS
-from lightning_collab.training.ranking_table import below_most_popular, ranking_table
+from lightning_collab.config.model import RANKING_METRICS
+from lightning_collab.training.result_tables import below_most_popular, ranking_table
 
 METRICS = {
     f"{prefix}/{name}@{k}": float(number) + k / 100

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_collab.training.row_adam import RowAdam
+from lightning_collab.training.optimizers import RowAdam
 
 BETAS, EPS = (0.7, 0.95), 1e-6
 

@@ -7,10 +7,9 @@ import torch
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import build_module, load_data
+from lightning_collab.training.build import build_module, load_data, start_from_run
 from lightning_collab.training.run import train
 from lightning_collab.training.trained_model import TrainedModel
-from lightning_collab.training.warm_start import start_from_run
 
 QUICK = ("callbacks.progress_bar=false", "logger=none", "data.batch_size=64", "model.factors=4")
 

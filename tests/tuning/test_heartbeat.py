@@ -5,8 +5,8 @@ import sys
 import time
 from dataclasses import replace
 
-from lightning_collab.tuning import heartbeat
-from lightning_collab.tuning.heartbeat import StaleTrialDetector, Worker, sign_of_life
+from lightning_collab.tuning import processes
+from lightning_collab.tuning.processes import StaleTrialDetector, Worker, sign_of_life
 
 
 def test_a_process_that_runs_here_is_alive_however_old_its_sign():
@@ -16,7 +16,7 @@ def test_a_process_that_runs_here_is_alive_however_old_its_sign():
 
 def test_a_process_that_has_ended_here_is_dead_at_once():
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    sign = replace(Worker.this(), pid=process.pid, started=heartbeat._started(process.pid)).signed()
+    sign = replace(Worker.this(), pid=process.pid, started=processes._started(process.pid)).signed()
     watch = StaleTrialDetector(stale_after=1000.0)
     assert not watch.is_stale(1, sign)
     process.kill()
@@ -40,7 +40,7 @@ def test_a_trial_that_nobody_signed_is_dead():
 
 def test_another_machine_is_judged_by_our_clock_alone(monkeypatch):
     now = 100.0
-    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now)
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now)
     # A clock years ahead, on a machine where our pid means nothing.
     sign = replace(Worker.this(), machine="elsewhere", pid=1).signed() | {"renewed": 9e12}
     watch = StaleTrialDetector(stale_after=60.0)

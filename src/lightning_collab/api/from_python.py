@@ -10,7 +10,7 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from lightning_collab.api.run_data import first_data
+from lightning_collab.api.again import first_data
 from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.api.training import train_run
 from lightning_collab.config import RunConfig, validated
@@ -22,8 +22,7 @@ from lightning_collab.config.data import (
     FrameConfig,
     plain_paths,
 )
-from lightning_collab.config.loss import LossConfig
-from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.model import LossConfig, ModelConfig
 from lightning_collab.config.overrides import composed_in_python
 from lightning_collab.config.registry import LOSSES, MODELS, Registry
 from lightning_collab.config.section import Section

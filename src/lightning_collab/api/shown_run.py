@@ -10,7 +10,7 @@ import polars as pl
 
 from lightning_collab.config.commands import MapChoice
 from lightning_collab.data.vocabulary import Side
-from lightning_collab.inference.arguments import one_of, whole
+from lightning_collab.inference.lookup import one_of, whole
 from lightning_collab.runs.text import filled_in
 from lightning_collab.training.trained_model import TrainedModel
 
@@ -189,7 +189,7 @@ class ShownRun(TrainedModel):
         """
         one_of("show", show, FIGURES)
         if show == "curves":
-            from lightning_collab.inspection.run_curves import run_curves_figure
+            from lightning_collab.inspection.figures import run_curves_figure
 
             return run_curves_figure(self.directory)
         from lightning_collab.inspection.embedding_map import map_picture
@@ -242,7 +242,7 @@ class ShownRun(TrainedModel):
             >>> sorted(path.name for path in run.export("safetensors").iterdir())
             ['README.md', 'model.safetensors', 'vocabularies.json']
         """
-        from lightning_collab.inference.export.export_run import export_run
+        from lightning_collab.inference.export_run import export_run
 
         one_of("format", format, FORMATS)
         folder = self.directory.path / f"export_{format}" if output is None else Path(output)

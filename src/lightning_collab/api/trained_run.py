@@ -13,14 +13,21 @@ from numpy.typing import NDArray
 
 from lightning_collab.api.shown_run import ShownRun
 from lightning_collab.config.commands import MapChoice
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Positives
 from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import ConfigError, shape_of
 from lightning_collab.inference import recommendation
-from lightning_collab.inference.arguments import ids_in, is_id, one_of, whole
 from lightning_collab.inference.fold_in import TrainedUsers, error_variance
 from lightning_collab.inference.fold_in_ranking import ImplicitUsers, RankingUsers, is_chosen
-from lightning_collab.inference.lookup import RawIds, row_of_id, row_of_item
+from lightning_collab.inference.lookup import (
+    RawIds,
+    ids_in,
+    is_id,
+    one_of,
+    row_of_id,
+    row_of_item,
+    whole,
+)
 from lightning_collab.inference.new_items import TITLE, add_items, items_of_frame
 from lightning_collab.inference.prediction import predict
 from lightning_collab.inference.recommendation import SEEN, Recipient, Seen

@@ -134,7 +134,7 @@ def inspection_callbacks(config: RunConfig) -> list[Callback]:
     # No rank has whole tables to show while they are split; the checkpoint is shown afterwards.
     if config.callbacks.projector is None or config.model.sharded:
         return []
-    from lightning_collab.inspection.log_embeddings import LogEmbeddings
+    from lightning_collab.inspection.while_training import LogEmbeddings
 
     return [LogEmbeddings(config)]
 
@@ -145,6 +145,6 @@ def _inspect(
     if config.callbacks.projector is None and config.callbacks.report is None:
         return metrics
     # Late, since it draws: no run waits for it before its first step.
-    from lightning_collab.inspection.after_training import inspect_run
+    from lightning_collab.inspection.while_training import inspect_run
 
     return inspect_run(config, run, data, metrics)

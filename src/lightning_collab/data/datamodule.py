@@ -27,7 +27,7 @@ from lightning_collab.config.data import (
     plain_paths,
     ratings_in_batch,
 )
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Positives
 from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import RandomSplitConfig, Split
 from lightning_collab.data.batches import EpochBatches, RatingBatch, RatingBatches

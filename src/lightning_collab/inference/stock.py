@@ -20,8 +20,7 @@ from lightning_collab.data.files.text_columns import column_names, read_opened
 from lightning_collab.data.files.text_format import TextSettings, open_text
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import ConfigError, DataError, NotFoundError
-from lightning_collab.inference.arguments import ids_in, whole
-from lightning_collab.inference.lookup import RawIds, rows_of_ids
+from lightning_collab.inference.lookup import RawIds, ids_in, rows_of_ids, whole
 from lightning_collab.runs.text import printable
 from lightning_collab.training.trained_model import TrainedModel
 

@@ -20,9 +20,8 @@ from lightning_collab.inspection.embeddings import (
     most_rated,
     side_embeddings,
 )
-from lightning_collab.inspection.extremes import Ends, extremes
 from lightning_collab.inspection.figures import ShownFigure
-from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, plane
+from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, Ends, extremes, plane
 from lightning_collab.runs.drawing import INK, STYLE, Look, look_of
 from lightning_collab.training.trained_model import TrainedModel
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from lightning_collab.errors import InspectionError
-from lightning_collab.inspection.extremes import Ends
+from lightning_collab.inspection.layout import Ends
 from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.text import filled_in
 

@@ -9,21 +9,23 @@ from typing import Any
 import yaml
 
 from lightning_collab.config.commands import MapChoice
-from lightning_collab.config.metrics import RANKING_METRICS
+from lightning_collab.config.model import RANKING_METRICS
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection import figures, pages
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
-from lightning_collab.inspection.figures import picture
+from lightning_collab.inspection.figures import curve_pictures, picture
 from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbors import MIN_RATINGS
 from lightning_collab.inspection.pages import PageTable, Picture
-from lightning_collab.inspection.predictions import Predictions, predict_part
-from lightning_collab.inspection.rankings import RankedUsers, rank_users_of
-from lightning_collab.inspection.run_curves import curve_pictures
-from lightning_collab.training.ranking_table import BASELINES as BASELINES_OF_RANKINGS
-from lightning_collab.training.ranking_table import ranking_cell, shown_as
-from lightning_collab.training.result_tables import kinds_of
+from lightning_collab.inspection.predictions import (
+    Predictions,
+    RankedUsers,
+    predict_part,
+    rank_users_of,
+)
+from lightning_collab.training.result_tables import BASELINES as BASELINES_OF_RANKINGS
+from lightning_collab.training.result_tables import kinds_of, ranking_cell, shown_as
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)

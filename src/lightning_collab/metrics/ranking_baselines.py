@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Positives
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.ranking_batches import Choices, RankingBatches
 from lightning_collab.data.table_cache import cache_folder

@@ -15,8 +15,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.logger import LoggersConfig, MLflowConfig, WandbConfig
 from lightning_collab.config.section import flat, invalid
+from lightning_collab.config.trainer import LoggersConfig, MLflowConfig, WandbConfig
 from lightning_collab.runs.directory import RunDirectory, board_name
 from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.launch import is_first_rank

@@ -18,7 +18,7 @@ from lightning_collab.runs.directory import LONGEST_LABEL, run_suffix
 from lightning_collab.runs.invocation import quoted
 from lightning_collab.runs.launch import run_directory_of_all
 from lightning_collab.runs.text import hidden
-from lightning_collab.tuning.leftovers import workers_end_with_us
+from lightning_collab.tuning.processes import workers_end_with_us
 
 HOW_IT_IS_RUN = (
     r"\+*hydra\.sweeper\."

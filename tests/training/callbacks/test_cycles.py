@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_collab.config.optimizer import WarmRestartsConfig
-from lightning_collab.training.callbacks.cycles import warn_of_unfinished_cycle
+from lightning_collab.training.callbacks.averaging import warn_of_unfinished_cycle
 
 
 def restarts(cycle_len, cycle_mult):

@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 
-from lightning_collab.training.solvers.gibbs.conditionals import draw_rows, residuals, weighted_sums
-from lightning_collab.training.solvers.gibbs.normals import normals
+from lightning_collab.training.solvers.gibbs.conditionals import (
+    draw_rows,
+    normals,
+    residuals,
+    weighted_sums,
+)
 
 WIDTH = 4
 

@@ -3,7 +3,7 @@ import pytest
 from gibbs_formulas import assert_uniform, of_a_precision, of_a_row_prior, of_noise_multiples
 from scipy import stats
 
-from lightning_collab.training.solvers.gibbs.hyperpriors import (
+from lightning_collab.training.solvers.gibbs.priors import (
     SHAPES,
     GammaPrior,
     Hyperpriors,

@@ -1,7 +1,7 @@
 import numpy as np
 from scipy import stats
 
-from lightning_collab.training.solvers.gibbs.normals import Streams, normals
+from lightning_collab.training.solvers.gibbs.conditionals import Streams, normals
 
 
 def test_numbers_are_standard_normal_and_independent():

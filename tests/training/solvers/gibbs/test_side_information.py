@@ -3,9 +3,9 @@ import pytest
 from gibbs_formulas import assert_uniform, of_a_precision
 from scipy.sparse import csc_array, hstack, random_array
 
-from lightning_collab.training.solvers.gibbs.hyperpriors import GammaPrior
-from lightning_collab.training.solvers.gibbs.normals import Streams
-from lightning_collab.training.solvers.gibbs.side_information import (
+from lightning_collab.training.solvers.gibbs.conditionals import Streams
+from lightning_collab.training.solvers.gibbs.priors import (
+    GammaPrior,
     JointRegression,
     RowwiseRegression,
 )
