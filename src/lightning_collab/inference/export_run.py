@@ -14,6 +14,7 @@ import yaml
 
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.inference.onnx_file import ExportedModel, ExportError, onnx_bytes
+from lightning_collab.metrics import RANKING_BASELINES, RATING_BASELINES
 from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.text import filled_in, printable
 from lightning_collab.training.trained_model import TrainedModel
@@ -76,9 +77,6 @@ def data_terms(data: dict[str, Any]) -> str:
     return f"{_MOVIELENS}{further}\n\nCite: {CITATION}"
 
 
-BASELINES = {"baseline/bias_rmse": "user and item biases", "baseline/mean_rmse": "the mean rating"}
-
-
 def model_card(run: TrainedModel, kind: str) -> str:
     """The card of an exported run.
 
@@ -115,7 +113,11 @@ def model_card(run: TrainedModel, kind: str) -> str:
         metrics=metrics,
         ranks=run.ranks,
         rankings=_rankings(metrics),
-        baselines={name: metrics[key] for key, name in BASELINES.items() if key in metrics},
+        baselines={
+            label: metrics[key]
+            for name, label in RATING_BASELINES.items()
+            if (key := f"baseline/{name}_rmse") in metrics
+        },
         baselines_of="test" if "test/rmse" in metrics else "val",
         seed=config.get("seed"),
         epochs=metrics.get("epochs"),
@@ -142,9 +144,7 @@ def _formula(run: TrainedModel) -> tuple[str, ...]:
 RANKED = {
     "val": "val",
     "test": "test",
-    "baseline/most_popular": "most popular",
-    "baseline/item_knn": "item-kNN",
-    "baseline/ease": "EASE",
+    **{f"baseline/{name}": label for name, label in RANKING_BASELINES.items()},
 }
 
 

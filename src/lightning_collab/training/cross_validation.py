@@ -18,13 +18,13 @@ from scipy import stats
 from lightning_collab.config import RunConfig
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import CheckpointError, ConfigError, TrainingError
+from lightning_collab.metrics import RANKING_BASELINES
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.text import add_numbers, result_table
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.cold_rows import with_cold_rows
 from lightning_collab.training.evaluation import clamped_predictions
-from lightning_collab.training.result_tables import BASELINES
 from lightning_collab.training.run import train
 
 log = logging.getLogger(__name__)
@@ -267,7 +267,7 @@ def _baselines_of(summary: Mapping[str, Any], shown: Mapping[str, str]) -> dict[
     key = next(iter(shown)).removeprefix("test/")
     return {
         f"baseline/{name}/{key}": head.replace(" ", "\n", 1)
-        for name, head in BASELINES.items()
+        for name, head in RANKING_BASELINES.items()
         if f"baseline/{name}/{key}" in measured
     }
 

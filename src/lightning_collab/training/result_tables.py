@@ -6,10 +6,10 @@ from typing import Any
 from rich.table import Table
 
 from lightning_collab.config.model import RANKING_METRICS
+from lightning_collab.metrics import RANKING_BASELINES
 from lightning_collab.runs.text import add_numbers, result_table
 
-# Names in metrics.json, and heads of columns.
-BASELINES = {"most_popular": "most popular", "item_knn": "item-kNN", "ease": "EASE"}
+# Names in metrics.json, and how they are shown.
 SHOWN_AS = {
     "ndcg": "NDCG",
     "mrr": "MRR",
@@ -32,7 +32,7 @@ def ranking_table(metrics: Mapping[str, Any], name: str) -> Table:
     columns = {part: part for part in parts}
     baselines = {
         head: f"baseline/{key}"
-        for key, head in BASELINES.items()
+        for key, head in RANKING_BASELINES.items()
         if _cuts(metrics, f"baseline/{key}")
     }
     if baselines:
