@@ -39,7 +39,8 @@ LATE = {
     "commands.report": ["tuning.report"],  # Optuna
     "api.training": ["inspection.while_training"],  # matplotlib
     # Lightning and matplotlib, which predictions and recommendations do without
-    "api.trained_run": ["api.again", "inspection.neighbors"],
+    "api.trained_run": ["api.again"],
+    "api.asked_run": ["inspection.neighbors"],
     "api.shown_run": [
         *("inspection.embedding_map", "inspection.figures", "inspection.layout"),
         "inference.export_run",
