@@ -52,7 +52,7 @@ LATE = {
     # numba, with kernels that a run may do without
     "training.build": ["training.modules.bayesian_module"],
     "training.modules.rating_module": [
-        *("training.fused.blocks", "training.fused.fused_optimizer"),
+        *("training.fused.blocks", "training.fused.fused_optimizer", "training.fused.net_kernel"),
         "training.fused.ranking_optimizer",
     ],
     "training.modules.solver_modules": ["training.solvers.implicit_least_squares"],

@@ -298,7 +298,6 @@ class RatingModule(BaseModule):
 
     def _fused_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         # numba takes a while to import.
-        from lightning_collab.models.embedding_net import EmbeddingNet
         from lightning_collab.training.fused.fused_optimizer import FusedSteps
         from lightning_collab.training.fused.net_kernel import FusedNet
         from lightning_collab.training.fused.ranking_optimizer import FusedRanking
@@ -313,7 +312,7 @@ class RatingModule(BaseModule):
                 "so that the numbers are those of this many threads",
                 threads,
             )
-        kind = FusedNet if isinstance(self.model, EmbeddingNet) else FusedSteps
+        kind = FusedNet if self.model.config.fused_ids_only else FusedSteps
         return kind(
             groups,
             self.optimizer_config,
