@@ -137,6 +137,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
         self.split.check_source(self.data)
+        self._storage_fits()
         self._no_watching_without_validation()
         self._cycle_fits_the_run()
         self._every_rank_has_work()
@@ -150,6 +151,23 @@ class RunConfig(Section):
         self._groups_exist_in_the_model()
         check_engine(self)
         return self
+
+    def _storage_fits(self) -> None:
+        self.split.check_storage(self.data)
+        if not self.data.mapped:
+            return
+        key = None
+        if not self.model.by_gradient:
+            key = f"model={self.model.name}"
+        elif self.ranks:
+            key = f"loss={self.loss.name}"
+        elif self.features:
+            key = f"features.{next(name for name, blocks in self.features if blocks)}"
+        if key is not None:
+            raise ValueError(
+                f"{key} needs all ratings in memory, but data.storage=memory_map keeps them on "
+                "disk; leave it out, or set data.storage=memory"
+            )
 
     def _no_watching_without_validation(self) -> None:
         if not self.split.has_val:

@@ -90,7 +90,8 @@ def _cold_side(
 def with_cold_rows(module: BaseModule, data: RatingDataModule) -> Iterator[dict[Side, ColdSide]]:
     """Meanwhile the module and the data know ids without training ratings by their features.
 
-    What ranks is measured on the catalog that it was trained on.
+    What ranks is measured on the catalog that it was trained on. Of ratings on disk nothing is
+    fitted beside the training.
 
     Args:
         module: trained on `data`.
@@ -99,7 +100,7 @@ def with_cold_rows(module: BaseModule, data: RatingDataModule) -> Iterator[dict[
     Yields:
         The rows that these ids have, by side; empty where the model can have none.
     """
-    if not has_cold_rows(module.model):
+    if data.mapped is not None or not has_cold_rows(module.model):
         yield {}
         return
     cold = fitted_cold_rows(module.model, data, learns_ratings=not module.ranks)

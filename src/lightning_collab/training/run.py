@@ -17,7 +17,8 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.data import FrameConfig
 from lightning_collab.config.resumed import check_resumed
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.metadata import history_table, metadata_table
+from lightning_collab.data.metadata import metadata_table, write_history
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import (
     CheckpointError,
     LightningCollabError,
@@ -300,13 +301,12 @@ def _say_what_is_not_kept(config: RunConfig) -> None:
 
 def _write_metadata(run: RunDirectory, data: RatingDataModule) -> None:
     """Keep what is known of users and items, and who rated what, each file whole or not at all."""
-    for table, path in (
-        (metadata_table(data, "users"), run.users_file),
-        (metadata_table(data, "items"), run.items_file),
-        (history_table(data), run.history_file),
-    ):
+    sides: tuple[tuple[Side, Path], ...] = (("users", run.users_file), ("items", run.items_file))
+    for side, path in sides:
         with summed_file(path) as file:
-            table.write_parquet(file)
+            metadata_table(data, side).write_parquet(file)
+    with summed_file(run.history_file) as file:
+        write_history(data, file)
 
 
 def _introduction(config: RunConfig, data: RatingDataModule, module: BaseModule) -> str:

@@ -54,9 +54,11 @@ class PreparedData:
             DataError: they cannot be found, read or split.
         """
         source = config.data.model_dump_json(exclude={"batch_size"})
+        if config.data.mapped:  # the columns on disk are of a split
+            source += config.split.model_dump_json()
         if self._table is None or source != self._source:
             self._modules.clear()
-            self._table, self._source = load_ratings(config.data), source
+            self._table, self._source = load_ratings(config.data, split=config.split), source
         parts = (config.split.model_dump_json(), config.features.model_dump_json())
         key = f"{config.batch_size} {config.seed} {' '.join(parts)}"
         if key not in self._modules:
