@@ -113,15 +113,17 @@ def _write(
         }
         for frame in stream.frames():
             read += len(frame)
+            frame = frame.with_columns(pl.col("rating").cast(pl.Float32))
+            if stream.rating_range is None and len(frame):
+                lowest = min(lowest, frame["rating"].min())
+                highest = max(highest, frame["rating"].max())
+                values = _counted(values, frame["rating"])
             if config.min_rating is not None:
-                frame = frame.filter(
-                    pl.col("rating").cast(pl.Float32) >= pl.lit(config.min_rating, pl.Float32)
-                )
+                lowest_kept = pl.lit(config.min_rating, pl.Float32)
+                frame = frame.filter(pl.col("rating") >= lowest_kept)
             if frame.is_empty():
                 continue
-            ratings = frame["rating"].cast(pl.Float32).to_numpy()
-            lowest, highest = min(lowest, ratings.min()), max(highest, ratings.max())
-            values = _counted(values, frame["rating"]) if stream.rating_range is None else None
+            ratings = frame["rating"].to_numpy()
             which = _parts(frame, split, row)
             training = which == TRAIN
             columns = (users.rows(frame["user"], training), items.rows(frame["item"], training))
@@ -199,7 +201,7 @@ def _counted(values: pl.DataFrame | None, ratings: pl.Series) -> pl.DataFrame | 
     """How often each value has come, with those of some more ratings; None: too many values."""
     if values is None:
         return None
-    new = ratings.rename("rating").cast(pl.Float32).value_counts()
+    new = ratings.value_counts()
     both = pl.concat([values, new]).group_by("rating").agg(pl.col("count").sum())
     return both if len(both) <= MOST_VALUES else None
 

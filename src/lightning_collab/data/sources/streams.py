@@ -104,12 +104,11 @@ def stream_of(config: DataConfig, split: SplitConfig, caller: Caller) -> Stream:
 
 
 def _synthetic(config: SyntheticConfig) -> Stream:
-    drawing = synthetic.Drawing.of(config)
+    users, items = synthetic.users_and_items(config)
 
     def frames() -> Iterator[pl.DataFrame]:
-        # Each time from the start, as what draws goes on with every number.
-        for users, items, ratings in synthetic.Drawing.of(config).chunks():
-            yield pl.DataFrame({"user": users, "item": items, "rating": ratings})
+        for chunk in synthetic.Drawing.of(config).chunks():
+            yield pl.DataFrame(dict(zip(("user", "item", "rating"), chunk, strict=True)))
 
     return Stream(
         "synthetic",
@@ -119,7 +118,7 @@ def _synthetic(config: SyntheticConfig) -> Stream:
         frames,
         lambda: config.ratings,
         distinct=True,
-        sizes={"users": drawing.users, "items": drawing.items},
+        sizes={"users": users, "items": items},
     )
 
 

@@ -88,7 +88,7 @@ def draw(config: SyntheticConfig) -> tuple[RatingTable, SyntheticTruth]:
     for chunk in drawing.chunks():
         start, end = end, end + len(chunk[2])
         user_rows[start:end], item_rows[start:end], ratings[start:end] = chunk
-    users, items, random = drawing.users, drawing.items, drawing.random
+    (users, items), random = users_and_items(config), drawing.random
     timestamps = None
     if config.timestamps:
         begun = FIRST_TIME + random.randint(0, YEARS, users + 1, dtype=np.int64)
@@ -104,6 +104,16 @@ def draw(config: SyntheticConfig) -> tuple[RatingTable, SyntheticTruth]:
         rating_range=RATING_RANGE,
     )
     return table, drawing.truth
+
+
+def users_and_items(config: SyntheticConfig) -> tuple[int, int]:
+    """How many there are.
+
+    Args:
+        config: the `data` section.
+    """
+    users = config.users or max(20, config.ratings // RATINGS_A_USER)
+    return users, config.items or max(20, round(ITEMS_PER_ROOT * config.ratings**0.5))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +147,7 @@ class Drawing:
         if config.ratings >= LONG_WORK:
             log.info("drawing %s synthetic ratings", f"{config.ratings:,}")
         random = np.random.RandomState(config.seed)
-        users = config.users or max(20, config.ratings // RATINGS_A_USER)
-        items = config.items or max(20, round(ITEMS_PER_ROOT * config.ratings**0.5))
+        users, items = users_and_items(config)
         if config.ratings > users * items // 2:
             raise DataError(
                 f"data.ratings={config.ratings} is more than half of the {users} x {items} pairs "
@@ -147,16 +156,6 @@ class Drawing:
         truth = _truth(config, random, users, items)
         counts = _ratings_of_each(config.ratings, users, items, random)
         return cls(config, random, truth, counts, _Popularity.of(items, config.popularity, random))
-
-    @property
-    def users(self) -> int:
-        """How many."""
-        return len(self.counts)
-
-    @property
-    def items(self) -> int:
-        """How many."""
-        return len(self.popularity.order)
 
     def chunks(self) -> Iterator[tuple[Ints, Ints, Floats]]:
         """Users, items and ratings in the order of users, about `CHUNK` of them at a time."""
