@@ -3,15 +3,21 @@
 import gzip
 import json
 import logging
+import re
 import shutil
+import time
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from killed_runs import CONTEXT
+from support import composed
 
+from lightning_collab.config import validated
 from lightning_collab.data import mapping
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.mapped_table import FACTS, PARTS
@@ -314,7 +320,9 @@ def test_what_a_killed_process_leaves_is_removed(tmp_path, run_config, cache):
     assert entry(cache) == done
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_written(run_config, cache, monkeypatch):
+def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
+    run_config, cache, monkeypatch
+):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 10**9))
     config = run_config("data=synthetic", "data.ratings=1000000000", MAPPED).data
@@ -328,11 +336,13 @@ def test_a_source_that_changes_while_it_is_read_is_refused(
 ):
     path = written(made_up(), tmp_path / "r.csv")
     config = run_config("data=csv", f"data.path={path}", MAPPED).data
-    read = streams.read_file
+    read, times = streams.read_file, []
 
     def and_written(*arguments):
-        with path.open("a") as file:
-            file.write("1,1,1.0\n")
+        times.append(1)
+        if len(times) == 1:
+            with path.open("a") as file:
+                file.write("1,1,1.0\n")
         return read(*arguments)
 
     monkeypatch.setattr(streams, "read_file", and_written)
@@ -369,7 +379,7 @@ def test_a_pair_that_comes_twice_is_refused(tmp_path, run_config, monkeypatch):
     [
         ("user,item,rating\n1,1,3\n1,2,4\n", "all 2 ratings are of one user"),
         ("user,item,rating\n1,1,3\n2,2,3\n", "every rating is 3, which is not a scale"),
-        ("user,item\n1,1\n2,2\n", "needs a column of ratings"),
+        ("user,item\n1,1\n2,2\n", "no column of the ratings"),
         ("user,item,rating\n1,1,3\n2,2,4\n", "without any"),
     ],
 )
@@ -413,3 +423,59 @@ def test_python_is_refused_likewise(tmp_path):
     with pytest.raises(ConfigError, match="features needs all ratings in memory"):
         features = {"items": {"seen": {"kind": "history"}}}
         RatingDataModule.from_file(path, features=features, **settings)
+
+
+def _load(options):
+    load_ratings(validated(composed(*options)).data)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_writing_leaves_nothing_that_is_taken(run_config, cache):
+    options = ("data=synthetic", "data.ratings=3000000", "data.users=3000", MAPPED)
+    process = CONTEXT.Process(target=_load, args=(options,))
+    process.start()
+    while process.is_alive():
+        written = [path.stat().st_size for path in cache.glob(".writing-*/train.users")]
+        if written and written[0] > 1 << 20:
+            process.kill()
+        time.sleep(0.01)
+    process.join()
+    assert process.exitcode == -9
+    assert list(cache.glob(".writing-*"))
+    mapped = load_ratings(run_config(*options).data)
+    assert not list(cache.glob(".writing-*"))
+    assert_same(mapped, load_ratings(run_config(*options[:-1]).data))
+
+
+def _read_all(options, ready, measured):
+    """Touch every page of the columns, and say which share of them is counted as this process's."""
+    table = load_ratings(validated(composed(*options)).data)
+    for part in table.columns.values():
+        for column in part:
+            column.sum()
+    ready.wait()
+    found = Path("/proc/self/smaps").read_text()
+    regions = re.findall(r"^[0-9a-f]+-.*?(?=^[0-9a-f]+-|\Z)", found, re.M | re.S)
+    ours = [each for each in regions if re.search(r"/columns-.*/(train|val|test)\.", each)]
+    measured.put(sum(int(re.search(r"^Pss: +(\d+)", each, re.M)[1]) for each in ours))
+    ready.wait()
+
+
+@pytest.mark.slow
+def test_processes_of_one_machine_share_the_columns(run_config, cache):
+    options = ("data=synthetic", "data.ratings=3000000", "data.users=3000", MAPPED)
+    load_ratings(run_config(*options).data)
+    totals = []
+    for count in (1, 2):
+        ready, measured = CONTEXT.Barrier(count), CONTEXT.Queue()
+        processes = [
+            CONTEXT.Process(target=_read_all, args=(options, ready, measured)) for _ in range(count)
+        ]
+        for process in processes:
+            process.start()
+        totals.append(sum(measured.get(timeout=100) for _ in processes))
+        for process in processes:
+            process.join()
+    # 12 bytes a rating, in KiB.
+    assert totals[0] > 0.9 * 12 * 3_000_000 / 1024
+    assert totals[1] <= 1.1 * totals[0]

@@ -278,14 +278,11 @@ class _CustomFiles:
         ):
             asked["part"] = None
         columns = custom_file.columns_of(opened, asked, self.caller)
-        for key, there in (("rating", True), ("part", by_column)):
-            if there and key not in columns:
-                what = "split=predefined" if key == "part" else "data.storage=memory_map"
-                raise DataError(
-                    f"{opened.path}: {what} needs a column of {key}s, and there is none; name it "
-                    f"with {self.caller.key(f'columns.{key}')}"
-                    + (f" (its values are {', '.join(PARTS)})" if key == "part" else "")
-                )
+        if by_column and "part" not in columns:
+            raise DataError(
+                f"{opened.path}: split=predefined needs a column that says {', '.join(PARTS)}; "
+                f"name it with {self.caller.key('columns.part')}"
+            )
         return columns
 
     def _features(self, kinds: Mapping[str, pl.DataType]) -> SideTables:
