@@ -41,6 +41,10 @@ def order_of(loader, epoch=0):
     return [batch.users.tolist() for batch in loader]
 
 
+def joined(parts):
+    return [row for part in parts for row in part]
+
+
 SIZES = {
     "rows": st.integers(1, 300),
     "window": st.integers(1, 320),
@@ -52,7 +56,7 @@ SIZES = {
 def test_an_epoch_has_every_row_once(rows, window, batch_size, epoch):
     loader = batches(rows, window, batch_size)
     found = order_of(loader, epoch)
-    assert sorted(sum(found, [])) == list(range(rows))
+    assert sorted(joined(found)) == list(range(rows))
     assert [len(each) for each in found[:-1]] == [batch_size] * (len(found) - 1)
     assert order_of(batches(rows, window, batch_size), epoch) == found
     loader.set_epoch(epoch)
@@ -68,7 +72,7 @@ def test_ranks_share_out_the_batches_of_one(rows, window, batch_size, ranks):
         order_of(batches(rows, window, batch_size, rank=rank, world_size=ranks), 2)
         for rank in range(ranks)
     ]
-    assert [sum(parts, []) for parts in zip(*shares, strict=True)] == whole
+    assert [joined(parts) for parts in zip(*shares, strict=True)] == whole
 
 
 @given(**SIZES, done=st.integers(0, 20))
@@ -90,7 +94,7 @@ def test_blocks_of_batches_have_the_rows_of_the_batches(rows, window, batch_size
     loader = batches(rows, window, batch_size)
     ends = [*range(cut, loader.batches, cut), loader.batches]
     blocks = order_of(batches(rows, window, batch_size, block_ends=ends), 1)
-    assert sum(blocks, []) == sum(order_of(loader, 1), [])
+    assert joined(blocks) == joined(order_of(loader, 1))
 
 
 @given(**SIZES)
@@ -109,7 +113,7 @@ def test_rows_that_are_not_shuffled_come_as_they_are():
 
 def test_epochs_differ_and_neighbors_are_parted():
     loader = batches(3000, 600, 10)
-    one, two = (np.array(sum(order_of(loader, epoch), [])) for epoch in (0, 1))
+    one, two = (np.array(joined(order_of(loader, epoch))) for epoch in (0, 1))
     assert (one != two).mean() > 0.9
     # A pair of neighbors on disk stands side by side as often as in a random order of a window.
     assert (np.abs(np.diff(one)) == 1).mean() < 0.03

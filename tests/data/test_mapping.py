@@ -420,8 +420,8 @@ def test_python_is_refused_likewise(tmp_path):
     assert json.loads((entry(tmp_path / "cache") / FACTS).read_text())["name"] == "r.csv"
     with pytest.raises(ConfigError, match="split=k_fold needs all ratings in memory"):
         RatingDataModule.from_file(path, split={"name": "k_fold"}, **settings)
+    features = {"items": {"seen": {"kind": "history"}}}
     with pytest.raises(ConfigError, match="features needs all ratings in memory"):
-        features = {"items": {"seen": {"kind": "history"}}}
         RatingDataModule.from_file(path, features=features, **settings)
 
 

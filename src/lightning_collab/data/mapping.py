@@ -115,8 +115,8 @@ def _write(
             read += len(frame)
             frame = frame.with_columns(pl.col("rating").cast(pl.Float32))
             if stream.rating_range is None and len(frame):
-                lowest = min(lowest, frame["rating"].min())
-                highest = max(highest, frame["rating"].max())
+                found = frame["rating"].to_numpy()
+                lowest, highest = min(lowest, found.min()), max(highest, found.max())
                 values = _counted(values, frame["rating"])
             if config.min_rating is not None:
                 lowest_kept = pl.lit(config.min_rating, pl.Float32)
