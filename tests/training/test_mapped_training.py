@@ -39,8 +39,8 @@ def path(tmp_path, monkeypatch):
     return tmp_path / "ratings.parquet"
 
 
-def run(directory, config, **options):
-    metrics = train(config, RunDirectory(directory), **options)
+def run(directory, config):
+    metrics = train(config, RunDirectory(directory))
     saved = read_checkpoint(RunDirectory(directory).last_checkpoint)
     kept = ("val/rmse", "test/rmse", "test/mae", "baseline/bias_rmse", "train_ratings")
     return {name: metrics[name] for name in kept}, saved["state_dict"]
@@ -62,15 +62,3 @@ def test_a_window_of_all_rows_is_memory_to_the_bit(tmp_path, run_config, path, e
         pl.read_parquet(RunDirectory(tmp_path / name).history_file) for name in ("memory", "mapped")
     )
     assert history.equals(other)
-
-
-@pytest.mark.parametrize("engine", ["fused", "single"])
-def test_a_window_of_some_rows_resumes_in_the_middle_of_an_epoch(
-    tmp_path, run_config, path, engine
-):
-    options = (*QUICK, *ENGINES[engine], f"data.path={path}", "data.storage=memory_map")
-    options += ("data.shuffle_window=100",)
-    whole = run(tmp_path / "whole", run_config(*options))
-    steps = 12 if engine == "fused" else 700
-    train(run_config(*options, f"trainer.max_steps={steps}"), RunDirectory(tmp_path / "cut"))
-    assert_same(run(tmp_path / "cut", run_config(*options), resume=True), whole)
