@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_collab.data.batches import EpochBatches, RatingBatch, Share
-from lightning_collab.data.download import sha256_of
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.data.splits.split_rows import SplitRows
+from lightning_collab.data.splits import SplitRows
 from lightning_collab.data.vocabulary import Vocabulary
+from lightning_collab.runs.files import sum_of
 
 FACTS = "columns.json"
 PARTS = ("train", "val", "test")
@@ -35,8 +35,6 @@ BLOCKS_IN_WINDOW = 64
 # A batch of at least so many ratings is put together of this many streams of blocks, each a share
 # of the batch, so that a rank reads the blocks of its own share alone.
 STREAMED_BATCH, STREAMS = 1 << 13, 8
-# Rows that are looked at together by what goes through all of a part.
-AT_A_TIME = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class MappedTable(RatingTable):
         text = (folder / FACTS).read_text()
         facts = json.loads(text)
         for name, sha256 in facts["sha256"].items():
-            if sha256_of(folder / name) != sha256:
+            if sum_of(folder / name) != sha256:
                 raise ValueError(f"{name} is not what was written")
         columns: Any = {
             part: tuple(

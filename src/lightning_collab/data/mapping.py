@@ -19,18 +19,13 @@ from lightning_collab.config.data import DataConfig
 from lightning_collab.config.split import PredefinedSplitConfig, SplitConfig
 from lightning_collab.data.checked_table import Caller, found_scale
 from lightning_collab.data.draws import GOLDEN, mixed
-from lightning_collab.data.mapped_table import (
-    AT_A_TIME,
-    COLUMNS,
-    FACTS,
-    PARTS,
-    MappedTable,
-    mapped_column,
-)
+from lightning_collab.data.mapped_table import COLUMNS, FACTS, PARTS, MappedTable, mapped_column
+from lightning_collab.data.rating_table import AT_A_TIME
 from lightning_collab.data.sources.streams import Stream, stream_of
 from lightning_collab.data.table_cache import DAMAGE, cache_folder, cache_names
 from lightning_collab.errors import ConfigError, DataError, StorageError
 from lightning_collab.kernel_cache import cached_njit
+from lightning_collab.runs.files import sum_of
 
 log = logging.getLogger(__name__)
 
@@ -156,14 +151,14 @@ def _write(
         _check_pairs(stream, folder, users, items)
     numbered = {side: each.numbered(stream.ids) for side, each in ids.items()}
     features = stream.features({side: known.schema["id"] for side, (known, _) in numbered.items()})
-    sums = {f"{part}.ratings": _sum(folder / f"{part}.ratings") for part in PARTS}
+    sums = {f"{part}.ratings": sum_of(folder / f"{part}.ratings") for part in PARTS}
     for side, (known, row_of) in numbered.items():
         sums |= {f"{part}.{side}": _renumber(folder / f"{part}.{side}", row_of) for part in PARTS}
         tables = {f"{side}.arrow": known, f"{side}_features.arrow": features.get(side)}
         for name, table in tables.items():
             if table is not None:
                 table.write_ipc(folder / name)
-                sums[name] = _sum(folder / name)
+                sums[name] = sum_of(folder / name)
     facts = {"name": stream.name, "rating_range": list(scale), "sha256": sums}
     with (folder / FACTS).open("wb") as file:
         file.write(json.dumps(facts).encode())
@@ -173,11 +168,6 @@ def _write(
 def _kept(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _states(files: Sequence[Path]) -> list[tuple[int, int]]:

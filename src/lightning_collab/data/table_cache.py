@@ -17,10 +17,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from lightning_collab.data.download import sha256_of
 from lightning_collab.data.files.text_columns import READ_ERRORS
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.vocabulary import Vocabulary
+from lightning_collab.runs.files import sum_of
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def cache_names(settings: Any, files: Sequence[Path]) -> tuple[str, str]:
         files: that it is made of.
     """
     what = _digest(json.dumps(settings, sort_keys=True), *map(str, files))[:16]
-    sums = (sha256_of(path) for path in files if path.is_file())
+    sums = (sum_of(path) for path in files if path.is_file())
     return what, _digest(code_version(), *sums)[:32]
 
 
@@ -132,7 +132,7 @@ def _kept(entry: Path, table: RatingTable) -> RatingTable:
         for each, frame in _frames(table).items():
             path = folder / f"{each}.arrow"
             frame.write_ipc(path)
-            sums[each] = sha256_of(path)
+            sums[each] = sum_of(path)
         facts = {
             "name": table.name,
             "rating_range": table.rating_range,

@@ -24,17 +24,19 @@ from lightning_collab.config.split import PredefinedSplitConfig, SplitConfig
 from lightning_collab.data.checked_table import Caller
 from lightning_collab.data.column_names import usual_columns
 from lightning_collab.data.column_rules import PARTS
-from lightning_collab.data.files.json_lines import read_json_lines
 from lightning_collab.data.files.kinds import (
+    GZIP_MAGIC,
     HEAD,
+    ZSTD_MAGIC,
+    PlainText,
     check_file,
     is_json_lines,
     is_parquet,
     part_files,
+    plain_text,
 )
-from lightning_collab.data.files.parquet_columns import parquet_names
-from lightning_collab.data.files.unpacked import GZIP_MAGIC, ZSTD_MAGIC, PlainText, plain_text
-from lightning_collab.data.sources import custom_file, ml_100k, ml_large, ml_latest_small, synthetic
+from lightning_collab.data.files.tables import parquet_names, read_json_lines
+from lightning_collab.data.sources import custom_file, ml_100k, ml_large, synthetic
 from lightning_collab.data.sources.metadata_file import read_side_files
 from lightning_collab.data.sources.movielens import TABLE_FILES, Release, obtained, root_folder
 from lightning_collab.data.sources.rating_file import OpenFile, open_text_file, read_file
@@ -97,7 +99,7 @@ def stream_of(config: DataConfig, split: SplitConfig, caller: Caller) -> Stream:
         case MovieLens100KConfig():
             return _small(config)
         case MovieLensLatestSmallConfig():
-            return _released(ml_latest_small.EDITIONS[config.edition], config)
+            return _released(ml_large.EDITIONS[config.edition], config)
         case MovieLensConfig():
             return _released(ml_large.RELEASES[config.name], config)
     raise TypeError(f"{type(config).__name__} is no source of ours")
