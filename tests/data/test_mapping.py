@@ -199,6 +199,22 @@ def test_synthetic_ratings_are_those_of_memory(run_config, monkeypatch):
     assert_same(load_ratings(run_config(*options, MAPPED).data), table)
 
 
+def test_the_rows_of_a_user_are_dealt_over_the_whole_file(run_config, monkeypatch):
+    options = ("data=synthetic", "data.ratings=20000", "data.users=100", MAPPED)
+    config = run_config(*options).data
+    whole = load_ratings(config)
+    monkeypatch.setattr(mapping, "STRETCH", 2000)
+    monkeypatch.setattr(mapping, "NOT_OF_THE_COLUMNS", mapping.NOT_OF_THE_COLUMNS | {"seed"})
+    dealt = load_ratings(config)
+    users = dealt.columns["train"][0]
+    # Ten stretches of users one after the other.
+    assert (np.diff(users) < 0).sum() == 9
+    assert all(np.unique(each).size > 90 for each in np.array_split(users, 10))
+    for part in PARTS:
+        one, two = (np.stack(each.columns[part]) for each in (whole, dealt))
+        assert np.array_equal(one[:, np.lexsort(one)], two[:, np.lexsort(two)])
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     first=st.integers(0, 2**40),
@@ -431,11 +447,11 @@ def _load(options):
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_while_writing_leaves_nothing_that_is_taken(run_config, cache):
-    options = ("data=synthetic", "data.ratings=3000000", "data.users=3000", MAPPED)
+    options = ("data=synthetic", "data.ratings=1900000", "data.users=1900", MAPPED)
     process = CONTEXT.Process(target=_load, args=(options,))
     process.start()
     while process.is_alive():
-        written = [path.stat().st_size for path in cache.glob(".writing-*/train.users")]
+        written = [path.stat().st_size for path in cache.glob(".writing-*/train-0.users")]
         if written and written[0] > 1 << 20:
             process.kill()
         time.sleep(0.01)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lightning_collab.config.data import DataConfig
 from lightning_collab.config.split import PredefinedSplitConfig, SplitConfig
 from lightning_collab.data.checked_table import Caller, found_scale
-from lightning_collab.data.draws import GOLDEN, mixed
+from lightning_collab.data.draws import FIRST, GOLDEN, mixed
 from lightning_collab.data.mapped_table import COLUMNS, FACTS, PARTS, MappedTable, mapped_column
 from lightning_collab.data.rating_table import AT_A_TIME
 from lightning_collab.data.sources.streams import Stream, stream_of
@@ -34,6 +34,10 @@ TRAIN, VAL, TEST = range(3)
 PAIRS_AT_A_TIME = 1 << 25
 # Ratings of more different values than these are no scale whose ends could be looked at.
 MOST_VALUES = 1 << 16
+# Training rows of a long source are dealt to up to so many stretches of a file, a row by its hash,
+# of so many rows each: neighbors in the source, such as all rows of a user, come at many times of
+# an epoch in place of in one window.
+MOST_STRETCHES, STRETCH = 64, 1 << 20
 # Ratings after which it is said how far the work is.
 SAID_EVERY = 100_000_000
 NOT_OF_THE_COLUMNS = {"batch_size", "cache", "root", "storage", "shuffle_window"}
@@ -100,10 +104,12 @@ def _write(
     values: pl.DataFrame | None = pl.DataFrame(schema={"rating": pl.Float32, "count": pl.UInt32})
     lowest, highest = np.inf, -np.inf
     row = read = 0
+    stretches = max(1, min(MOST_STRETCHES, stream.most_rows() // STRETCH))
+    train = [f"train-{number}" for number in range(stretches)]
     with ExitStack() as stack:
         files = {
             (part, name): stack.enter_context((folder / f"{part}.{name}").open("wb"))
-            for part in PARTS
+            for part in (*train, *PARTS[VAL:])
             for name in COLUMNS
         }
         for frame in stream.frames():
@@ -122,15 +128,23 @@ def _write(
             which = _parts(frame, split, row)
             training = which == TRAIN
             columns = (users.rows(frame["user"], training), items.rows(frame["item"], training))
-            for number, part in enumerate(PARTS):
-                mine = which == number
-                for name, column in zip(COLUMNS, (*columns, ratings), strict=True):
-                    files[part, name].write(np.ascontiguousarray(column[mine]).data)
+            dealt = hashed_stretches(np.uint64(split.seed), row, len(frame), stretches)
+            which[training] = len(PARTS) + dealt[training]
+            # By digits, and in the order of the source within each.
+            order = np.argsort(which, kind="stable")
+            ends = np.cumsum(np.bincount(which, minlength=len(PARTS) + stretches))
+            for name, column in zip(COLUMNS, (*columns, ratings), strict=True):
+                parts = np.split(column[order], ends[:-1])
+                for part, rows in zip((*PARTS, *train), parts, strict=True):
+                    if part != "train":
+                        files[part, name].write(rows.data)
             row += len(frame)
             if row // SAID_EVERY > (row - len(frame)) // SAID_EVERY:
                 log.info("%s: %s ratings written", stream.name, f"{row:,}")
         for file in files.values():
             _kept(file)
+    for name in COLUMNS:
+        _joined([folder / f"{part}.{name}" for part in train], folder / f"train.{name}")
     if _states(stream.files) != before:
         raise DataError(f"{stream.title}: it was changed while it was read; start again")
     if not row:
@@ -163,6 +177,17 @@ def _write(
     with (folder / FACTS).open("wb") as file:
         file.write(json.dumps(facts).encode())
         _kept(file)
+
+
+def _joined(parts: Sequence[Path], whole: Path) -> None:
+    """One file of several, which are removed one after the other."""
+    parts[0].rename(whole)
+    with whole.open("ab") as target:
+        for part in parts[1:]:
+            with part.open("rb") as file:
+                shutil.copyfileobj(file, target, 1 << 22)
+            part.unlink()
+        _kept(target)
 
 
 def _kept(file: IO[bytes]) -> None:
@@ -293,6 +318,23 @@ def hashed_parts(seed: Any, first: int, count: int, test: Any, val: Any) -> Any:
         bits = mixed(key + GOLDEN * np.uint64(first + row + 1))
         share = np.float64(bits >> np.uint64(11)) * 2.0**-53
         which[row] = 2 if share < test else 1 if share < until_val else 0
+    return which
+
+
+@cached_njit(nogil=True)
+def hashed_stretches(seed: Any, first: int, count: int, stretches: int) -> Any:
+    """Which stretch each of some rows goes to, uint8 [count], by (seed, row) alone.
+
+    Args:
+        seed: of the split.
+        first: number of the first row.
+        count: how many rows.
+        stretches: how many there are.
+    """
+    which = np.empty(count, np.uint8)
+    key = mixed(seed + FIRST)
+    for row in range(count):
+        which[row] = mixed(key + GOLDEN * np.uint64(first + row + 1)) % np.uint64(stretches)
     return which
 
 
