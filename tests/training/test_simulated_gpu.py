@@ -1,0 +1,73 @@
+"""Whole runs on a simulated GPU: nothing mixes devices or makes the host wait, numbers are equal."""
+
+import pytest
+from simulated_gpu import simulated_gpu
+from support import composed
+
+from lightning_collab.config import validated
+from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.build import load_data
+from lightning_collab.training.run import train
+
+SMALL = (
+    "data=synthetic",
+    "data.ratings=3000",
+    "data.timestamps=true",
+    "data.batch_size=512",
+    "model.factors=8",
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+    "training.engine=eager",
+    "optimizer.lr=0.02",
+    "callbacks.report=null",
+    "callbacks.projector=null",
+    "callbacks.progress_bar=false",
+    "logger=none",
+)
+NET = ("model=embedding_net",)
+# Each kind of device draws masks of its own; those of the simulated one are the CPU's.
+SGD = ("optimizer=sgd", "optimizer.lr=1")
+USERS = ("loss=softmax", "data.batch_size=64", "loss.positives=4", "optimizer.lr=0.01")
+NO_HISTORY = ("~features.time", "~features.users.history", "~features.items.history")
+CASES = {
+    "dot_bias": (),
+    "net": NET,
+    "matrix_product": ("model=matrix_product",),
+    "dot_bias_features": ("features=everything",),
+    "net_features": (*NET, "features=everything"),
+    "id_dropout": ("features=metadata", "features.id_dropout=0.25"),
+    "clipping": (*SGD, "trainer.gradient_clip_val=0.02"),
+    "ema": ("averaging=ema", "averaging.decay=0.9"),
+    "swa": ("averaging=swa",),
+    "swa_of_cycles": ("averaging=swa", "averaging.every=cycle"),
+    "momentum": (*SGD, "optimizer.decay=decoupled"),
+    "sparse": (*SGD, "optimizer.sparse=true", "optimizer.momentum=0", "optimizer.decay=per_row"),
+    "frequency_power": ("optimizer.decay=per_row", "optimizer.frequency_power=0.5"),
+    "one_cycle": ("scheduler=one_cycle",),
+    "full_batch": ("data.batch_size=full",),
+    "range_test": ("find_lr=true", "lr_range_test.steps=12", "lr_range_test.end_lr=1"),
+    "softmax": USERS,
+    "softmax_of_drawn_items": (*USERS, "loss.catalogue_limit=0", "loss.samples=64"),
+    "softmax_features": (*USERS, "features=everything", *NO_HISTORY),
+    "bce": ("loss=bce", "loss.positives=4", "loss.dislikes=negative"),
+    "bpr": ("loss=bpr",),
+    "bpr_by_user": ("loss=bpr", "data.order=by_user"),
+    "net_bce": ("loss=bce", *NET, "optimizer.lr=0.002"),
+}
+
+
+def fitted(folder, *overrides, resume=False):
+    """Metrics of the validation of a run."""
+    config = validated(composed(*SMALL, *overrides))
+    found = train(config, RunDirectory(folder), resume=resume, test=False)
+    return {key: value for key, value in found.items() if key.startswith("val/")}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_fit_there_mixes_nothing_and_gives_the_numbers_of_the_cpu(tmp_path, case):
+    with simulated_gpu() as gpu:
+        there = fitted(tmp_path / "gpu", *CASES[case])
+    assert gpu.steps
+    assert gpu.mixed == []
+    assert gpu.read_in_steps == []
+    assert there == pytest.approx(fitted(tmp_path / "cpu", *CASES[case]), abs=2e-5)
