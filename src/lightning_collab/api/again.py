@@ -16,7 +16,7 @@ from lightning_collab.config.plugins import check_installed
 from lightning_collab.config.section import checked
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.inspection.run_report import write_run_report
-from lightning_collab.metrics.run_rankings import run_rankings
+from lightning_collab.metrics.ranking_baselines import run_rankings
 from lightning_collab.runs.launch import launched, with_launched_ranks
 from lightning_collab.training.console import run_log
 from lightning_collab.training.evaluation import measure_run

@@ -26,7 +26,7 @@ from lightning_collab.inference.prediction import predict
 from lightning_collab.inference.recommendation import SEEN, Recipient, Seen
 from lightning_collab.inference.stock import NewItems, Stock, offered
 from lightning_collab.models.ease import Ease
-from lightning_collab.models.implicit_factors import ImplicitFactors
+from lightning_collab.models.factors import ImplicitFactors
 from lightning_collab.models.item_scores import UserRows
 
 if TYPE_CHECKING:

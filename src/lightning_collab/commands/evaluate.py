@@ -9,7 +9,7 @@ from lightning_collab.commands.blend import blend_table
 from lightning_collab.config.commands import EvaluateConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import ConfigError
-from lightning_collab.metrics.run_rankings import run_rankings
+from lightning_collab.metrics.ranking_baselines import run_rankings
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
 from lightning_collab.training.build import load_data

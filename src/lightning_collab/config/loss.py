@@ -53,7 +53,7 @@ class RankingLossConfig(LossConfig):
 class SquaredErrorConfig(LossConfig):
     """Squared error of ratings."""
 
-    loss_class: ClassVar[str] = "lightning_collab.losses.squared_error:SquaredError"
+    loss_class: ClassVar[str] = "lightning_collab.losses.loss:SquaredError"
     fused: ClassVar[bool] = True
 
     name: Literal["squared_error"] = "squared_error"
@@ -62,7 +62,7 @@ class SquaredErrorConfig(LossConfig):
 class SoftmaxConfig(RankingLossConfig):
     """Cross-entropy over the catalog, by user."""
 
-    loss_class: ClassVar[str] = "lightning_collab.losses.softmax:Softmax"
+    loss_class: ClassVar[str] = "lightning_collab.losses.loss:Softmax"
     fused: ClassVar[bool] = True
     by_user: ClassVar[bool] = True
 
@@ -87,7 +87,7 @@ class SampledLossConfig(RankingLossConfig):
 class BCEConfig(SampledLossConfig):
     """Binary cross-entropy of chosen and drawn items."""
 
-    loss_class: ClassVar[str] = "lightning_collab.losses.bce:BCE"
+    loss_class: ClassVar[str] = "lightning_collab.losses.loss:BCE"
     fused: ClassVar[bool] = True
 
     name: Literal["bce"] = "bce"
@@ -98,7 +98,7 @@ class BCEConfig(SampledLossConfig):
 class BPRConfig(SampledLossConfig):
     """Bayesian personalized ranking: a chosen item above a drawn one."""
 
-    loss_class: ClassVar[str] = "lightning_collab.losses.bpr:BPR"
+    loss_class: ClassVar[str] = "lightning_collab.losses.loss:BPR"
     fused: ClassVar[bool] = True
 
     name: Literal["bpr"] = "bpr"

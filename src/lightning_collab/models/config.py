@@ -34,7 +34,7 @@ class EmbeddingModelConfig(ModelConfig):
 class EmbeddingDotBiasConfig(EmbeddingModelConfig):
     """Dot product of both embeddings plus both biases."""
 
-    model_class: ClassVar[str] = "lightning_collab.models.embedding_dot_bias:EmbeddingDotBias"
+    model_class: ClassVar[str] = "lightning_collab.models.factors:EmbeddingDotBias"
     fused: ClassVar[bool] = True
     name: Literal["embedding_dot_bias"] = "embedding_dot_bias"
 
@@ -58,7 +58,7 @@ class EmbeddingNetConfig(EmbeddingModelConfig):
 class MatrixProductConfig(ModelConfig):
     """The product X Y^T alone."""
 
-    model_class: ClassVar[str] = "lightning_collab.models.matrix_product:MatrixProduct"
+    model_class: ClassVar[str] = "lightning_collab.models.factors:MatrixProduct"
     fused: ClassVar[bool] = True
     group_names: ClassVar[tuple[str, ...]] = ("embeddings",)
 
@@ -72,7 +72,7 @@ class MatrixProductConfig(ModelConfig):
 class LeastSquaresFactorsConfig(ModelConfig):
     """Factors and biases by alternating ridge regression."""
 
-    model_class: ClassVar[str] = "lightning_collab.models.least_squares_factors:LeastSquaresFactors"
+    model_class: ClassVar[str] = "lightning_collab.models.factors:LeastSquaresFactors"
     by_gradient: ClassVar[bool] = False
 
     name: Literal["least_squares_factors"] = "least_squares_factors"
@@ -91,7 +91,7 @@ class LeastSquaresFactorsConfig(ModelConfig):
 class ImplicitLeastSquaresConfig(ModelConfig):
     """Factors of what was chosen, by least squares over all pairs (iALS)."""
 
-    model_class: ClassVar[str] = "lightning_collab.models.implicit_factors:ImplicitFactors"
+    model_class: ClassVar[str] = "lightning_collab.models.factors:ImplicitFactors"
     by_gradient: ClassVar[bool] = False
     ranks: ClassVar[bool] = True
     group_names: ClassVar[tuple[str, ...]] = ("embeddings",)

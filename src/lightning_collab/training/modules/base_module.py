@@ -23,10 +23,9 @@ from lightning_collab.data.ranking_batches import RankingBatch
 from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError, TrainingError
 from lightning_collab.losses import Loss, PointwiseLoss, SquaredError
-from lightning_collab.losses.squared_error import EXPLODED
-from lightning_collab.metrics.further import RunMetrics
+from lightning_collab.losses.loss import EXPLODED
 from lightning_collab.metrics.rankings import RankingMetrics
-from lightning_collab.metrics.ratings import LossMetric
+from lightning_collab.metrics.ratings import LossMetric, RunMetrics
 from lightning_collab.models import RatingModel, random_numbers
 from lightning_collab.models.cold_rows import ColdSide
 from lightning_collab.models.item_scores import ItemScores

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from lightning_collab.models.ease import Ease
-from lightning_collab.models.implicit_factors import ImplicitFactors
+from lightning_collab.models.factors import ImplicitFactors
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.solvers.closed_form import ClosedForm
 

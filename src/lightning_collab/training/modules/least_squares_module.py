@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models.least_squares_factors import LeastSquaresFactors
+from lightning_collab.models.factors import LeastSquaresFactors
 from lightning_collab.training.modules.base_module import BaseModule
 from lightning_collab.training.solvers.least_squares import AlternatingLeastSquares
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.models.least_squares_factors import LeastSquaresFactors
+from lightning_collab.models.factors import LeastSquaresFactors
 
 # Numbers of the padded design that are held at a time: 64 MiB in float32.
 CHUNK_NUMBERS = 1 << 24

@@ -5,7 +5,7 @@ import torch
 
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features.time_effect import TimeEffect
-from lightning_collab.models.time_effects import PeriodEffect
+from lightning_collab.models.embedding_table import PeriodEffect
 
 
 def test_a_model_knows_the_pairs_that_training_has_and_no_others():
