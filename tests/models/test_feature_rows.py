@@ -80,7 +80,7 @@ def test_other_devices_map_by_torch_alone_to_the_same():
         per_sample_weights=features.values,
     )
     assert torch.allclose(features.map_all(table), everything, atol=1e-6)
-    ours, theirs = here.weighted_squares([table]), there.weighted_squares([table])
+    ours, theirs = (each.uses() @ table.square().sum(1) for each in (here, there))
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     one, two = torch.autograd.grad(ours, table)[0], torch.autograd.grad(theirs, table)[0]
     assert torch.allclose(one, two, atol=1e-5)
@@ -93,7 +93,9 @@ def test_a_rating_uses_a_feature_by_the_square_of_its_value():
     expected = sum(
         (dense[i].square() @ table.square().sum(1)).item() for i in ids for table in tables
     )
-    assert features.select(ids).weighted_squares(tables).item() == pytest.approx(expected)
+    uses = features.select(ids).uses()
+    found = sum((uses @ table.square().sum(1)).item() for table in tables)
+    assert found == pytest.approx(expected)
 
 
 def test_a_copy_and_another_precision_have_matrices_of_their_own():

@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 
 # Before torch.Generator is replaced: it is used in annotations there.
-import torch._dynamo  # noqa: F401
+import torch._dynamo
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor
@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from lightning_collab.training import trainer
+from lightning_collab.training.callbacks.cycles import CycleCheckpoints
 
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ VIEWS = re.compile(
 # Operations whose result the host has to wait for.
 READS = re.compile(
     r"aten\.(_local_scalar_dense|item|nonzero|bincount|masked_select|unique\w*|_unique\w*|equal"
-    r"|repeat_interleave\.Tensor|is_nonzero|allclose)\b"
+    r"|is_nonzero|allclose)\b"
 )
 
 
@@ -149,15 +150,16 @@ class _Answers(TorchFunctionMode):
 class _Account(TorchDispatchMode):
     """Marks what comes of marked tensors, counts operations, and notes what CUDA would not do."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = [each for each in tree_flatten((args, kwargs))[0] if isinstance(each, Tensor)]
         marks = [is_marked(each) for each in given]
         result = func(*args, **kwargs)
         gpu = SimulatedGPU.now()
         gpu.note(func, given, marks)
+        if not given and torch._C._current_graph_task_id() != -1:
+            # What autograd makes up in the backward pass is where the gradients are.
+            mark(result)
         if any(mark_ and each.dim() for each, mark_ in zip(given, marks, strict=True)) or (
             marks and all(marks)
         ):
@@ -201,6 +203,8 @@ class SimulatedGPU:
     def __enter__(self) -> Self:
         SimulatedGPU._now = self
         self._generator, torch.Generator = torch.Generator, _Generator  # type: ignore[misc]
+        self._grouped = torch._C._group_tensors_by_device_and_dtype
+        torch._C._group_tensors_by_device_and_dtype = self._group
         for each in self._modes:
             each.__enter__()
         return self
@@ -209,7 +213,16 @@ class SimulatedGPU:
         for each in reversed(self._modes):
             each.__exit__(*error)
         torch.Generator = self._generator  # type: ignore[misc]
+        torch._C._group_tensors_by_device_and_dtype = self._grouped
         SimulatedGPU._now = None
+
+    def _group(self, lists: Any, with_indices: bool = False) -> dict[Any, Any]:
+        """Of lists of tensors, those of a device, which torch tells without asking the tensors."""
+        found = self._grouped(lists, with_indices)
+        return {
+            (CUDA if is_marked(lists[0][0]) else device, kind): group
+            for (device, kind), group in found.items()
+        }
 
     @contextmanager
     def copying(self) -> Iterator[None]:
@@ -253,7 +266,11 @@ def _asked_at(name: str) -> str:
         for frame in traceback.extract_stack()
         if "lightning_collab" in frame.filename and "/tests/" not in frame.filename
     ]
-    where = f"{frames[-1].filename.rpartition('lightning_collab/')[2]}:{frames[-1].lineno}" if frames else "elsewhere"
+    where = (
+        f"{frames[-1].filename.rpartition('lightning_collab/')[2]}:{frames[-1].lineno}"
+        if frames
+        else "elsewhere"
+    )
     return f"{name} at {where}"
 
 
@@ -296,8 +313,15 @@ def simulated_gpu() -> Iterator[SimulatedGPU]:
         strategy = SingleDeviceStrategy(device=CUDA, accelerator=_NoSetup())
         return {**given, "strategy": strategy}
 
+    def watched(*words: Any) -> list[pl.Callback]:
+        # A step ends before what writes checkpoints.
+        found = callbacks(*words)
+        writes = [isinstance(each, CycleCheckpoints | pl.callbacks.Checkpoint) for each in found]
+        found.insert(writes.index(True), _Steps())
+        return found
+
     trainer._arguments = on_gpu
-    trainer._callbacks = lambda *words: [*callbacks(*words), _Steps()]
+    trainer._callbacks = watched
     try:
         with SimulatedGPU() as gpu:
             yield gpu

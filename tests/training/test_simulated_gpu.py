@@ -1,4 +1,4 @@
-"""Whole runs on a simulated GPU: nothing mixes devices or makes the host wait, numbers are equal."""
+"""Whole runs on a simulated GPU: no mixed devices, no step that waits, the numbers of the CPU."""
 
 import pytest
 from simulated_gpu import simulated_gpu
@@ -6,7 +6,6 @@ from support import composed
 
 from lightning_collab.config import validated
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
 
 SMALL = (
@@ -33,9 +32,10 @@ CASES = {
     "dot_bias": (),
     "net": NET,
     "matrix_product": ("model=matrix_product",),
+    "dot_bias_history": ("features=history",),
     "dot_bias_features": ("features=everything",),
     "net_features": (*NET, "features=everything"),
-    "id_dropout": ("features=metadata", "features.id_dropout=0.25"),
+    "id_dropout": ("features=everything", "~features.items.history", "features.id_dropout=0.25"),
     "clipping": (*SGD, "trainer.gradient_clip_val=0.02"),
     "ema": ("averaging=ema", "averaging.decay=0.9"),
     "swa": ("averaging=swa",),
@@ -71,3 +71,15 @@ def test_a_fit_there_mixes_nothing_and_gives_the_numbers_of_the_cpu(tmp_path, ca
     assert gpu.mixed == []
     assert gpu.read_in_steps == []
     assert there == pytest.approx(fitted(tmp_path / "cpu", *CASES[case]), abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("case", "most"), [("dot_bias", 45), ("net", 70), ("dot_bias_history", 100)]
+)
+def test_a_step_launches_few_operations(tmp_path, case, most):
+    with simulated_gpu() as gpu:
+        fitted(tmp_path, *CASES[case], "trainer.max_epochs=1")
+    first, *later = [sum(each.values()) for each in gpu.steps]
+    assert set(later) == {min(later)}
+    assert min(later) <= most
+    assert first > min(later)  # that of Adam's state, which is made once

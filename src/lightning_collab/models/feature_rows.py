@@ -56,10 +56,11 @@ class FeatureRows(nn.Module):
         self.register_buffer("width_", torch.tensor(whole.shape[1]), persistent=kept)
         self.width: int = whole.shape[1]
         self._view: tuple[Any, csr_array] | None = None
+        self._by_column: Bags | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the view of the buffers' memory, which a copy has elsewhere."""
-        return {**self.__dict__, "_view": None}
+        """Without views of the buffers, which a copy has elsewhere."""
+        return {**self.__dict__, "_view": None, "_by_column": None}
 
     def matrix(self) -> csr_array:
         """The features as a sparse matrix, [rows, width], without a copy; on the CPU."""
@@ -85,6 +86,7 @@ class FeatureRows(nn.Module):
         ):
             mine: Tensor = getattr(self, name)
             setattr(self, name, torch.cat([mine, further.to(mine)]))
+        self._by_column = None
 
     def select(self, rows: Tensor) -> "SelectedRows":
         """The features of a batch's users or items.
@@ -111,12 +113,12 @@ class FeatureRows(nn.Module):
         Returns:
             float [rows, k].
         """
+        mapped: Tensor
         if table.device.type == "cpu":
-            mapped: Tensor = SparseProduct.apply(table, self.matrix())  # type: ignore[no-untyped-call]
-            return mapped
-        return nn.functional.embedding_bag(
-            self.indices, table, self.indptr[:-1], mode="sum", per_sample_weights=self.values
-        )
+            mapped = SparseProduct.apply(table, self.matrix())  # type: ignore[no-untyped-call]
+        else:
+            mapped = BagProduct.apply(table, self._bags(), self._transposed())  # type: ignore[no-untyped-call]
+        return mapped
 
     def uses(self, rows: Tensor) -> Tensor:
         """How much each column is used by some rows, float [width]: the sum of squared values.
@@ -124,10 +126,31 @@ class FeatureRows(nn.Module):
         Args:
             rows: int [B].
         """
-        counts = torch.bincount(rows, minlength=len(self.indptr) - 1)
-        each = counts.repeat_interleave(self.indptr.diff(), output_size=len(self.values))
-        used = self.values.new_zeros(self.width)
-        return used.index_add_(0, self.indices, each * self.values.square())
+        # Counts are whole numbers, so that their sum does not depend on the order.
+        ones = self.values.new_ones(len(rows))
+        counts = self.values.new_zeros(len(self.indptr) - 1).index_add_(0, rows, ones)
+        transposed = self._transposed()
+        return _bag_sum(counts[:, None], transposed._replace(values=transposed.squares)).squeeze(1)
+
+    def _bags(self) -> "Bags":
+        return Bags(self.indices, self.indptr, self.values, self.values)
+
+    def _transposed(self) -> "Bags":
+        """The entries by column, on the device, made once: for gradients, and sums by column."""
+        if self._by_column is None or self._by_column.values.device != self.values.device:
+            # Nothing here makes the host wait for a device.
+            columns, order = self.indices.sort(stable=True)
+            entries = torch.arange(len(columns), device=columns.device)
+            rows = torch.searchsorted(self.indptr, entries, right=True) - 1
+            begins = torch.arange(self.width + 1, device=columns.device)
+            values = self.values[order]
+            self._by_column = Bags(
+                rows[order].to(self.indices),
+                torch.searchsorted(columns, begins).to(self.indptr),
+                values,
+                values.square(),
+            )
+        return self._by_column
 
 
 class SelectedRows(NamedTuple):
@@ -157,28 +180,61 @@ class SelectedRows(NamedTuple):
             mapped = SparseProduct.apply(table, self.features)  # type: ignore[no-untyped-call]
         return nn.functional.embedding(self.position, mapped)
 
-    def weighted_squares(self, tables: Sequence[Tensor]) -> Tensor:
-        """Squared entries of the tables' rows, by how much the ratings use them.
+    def uses(self) -> Tensor:
+        """How much the ratings use each feature, float [width].
 
-        A rating uses row c with weight x^2, where x is the feature's value. These weights sum to
-        1 for each block, so that a block weighs as much as the row of an embedding, however many
-        features there are in it.
-
-        Args:
-            tables: float [width, k] each.
-
-        Returns:
-            Scalar: sum over ratings and features of x^2 * |row|^2.
+        A rating uses a feature of value x with weight x^2. These weights sum to 1 for each block,
+        so that a block weighs as much as the row of an embedding, however many features there are
+        in it.
         """
         if isinstance(self.features, FeatureRows):
-            used = self.features.uses(self.position)
-        else:
-            matrix = self.features
-            counts = np.bincount(self.position.numpy(), minlength=matrix.shape[0])
-            parts = (matrix.data**2, matrix.indices, matrix.indptr)
-            squares = csr_array(parts, shape=matrix.shape, copy=False)
-            used = torch.from_numpy(squares.T @ counts.astype(matrix.dtype))
-        return torch.stack([used @ table.square().sum(1) for table in tables]).sum()
+            return self.features.uses(self.position)
+        matrix = self.features
+        counts = np.bincount(self.position.numpy(), minlength=matrix.shape[0])
+        parts = (matrix.data**2, matrix.indices, matrix.indptr)
+        squares = csr_array(parts, shape=matrix.shape, copy=False)
+        return torch.from_numpy(squares.T @ counts.astype(matrix.dtype))
+
+
+class Bags(NamedTuple):
+    """Sparse rows on any device, as torch's `embedding_bag` takes them.
+
+    Attributes:
+        indices: int [entries], columns.
+        indptr: int [rows + 1], where the entries of each row begin.
+        values: float [entries].
+        squares: float [entries], of the values, where somebody wants them.
+    """
+
+    indices: Tensor
+    indptr: Tensor
+    values: Tensor
+    squares: Tensor
+
+
+def _bag_sum(table: Tensor, bags: Bags) -> Tensor:
+    """Sparse rows times a dense table: one operation, in an order that is always the same."""
+    return nn.functional.embedding_bag(
+        bags.indices, table, bags.indptr[:-1], mode="sum", per_sample_weights=bags.values
+    )
+
+
+class BagProduct(torch.autograd.Function):
+    """Sparse features times a dense table on a GPU; its gradient is such a product too.
+
+    That of torch's `embedding_bag` sorts all entries at each step and adds in any order.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, bags: Bags, transposed: Bags) -> Tensor:
+        """Float [rows, k] of a table [width, k]."""
+        ctx.transposed = transposed
+        return _bag_sum(table, bags)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Float [width, k]."""
+        return _bag_sum(gradient.contiguous(), ctx.transposed), None, None
 
 
 class SparseProduct(torch.autograd.Function):

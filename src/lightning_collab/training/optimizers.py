@@ -121,7 +121,9 @@ class DecoupledSGD(torch.optim.SGD):
         return loss
 
 
-def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.optim.Optimizer:
+def build_optimizer(
+    groups: list[dict[str, Any]], config: Optimizer, *, fused: bool = False
+) -> torch.optim.Optimizer:
     """The optimizer that a config asks for.
 
     Where the penalty is on the rows that a batch touches, it is part of the loss, and the
@@ -130,6 +132,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.op
     Args:
         groups: from `parameter_groups`.
         config: the `optimizer` section.
+        fused: Adam in one kernel a group, where the parameters are on a GPU.
 
     Raises:
         ConfigError: torch refuses what `optimizer=torch` asks for.
@@ -146,6 +149,6 @@ def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.op
             if any(group.get("lazy") for group in groups):
                 return RowAdam(groups, betas=betas, eps=config.eps)
             adam = torch.optim.AdamW if decoupled else torch.optim.Adam
-            return adam(groups, betas=betas, eps=config.eps)
+            return adam(groups, betas=betas, eps=config.eps, fused=fused or None)
         case TorchOptimizerConfig():
             return build_torch_optimizer(groups, config)
