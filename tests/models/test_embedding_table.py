@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.data.features.time_effect import TimeEffect
+from lightning_collab.data.features.build import TimeEffect
 from lightning_collab.models.embedding_table import PeriodEffect
 
 

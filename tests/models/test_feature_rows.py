@@ -1,4 +1,4 @@
-"""Features inside a model: mapped rows, their gradient, decay on what a batch uses, and left-out ids."""
+"""Features inside a model: mapped rows, their gradient, decay on what is used, left-out ids."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Maps from features to rows, against the normal equations and torch's own minimiser; drawn rows."""
+"""Maps from features to rows, against the normal equations and torch's minimiser; drawn rows."""
 
 import numpy as np
 import polars as pl

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_collab.config.loss import Loss as LossSection
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Loss as LossSection
+from lightning_collab.config.model import Positives
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, TableGroupConfig
 from lightning_collab.config.section import Section, checked
 from lightning_collab.errors import ConfigError

@@ -1,6 +1,6 @@
 """What the training makes small: each loss by its name."""
 
-from lightning_collab.config.loss import LossConfig, SoftmaxConfig
+from lightning_collab.config.model import LossConfig, SoftmaxConfig
 from lightning_collab.config.registry import LOSSES
 from lightning_collab.data.feed import Feed
 from lightning_collab.losses.contract import check_loss

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, softplus
 
-from lightning_collab.config.loss import (
+from lightning_collab.config.model import (
     BCEConfig,
     BPRConfig,
     LossConfig,

@@ -15,10 +15,9 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.loss import Positives
-from lightning_collab.data.choices import Choices
+from lightning_collab.config.model import Positives
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.ranking_batches import RankingBatches
+from lightning_collab.data.ranking_batches import Choices, RankingBatches
 from lightning_collab.data.table_cache import cache_folder
 from lightning_collab.errors import DataError, StorageError
 from lightning_collab.metrics.rankings import Scorer, check_top_k, rank_part, rank_users
@@ -29,7 +28,7 @@ from lightning_collab.models.ease import (
     chosen_matrix,
     ease,
 )
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lightning_collab.config.loss import Positives
-from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.model import ModelConfig, Positives
 from lightning_collab.config.section import MOST
 
 Probability = Annotated[float, Field(ge=0, lt=1)]

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from lightning_collab.data.batches import RatingBatch, rows_of
-from lightning_collab.data.choices import Choices
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.models.config import EaseConfig
 from lightning_collab.models.embedding_table import EmbeddingTable
 from lightning_collab.models.item_scores import ItemScores, Rows, UserRows

@@ -12,8 +12,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_collab.config.loss import Positives
-from lightning_collab.config.metrics import MetricsConfig
+from lightning_collab.config.model import MetricsConfig, Positives
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.config.section import checked
 from lightning_collab.data.batches import RatingBatch

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_collab.data.choices import Choices
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.kernel_cache import KERNEL, cached_njit
 from lightning_collab.models.factors import ImplicitFactors
 
