@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from lightning_collab.data.features import FeatureBlock, FeatureSet, TimeEffect
 from lightning_collab.models.embedding_table import EmbeddingTable
 
-# All rows are mapped where they have at most this many times the entries of the batch's.
+# On a GPU all rows are mapped where they are at most so many times the batch's.
+ALL_BELOW = 8
+# On a CPU all rows are mapped where they have at most this many times the entries of the batch's.
 WHOLE_BELOW = 1.5
 
 
@@ -95,7 +97,9 @@ class FeatureRows(nn.Module):
             rows: int [B].
         """
         if self.values.device.type != "cpu":
-            return SelectedRows(self, rows)
+            if len(self.indptr) <= ALL_BELOW * len(rows):
+                return SelectedRows(self, rows)
+            return SelectedRows(self.entries_of(rows), torch.arange(len(rows), device=rows.device))
         distinct, position = torch.unique(rows, return_inverse=True)
         whole = self.matrix()
         chosen = distinct.numpy()
@@ -103,6 +107,22 @@ class FeatureRows(nn.Module):
         if whole.nnz <= WHOLE_BELOW * entries:
             return SelectedRows(whole, rows)
         return SelectedRows(whole[chosen], position)
+
+    def entries_of(self, rows: Tensor) -> "Entries":
+        """Those of some rows, copied; on a GPU the host waits to learn how many there are.
+
+        Args:
+            rows: int [B].
+        """
+        begins = self.indptr[rows.long()]
+        lengths = self.indptr[rows.long() + 1] - begins
+        ends = lengths.cumsum(0)
+        count = int(lengths.sum())
+        numbers = torch.arange(len(rows), device=rows.device)
+        of = numbers.repeat_interleave(lengths, output_size=count)
+        place = (begins - ends + lengths)[of] + torch.arange(count, device=rows.device)
+        indptr = torch.cat([ends.new_zeros(1), ends]).to(self.indptr)
+        return Entries(of, self.indices[place], indptr, self.values[place], self.width)
 
     def map_all(self, table: Tensor) -> Tensor:
         """What each row of the vocabulary is mapped to.
@@ -158,11 +178,11 @@ class SelectedRows(NamedTuple):
 
     Attributes:
         features: on the CPU a sparse matrix [n, width] with the features of those that
-            occur; elsewhere those of all, which cost less there than choosing.
+            occur; elsewhere those of all where they are few, which cost less there than choosing.
         position: int [B], the row of each rating's user or item in `features`.
     """
 
-    features: csr_array | FeatureRows
+    features: "csr_array | FeatureRows | Entries"
     position: Tensor
 
     def map(self, table: Tensor) -> Tensor:
@@ -176,6 +196,8 @@ class SelectedRows(NamedTuple):
         """
         if isinstance(self.features, FeatureRows):
             mapped = self.features.map_all(table)
+        elif isinstance(self.features, Entries):
+            mapped = self.features.map(table)
         else:
             mapped = SparseProduct.apply(table, self.features)  # type: ignore[no-untyped-call]
         return nn.functional.embedding(self.position, mapped)
@@ -187,13 +209,44 @@ class SelectedRows(NamedTuple):
         so that a block weighs as much as the row of an embedding, however many features there are
         in it.
         """
-        if isinstance(self.features, FeatureRows):
+        if isinstance(self.features, FeatureRows | Entries):
             return self.features.uses(self.position)
         matrix = self.features
         counts = np.bincount(self.position.numpy(), minlength=matrix.shape[0])
         parts = (matrix.data**2, matrix.indices, matrix.indptr)
         squares = csr_array(parts, shape=matrix.shape, copy=False)
         return torch.from_numpy(squares.T @ counts.astype(matrix.dtype))
+
+
+class Entries(NamedTuple):
+    """The features of some n rows on a GPU.
+
+    Attributes:
+        of: int64 [entries], whose each is.
+        indices: int [entries], columns.
+        indptr: int [n + 1], where the entries of each row begin.
+        values: float [entries].
+        width: number of columns.
+    """
+
+    of: Tensor
+    indices: Tensor
+    indptr: Tensor
+    values: Tensor
+    width: int
+
+    def map(self, table: Tensor) -> Tensor:
+        """What each row is mapped to, float [n, k], of a table [width, k]."""
+        return nn.functional.embedding_bag(
+            self.indices, table, self.indptr[:-1], mode="sum", per_sample_weights=self.values
+        )
+
+    def uses(self, rows: Tensor) -> Tensor:
+        """As `FeatureRows.uses`, of rows among these."""
+        ones = self.values.new_ones(len(rows))
+        counts = self.values.new_zeros(len(self.indptr) - 1).index_add_(0, rows, ones)
+        used = self.values.new_zeros(self.width)
+        return used.index_add_(0, self.indices, counts[self.of] * self.values.square())
 
 
 class Bags(NamedTuple):

@@ -70,7 +70,15 @@ class RowAdam(torch.optim.Optimizer):
         if not group["lazy"]:
             _take_step(parts, gradient, group)
             return
-        rows = gradient.ne(0).any(1).nonzero().squeeze(1)
+        moves = gradient.ne(0).any(1)
+        if weight.device.type != "cpu":
+            # To learn which rows these are, the host would wait for the device.
+            moved = [each.clone() for each in parts]
+            _take_step(moved, gradient, group)
+            for whole, part in zip(parts, moved, strict=True):
+                torch.where(moves[:, None], part, whole, out=whole)
+            return
+        rows = moves.nonzero().squeeze(1)
         moved = [each[rows] for each in parts]
         _take_step(moved, gradient[rows], group)
         for whole, part in zip(parts, moved, strict=True):

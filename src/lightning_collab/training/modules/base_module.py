@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_collab.config.model import MetricsConfig, Positives
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.config.section import checked
+from lightning_collab.config.trainer import SOLVED_IN
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.feed import Ranked
@@ -213,6 +214,10 @@ class BaseModule(pl.LightningModule):
         rating: Tensor = self.model(batch)
         return rating
 
+    def in_full_precision(self) -> AbstractContextManager[Any]:
+        """Meanwhile nothing is computed in 16 bits: equations that are solved need all digits."""
+        return torch.autocast(self.device.type, enabled=False)
+
     def count_loss(self, loss: Tensor, rows: int) -> None:
         """Add a batch to the training loss of the epoch.
 
@@ -228,8 +233,10 @@ class BaseModule(pl.LightningModule):
 
         Raises:
             TrainingError: the ids of the trainer's data are not those of the model's rows.
-            ConfigError: the model is solved on all ratings at once, and the data has batches.
+            ConfigError: the model is solved on all ratings at once, and the data has batches, or
+            the trainer's precision has too few digits; the device has no float64.
         """
+        self._check_device()
         sizes: dict[str, int] = {side: len(each) for side, each in self.vocabularies.items()}
         for side, table in self.model.lookup_tables().get("embeddings", {}).items():
             if sizes and table.num_embeddings != sizes[side]:
@@ -243,6 +250,19 @@ class BaseModule(pl.LightningModule):
             self._check_data(data, stage)
         if self.ranks:
             self._measure_rankings(self.data)
+
+    def _check_device(self) -> None:
+        trainer: Any = self.trainer
+        if trainer.strategy.root_device.type == "mps":
+            raise ConfigError(
+                "Apple's GPUs have no float64, in which losses and metrics are summed; give the "
+                'trainer accelerator="cpu"'
+            )
+        if self.trained_by != "gradient" and trainer.precision not in SOLVED_IN:
+            raise ConfigError(
+                f"precision={trainer.precision}: {type(self.model).__name__} is solved by linear "
+                f"equations, which need more digits; set one of {', '.join(SOLVED_IN)}"
+            )
 
     def _measure_rankings(self, data: RatingDataModule) -> None:
         """Have held-out parts come as users, and count how well what they liked is found."""
@@ -311,8 +331,7 @@ class BaseModule(pl.LightningModule):
         """Log the mean loss of the epoch over all ranks."""
         self._stop_if_diverged()
         self.model.fill_unknown_rows()
-        sums = torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._rows_seen)])
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        sums = self._sums_of_all_ranks()
         self._log_after_epoch({"train/loss": (sums[0] / sums[1]).float()})
 
     def _log_after_epoch(self, values: Mapping[str, Any]) -> None:
@@ -330,10 +349,19 @@ class BaseModule(pl.LightningModule):
                 point = {**plain, "epoch": float(self.current_epoch)}
                 logger.log_metrics(point, step=self.steps_done - 1)
 
+    def _sums_of_all_ranks(self) -> Tensor:
+        """The loss of the epoch so far, and its rows, float64 [2]."""
+        sums = torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._rows_seen)])
+        if self.trainer.world_size > 1:
+            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return sums
+
     def _stop_if_diverged(self) -> None:
         if not self.stops_on_divergence:
             return
-        loss = float(self._loss_sum) / max(self._rows_seen, 1)
+        # All ranks stop or none: one that went on would wait for the others for ever.
+        total, rows = self._sums_of_all_ranks().tolist()
+        loss = total / max(rows, 1)
         if not math.isfinite(loss):
             self._stop("the training loss is no longer a number")
         most = self.loss.exploded(self.rating_range)
