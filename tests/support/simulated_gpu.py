@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from lightning_collab.training import trainer
-from lightning_collab.training.callbacks.cycles import CycleCheckpoints
+from lightning_collab.training.callbacks.averaging import CycleCheckpoints
 
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")

@@ -1,11 +1,16 @@
 """Whole runs on a simulated GPU: no mixed devices, no step that waits, the numbers of the CPU."""
 
 import pytest
+import torch
 from simulated_gpu import simulated_gpu
 from support import composed
 
 from lightning_collab.config import validated
+from lightning_collab.data.batches import EpochBatches
+from lightning_collab.losses import SquaredError
+from lightning_collab.models.embedding_net import BatchDropout
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.training.modules.objective import RowDecay
 from lightning_collab.training.run import train
 
 SMALL = (
@@ -35,7 +40,6 @@ CASES = {
     "dot_bias_history": ("features=history",),
     "dot_bias_features": ("features=everything",),
     "net_features": (*NET, "features=everything"),
-    "id_dropout": ("features=everything", "~features.items.history", "features.id_dropout=0.25"),
     "clipping": (*SGD, "trainer.gradient_clip_val=0.02"),
     "ema": ("averaging=ema", "averaging.decay=0.9"),
     "swa": ("averaging=swa",),
@@ -83,3 +87,66 @@ def test_a_step_launches_few_operations(tmp_path, case, most):
     assert set(later) == {min(later)}
     assert min(later) <= most
     assert first > min(later)  # that of Adam's state, which is made once
+
+
+def test_a_resumed_fit_there_ends_like_a_whole_one(tmp_path):
+    constant = ("scheduler=constant", "averaging=ema")
+    with simulated_gpu() as gpu:
+        whole = fitted(tmp_path / "whole", *constant, "trainer.max_epochs=3")
+        fitted(tmp_path / "cut", *constant)
+        assert fitted(tmp_path / "cut", *constant, "trainer.max_epochs=3", resume=True) == whole
+    assert gpu.mixed == []
+
+
+def unmoved_touches(monkeypatch):
+    """A penalty's constants stay on the CPU."""
+    monkeypatch.setattr(RowDecay, "_of", lambda self, tables, side, ids: tables[side])
+
+
+def unmoved_order(monkeypatch):
+    """The order of an epoch stays on the CPU."""
+    drawn = EpochBatches.order
+
+    def order(self):
+        found = drawn(self)
+        return None if found is None else found.cpu()
+
+    monkeypatch.setattr(EpochBatches, "order", order)
+
+
+def unmoved_mask(monkeypatch):
+    """A dropout mask is made on the CPU."""
+
+    def forward(self, x, batch):
+        return x * torch.ones(x.shape) if self.training else x
+
+    monkeypatch.setattr(BatchDropout, "forward", forward)
+
+
+def read_loss(monkeypatch):
+    """A step looks at its loss."""
+    called = SquaredError.__call__
+
+    def looked_at(self, predicted, target):
+        loss = called(self, predicted, target)
+        assert float(loss.detach()) >= 0
+        return loss
+
+    monkeypatch.setattr(SquaredError, "__call__", looked_at)
+
+
+@pytest.mark.parametrize(
+    ("fault", "case"),
+    [
+        (unmoved_touches, "frequency_power"),
+        (unmoved_order, "dot_bias"),
+        (unmoved_mask, "net"),
+        (read_loss, "dot_bias"),
+    ],
+)
+def test_a_fault_is_seen(tmp_path, monkeypatch, fault, case):
+    fault(monkeypatch)
+    with simulated_gpu() as gpu:
+        fitted(tmp_path, *CASES[case], "trainer.max_epochs=1")
+    assert bool(gpu.read_in_steps) == (fault is read_loss)
+    assert bool(gpu.mixed) == (fault is not read_loss)

@@ -346,6 +346,10 @@ def _fit(
     first_epoch = 0
     if checkpoint is not None:
         first_epoch = _epochs_done(read_checkpoint(checkpoint, mapped=True))
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    monitor = next((c for c in callbacks if isinstance(c, RankFailureMonitor)), None)
+    if monitor is not None:
+        monitor.advice = lambda: _last_good(run)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except SystemExit:
@@ -361,10 +365,9 @@ def _fit(
     except (TrainingError, StorageError) as error:
         raise type(error)(f"{error}{_last_good(run)}") from error
     except Exception as error:
-        watch: Any = next(c for c in trainer.callbacks if isinstance(c, RankFailureMonitor))  # type: ignore[attr-defined]
-        if watch.cause is None:
+        if monitor is None or monitor.cause is None:
             raise
-        raise TrainingError(f"{watch.cause}{_last_good(run)}") from error
+        raise TrainingError(f"{monitor.cause}{_last_good(run)}") from error
     return first_epoch
 
 
