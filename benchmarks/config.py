@@ -96,6 +96,7 @@ class BenchmarkConfig(Section):
         "data",
         "engines",
         "gibbs",
+        "gpu",
         "inference",
         "inspection",
         "one_hot",
