@@ -85,7 +85,7 @@ def _seconds(data: RatingDataModule, overrides: Sequence[str], devices: int) -> 
     clock = EpochClock()
     where = {"accelerator": "cuda", "devices": devices} if devices else {"accelerator": "cpu"}
     trainer = pl.Trainer(
-        **where,  # type: ignore[arg-type]
+        **where,
         strategy="ddp_spawn" if devices > 1 else "auto",
         max_epochs=EPOCHS,
         callbacks=[clock],
