@@ -17,6 +17,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
 from lightning_collab.training.parts import check_parts
+from lightning_collab.tuning.batched import check_batched
 from lightning_collab.tuning.composition import Composer, CornerTrial
 from lightning_collab.tuning.coordinator import StudyFailedError
 from lightning_collab.tuning.finish import finish_study
@@ -116,14 +117,18 @@ def check_space(composer: Composer, space: SearchSpace, settings: StudySettings)
         )
     build_pruner(settings.pruner)
     build_sampler(settings.sampler, space, settings.seed, number=0)
+    ends = []
     for number, corner in enumerate(space.corners() if space.distributions else [{}, {}]):
         trial = CornerTrial(corner, last=number == 1)
         try:
             config = run_parameters(composer, settings.hook, trial, dict(corner))
             needs_subprocess(config)
             check_parts(config)
+            ends.append(config)
         except ConfigError as error:
             raise ConfigError(f"{_hint(str(error), space)}\n(no trial was started)") from None
+    if settings.batched:
+        check_batched(base, ends)
     return base
 
 
@@ -253,5 +258,6 @@ def _greeting(worker: StudyWorker, progress: Progress) -> str:
             "hydra.sweeper.n_trials, for a new study set hydra.sweeper.study_name=<name>"
         )
     done = f", {progress.ended} of them done" if progress.ended else ""
-    jobs = worker.settings.n_jobs
-    return f"{where}: {worker.n_trials} trials{done}, {jobs} at a time"
+    settings = worker.settings
+    at_a_time = settings.n_jobs * (settings.trials_per_batch if settings.batched else 1)
+    return f"{where}: {worker.n_trials} trials{done}, {at_a_time} at a time"
