@@ -9,7 +9,7 @@ what surrounds the steps: a Trainer and its hooks, and checkpoints after each ep
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from functools import partial
@@ -22,11 +22,8 @@ import torch
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import WarmRestartsConfig
-from lightning_collab.config.run import unsupported_reason
 from lightning_collab.config.section import flat
-from lightning_collab.config.trainer import TrainerConfig
 from lightning_collab.data.batches import RatingBatch
-from lightning_collab.errors import ConfigError
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
 from lightning_collab.training.cold_rows import (
@@ -46,87 +43,11 @@ from lightning_collab.tuning.trial_run import Outcome, PreparedData, PruneTrial,
 
 log = logging.getLogger(__name__)
 
-# What trials of a batch may differ in beside the numbers of `optimizer` and `scheduler`.
-FREE = ("seed", "model.init_range", "model.range_margin", "trainer.gradient_clip_val")
-# Of these, what changes neither the ratings of a step nor where a block of steps ends.
+# What may differ in trials that take their steps on the same ratings, in blocks that end alike.
 SAME_STEPS = (
-    "optimizer.",
-    "scheduler.",
-    "model.init_range",
-    "model.range_margin",
-    "trainer.gradient",
+    *("optimizer.", "scheduler."),
+    *("model.init_range", "model.range_margin", "trainer.gradient_clip_val"),
 )
-# What would have somebody else look at the training, or end it, between two blocks of steps.
-AS_BY_DEFAULT = (
-    *("devices", "num_nodes", "strategy", "accelerator", "precision", "accumulate_grad_batches"),
-    *("limit_train_batches", "limit_val_batches", "fast_dev_run", "min_epochs", "max_steps"),
-    *("min_steps", "max_time", "overfit_batches", "val_check_interval", "check_val_every_n_epoch"),
-    *("profiler", "detect_anomaly", "barebones", "reload_dataloaders_every_n_epochs", "plugins"),
-)
-
-
-def check_batched(base: RunConfig, others: Sequence[RunConfig]) -> None:
-    """Refuse what cannot be trained side by side.
-
-    Args:
-        base: the study's config without any parameter set.
-        others: some of its trials' configs, which show what the space and its hook change.
-
-    Raises:
-        ConfigError: the message names the key.
-    """
-    for config in (base, *others):
-        reason = _unbatchable(config)
-        if reason is not None:
-            raise ConfigError(
-                f"hydra.sweeper.batched=true: {reason}; change it, or set "
-                "hydra.sweeper.batched=false"
-            )
-    ours = dict(flat(base.model_dump(mode="json")))
-    for config in others:
-        theirs = dict(flat(config.model_dump(mode="json")))
-        for key in (*ours, *theirs):
-            if ours.get(key) != theirs.get(key) and not _is_free(key, ours.get(key), theirs):
-                raise ConfigError(
-                    f"hydra.sweeper.batched=true: trials side by side differ in the numbers of "
-                    f"optimizer and scheduler, and in {', '.join(FREE)}, but the space changes "
-                    f"{key}; leave it out, or set hydra.sweeper.batched=false"
-                )
-
-
-def _is_free(key: str, value: Any, others: Mapping[str, Any]) -> bool:
-    numbers = all(
-        isinstance(each, int | float | None) and not isinstance(each, bool)
-        for each in (value, others.get(key))
-    )
-    return numbers and (key in FREE or key.startswith(("optimizer.", "scheduler.")))
-
-
-def _unbatchable(config: RunConfig) -> str | None:
-    """Why a run cannot be trained beside others, naming the key."""
-    if not config.model.by_gradient:
-        return f"model={config.model.name} is not trained by steps of gradient descent"
-    if config.ranks:
-        return f"loss={config.loss.name} ranks, and its steps are not taken side by side"
-    if config.features:
-        return "features are mapped anew in each step of each trial"
-    given = TrainerConfig()
-    for key in AS_BY_DEFAULT:
-        if getattr(config.trainer, key) != getattr(given, key):
-            return f"trainer.{key}={getattr(config.trainer, key)} is for trials one by one"
-    if config.training.engine not in ("auto", "fused"):
-        return f"training.engine={config.training.engine} takes its steps alone"
-    if config.training.sgd_threads > 1:
-        return f"training.sgd_threads={config.training.sgd_threads}, but each trial has one thread"
-    for key, asked in (
-        ("find_lr", config.find_lr),
-        ("init_from", config.init_from is not None),
-        ("averaging", config.averaging.name != "none"),
-        ("callbacks.further", bool(config.callbacks.further)),
-    ):
-        if asked:
-            return f"{key} is for trials one by one"
-    return unsupported_reason("fused", config)
 
 
 class BatchedTrial:
