@@ -160,9 +160,8 @@ class BatchedTrial:
         stopped = losses.taken < len(losses.squared_errors)
         why = NO_NUMBER if stopped else module.divergence()
         if why is None and ending is not None:
-            found = {"train/loss": float(np.float32(module.epoch_loss))}
             module.on_train_epoch_start()
-            self._metrics = {**self._measured(ending.validation), **found}
+            self._metrics = self._measured(ending.validation)
             why = module.broken_weights()
             self._keep_best()
         here = time.perf_counter() - started

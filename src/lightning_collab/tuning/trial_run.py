@@ -106,7 +106,8 @@ class PruneTrial(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report, and raise `optuna.TrialPruned` on all ranks or none."""
         known: dict[str, Any] = trainer.callback_metrics
-        found = {key: float(value) for key, value in known.items()}
+        # The training loss in it is of the epoch before: the module logs it after its callbacks.
+        found = {key: float(value) for key, value in known.items() if key.startswith("val/")}
         self.after_epoch(trainer.current_epoch + 1, found, trainer.strategy.broadcast)
 
     def after_epoch(

@@ -334,14 +334,9 @@ class BaseModule(pl.LightningModule):
                 point = {**plain, "epoch": float(self.current_epoch)}
                 logger.log_metrics(point, step=self.steps_done - 1)
 
-    @property
-    def epoch_loss(self) -> float:
-        """The mean training loss of the epoch so far, over this rank's rows."""
-        return float(self._loss_sum) / max(self._rows_seen, 1)
-
     def divergence(self) -> str | None:
         """Why the losses of the epoch so far must end the training; None: they need not."""
-        loss = self.epoch_loss
+        loss = float(self._loss_sum) / max(self._rows_seen, 1)
         if not math.isfinite(loss):
             return NO_NUMBER
         most = self.loss.exploded(self.rating_range)
