@@ -37,11 +37,12 @@ def run(repeats: int) -> dict[str, float]:
         building, measuring, telling; data are loaded),
         `study/seconds` (medians of whole commands, two trials at a time, with winner and page),
         `study/seconds_without_pruning`, `study/epochs_saved` (share; the least of the seeds),
-        `study/val_rmse_lost` (winner with pruning less without; the worst of the seeds), and the
-        `rates/seconds` and `rates/batched_seconds` (medians of whole commands of sweep=dot_bias_rates,
-        two processes and one that trains side by side, in turn), `rates/batched_share` (median of
-        the ratios), the default config's and the worst winner's numbers: `default/val_rmse`, `default/test_rmse`,
-        `winner/val_rmse`, `winner/test_rmse`.
+        `study/val_rmse_lost` (winner with pruning less without; the worst of the seeds),
+        `rates/seconds` and `rates/batched_seconds` (medians of whole commands of
+        sweep=dot_bias_rates in two processes, and side by side in one, in turn),
+        `rates/batched_share` (median of the ratios), and the default config's and the worst
+        winner's numbers: `default/val_rmse`, `default/test_rmse`, `winner/val_rmse`,
+        `winner/test_rmse`.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
