@@ -86,7 +86,10 @@ def test_a_mean_in_few_bits_is_added_in_many(run_config, small_table):
     assert output(raw).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
 
 
-def test_a_loss_that_is_no_number_on_another_rank_stops_this_one_too(run_config, small_table):
+def test_a_loss_that_is_no_number_on_another_rank_stops_this_one_too(
+    run_config, small_table, monkeypatch
+):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     config = run_config()
     module = build_module(config, load_data(config, small_table))
     module._loss_sum, module._rows_seen = torch.tensor(3.0, dtype=torch.float64), 4

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NoReturn, Self
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, distributed
 
 from lightning_collab.config.model import MetricsConfig, Positives
 from lightning_collab.config.renamed import with_new_names
@@ -32,6 +32,8 @@ from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.models.rating_model import TrainedBy
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.training.trained_model import model_config, rebuilt_model
+
+NO_NUMBER = "the training loss is no longer a number"
 
 MODULES = {
     "gradient": "RatingModule",
@@ -352,29 +354,44 @@ class BaseModule(pl.LightningModule):
     def _sums_of_all_ranks(self) -> Tensor:
         """The loss of the epoch so far, and its rows, float64 [2]."""
         sums = torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._rows_seen)])
-        if self.trainer.world_size > 1:
+        # A trial of a batch has no trainer.
+        if distributed.is_available() and distributed.is_initialized():
             sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         return sums
 
-    def _stop_if_diverged(self) -> None:
-        if not self.stops_on_divergence:
-            return
+    def divergence(self) -> str | None:
+        """Why the losses of the epoch so far must end the training; None: they need not."""
         # All ranks stop or none: one that went on would wait for the others for ever.
         total, rows = self._sums_of_all_ranks().tolist()
         loss = total / max(rows, 1)
         if not math.isfinite(loss):
-            self._stop("the training loss is no longer a number")
+            return NO_NUMBER
         most = self.loss.exploded(self.rating_range)
         if most is not None and loss > most:
-            self._stop(
+            return (
                 f"the training loss is exploding: {loss:.3g}, where predictions wrong by "
                 f"{EXPLODED} times the scale would have {most:.3g}"
             )
+        return None
+
+    def broken_weights(self) -> str | None:
+        """Why the weights must end the training; None: they are numbers."""
+        # A sum that is finite has only finite terms, and needs no tensor of its own.
+        finite = all(math.isfinite(float(_local(p).sum())) for p in self.parameters())
+        return None if finite else "the weights are no longer numbers"
+
+    def _stop_if_diverged(self) -> None:
+        why = self.divergence() if self.stops_on_divergence else None
+        if why is not None:
+            self._stop(why)
 
     def _stop(self, why: str) -> NoReturn:
-        raise TrainingError(
-            f"{why} at step {self.steps_done} (epoch {self.current_epoch + 1}); "
-            f"{self.advice_on_divergence()}"
+        raise self.diverged(why, self.steps_done, self.current_epoch)
+
+    def diverged(self, why: str, steps: int, epochs: int) -> TrainingError:
+        """The error of a training that cannot go on, after so many whole steps and epochs."""
+        return TrainingError(
+            f"{why} at step {steps} (epoch {epochs + 1}); {self.advice_on_divergence()}"
         )
 
     def advice_on_divergence(self) -> str:
@@ -429,9 +446,14 @@ class BaseModule(pl.LightningModule):
         if self.ranks:
             self._log_after_epoch(self._rankings_of("val"))
             return
-        self._log_after_epoch({"val/loss": self.val_loss.compute(), **self.val_metrics.compute()})
+        self._log_after_epoch(self.validated())
+
+    def validated(self) -> dict[str, Tensor]:
+        """The metrics of the validation batches so far, which are then forgotten."""
+        found = {"val/loss": self.val_loss.compute(), **self.val_metrics.compute()}
         self.val_loss.reset()
         self.val_metrics.reset()
+        return found
 
     def test_step(self, batch: RatingBatch | RankingBatch, batch_idx: int) -> None:
         """Add a batch to the test metrics."""
@@ -455,22 +477,25 @@ class BaseModule(pl.LightningModule):
             TrainingError: the last step made a parameter that is not a number, before a loss could
                 show it; the checkpoint that was there stays.
         """
-        # A sum that is finite has only finite terms, and needs no tensor of its own.
-        if not all(math.isfinite(float(_local(p).sum())) for p in self.parameters()):
-            self._stop("the weights are no longer numbers")
-        checkpoint["vocabularies"] = {
-            side: vocabulary.state() for side, vocabulary in self.vocabularies.items()
-        }
-        checkpoint["config"] = dict(self.config)
-        checkpoint["rating_range"] = list(self.rating_range)
+        why = self.broken_weights()
+        if why is not None:
+            self._stop(why)
+        checkpoint.update(self.about_model(self.given_data))
         here = 0.0 if self._began is None else time.perf_counter() - self._began
         checkpoint["fit_seconds"] = self.seconds_before + here
-        if self.given_data is not None:
-            checkpoint["data_fingerprint"] = self.given_data.fingerprint
         checkpoint["epoch_sums"] = {"loss": self._loss_sum, "rows_seen": self._rows_seen}
         checkpoint["rng_state"] = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             checkpoint["rng_state"]["cuda"] = torch.cuda.get_rng_state_all()
+
+    def about_model(self, data: RatingDataModule | None) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights, for whoever uses them."""
+        about = {
+            "vocabularies": {side: each.state() for side, each in self.vocabularies.items()},
+            "config": dict(self.config),
+            "rating_range": list(self.rating_range),
+        }
+        return about if data is None else {**about, "data_fingerprint": data.fingerprint}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the sums of the epoch under way and the state of torch's random numbers."""
