@@ -81,18 +81,26 @@ def markdown(
     """
     # Where the other checkout lay is nobody's business; which commit it is of is.
     against = f" against=<{further['other']}>" if settings.against is not None else ""
+    # A group may have tables of its own, one a question.
+    module = importlib.import_module(f"benchmarks.{settings.group}")
+    if settings.against is None and hasattr(module, "tables"):
+        rows = [module.tables(measured, shown)]
+    else:
+        rows = [
+            "| measure | value | aim |" if aims else "| measure | value |",
+            "| --- | ---: | --- |" if aims else "| --- | ---: |",
+        ]
+        for name, value in measured.items():
+            cells = [f"`{name}`", shown(value), *([aims.get(name, "")] if aims else [])]
+            rows.append("| " + " | ".join(cells) + " |")
     lines = [
         f"`scripts/benchmark.py group={settings.group} repeats={settings.repeats} "
         f"threads={settings.threads}{against}` on {machine['processor']}, "
         f"{machine['cores']} cores, torch {machine['torch']}, load {machine['load']:g} "
         "when it began:",
         "",
-        "| measure | value | aim |" if aims else "| measure | value |",
-        "| --- | ---: | --- |" if aims else "| --- | ---: |",
+        *rows,
     ]
-    for name, value in measured.items():
-        cells = [f"`{name}`", shown(value), *([aims.get(name, "")] if aims else [])]
-        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
