@@ -448,7 +448,7 @@ def tables(measured: Mapping[str, float | str], shown: Callable[[float | str], s
                 for measure in MEASURES:
                     aim = AIMS.get(f"{case}/{way}/{measure}")
                     text = shown(values[measure]) if measure in values else ""
-                    cells.append(f"{text} ({aim})" if aim else text)
+                    cells.append(f"{text} ({aim})" if aim and text else text)
             lines.append(f"| {way} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
