@@ -71,6 +71,7 @@ class Case:
     """One question: which way is the fastest?
 
     Attributes:
+        title: what its table is called.
         factors: length of the embeddings.
         epochs: of the fits that are compared, by size: a million ratings, and more.
         few_epochs: of the shorter fits, likewise.
@@ -82,6 +83,7 @@ class Case:
         large: whether it is asked of the larger size too.
     """
 
+    title: str
     factors: int
     epochs: tuple[int, int]
     few_epochs: tuple[int, int]
@@ -103,6 +105,7 @@ PEERS = {"cornac": PLAIN, "surprise": PLAIN, "libmf": {"lr": 0.1, "weight_decay"
 FASTAI = {"lr": 5e-3, "weight_decay": 0.1}
 CASES = {
     "sgd_50": Case(
+        "Plain SGD on single ratings, 50 factors",
         50,
         (20, 4),
         (5, 1),
@@ -111,8 +114,11 @@ CASES = {
         | {"ours_two_threads": ("training.sgd_threads=2",)},
         PEERS,
     ),
-    "sgd_100": Case(100, (20, 4), (5, 1), SINGLE, {}, PEERS),
+    "sgd_100": Case(
+        "Plain SGD on single ratings, 100 factors", 100, (20, 4), (5, 1), SINGLE, {}, PEERS
+    ),
     "decay": Case(
+        "Forms of decay in plain SGD on single ratings",
         50,
         (6, 4),
         (2, 1),
@@ -125,6 +131,7 @@ CASES = {
         large=False,
     ),
     "adam_64": Case(
+        "Adam in batches of 64",
         50,
         (2, 2),
         (1, 1),
@@ -135,6 +142,7 @@ CASES = {
         large=False,
     ),
     "adam_512": Case(
+        "Adam in batches of 512",
         50,
         (2, 2),
         (1, 1),
@@ -144,6 +152,7 @@ CASES = {
         slow=("fastai",),
     ),
     "rank_by_least_squares": Case(
+        "Choices ranked by least squares",
         64,
         (6, 3),
         (2, 1),
@@ -153,6 +162,7 @@ CASES = {
         ranks=True,
     ),
     "rank_by_bpr": Case(
+        "Choices ranked by BPR on single triples",
         64,
         (20, 4),
         (5, 1),
@@ -165,10 +175,10 @@ CASES = {
 MEASURES = {
     "seconds_to_metrics": "command to metrics, s",
     "quality": "RMSE; of rankings nDCG@10",
-    "fit_ratings_per_second": "ratings/s, `fit` and all",
-    "steady_ratings_per_second": "ratings/s, steady",
-    "fit_over_ours": "`fit`, of ours",
-    "steady_over_ours": "steady, of ours",
+    "fit_ratings_per_second": "M ratings/s of `fit`",
+    "steady_ratings_per_second": "M ratings/s, steady",
+    "fit_over_ours": "`fit` over ours",
+    "steady_over_ours": "steady over ours",
 }
 AIMS = {
     "million/sgd_50/cornac/steady_over_ours": "at most 0.83",
@@ -349,15 +359,26 @@ def roofline(where: str, case: Case, ratings: Ratings, measured: Measured) -> Me
     }
 
 
-def our_round(case: Case, ratings: Ratings, further: Sequence[str]) -> Round:
-    """Ours: two fits in a process, then the command."""
-    typed = [
+def our_overrides(case: Case, ratings: Ratings, further: Sequence[str]) -> list[str]:
+    """The run of one of our ways, but for its epochs.
+
+    Args:
+        case: that asks.
+        ratings: on disk.
+        further: what this way has of its own.
+    """
+    ranks = ("data.columns.rating=null", "data.rating_range=null", "metrics.top_k=[10]")
+    return [
         *(*SILENT, *ratings.sources, f"model.factors={case.factors}", *case.common),
         *(each.format(dense_decay=2 * DECAY * 2 / ratings.rows) for each in further),
+        *(ranks if case.ranks else ()),
         f"trainer.threads={torch.get_num_threads()}",
     ]
-    if case.ranks:
-        typed += ["data.columns.rating=null", "data.rating_range=null", "metrics.top_k=[10]"]
+
+
+def our_round(case: Case, ratings: Ratings, further: Sequence[str]) -> Round:
+    """Ours: two fits in a process, then the command."""
+    typed = our_overrides(case, ratings, further)
     config = composed_run(*typed).model_dump(mode="json")
     program = ["-m", "benchmarks.peers.ours"]
     result = _process(program, case, ratings, {"config": config}, "long_and_short")
@@ -438,7 +459,12 @@ def tables(measured: Mapping[str, float | str], shown: Callable[[float | str], s
         cases.setdefault(f"{size}/{case}", {}).setdefault(way, {})[measure] = value
     lines: list[str] = []
     for case, ways in cases.items():
-        lines += [f"`{case}`:", "", "| | " + " | ".join(MEASURES.values()) + " |"]
+        size, name = case.split("/")
+        lines += [
+            f"{CASES[name].title} (`{case}`):",
+            "",
+            "| | " + " | ".join(MEASURES.values()) + " |",
+        ]
         lines += ["| --- |" + " ---: |" * len(MEASURES)]
         for way, values in ways.items():
             if "absent" in values:
@@ -447,7 +473,10 @@ def tables(measured: Mapping[str, float | str], shown: Callable[[float | str], s
                 cells = []
                 for measure in MEASURES:
                     aim = AIMS.get(f"{case}/{way}/{measure}")
-                    text = shown(values[measure]) if measure in values else ""
+                    value = values.get(measure, "")
+                    if measure.endswith("per_second") and not isinstance(value, str):
+                        value /= 1e6
+                    text = shown(value)
                     cells.append(f"{text} ({aim})" if aim and text else text)
             lines.append(f"| {way} | " + " | ".join(cells) + " |")
         lines.append("")

@@ -56,7 +56,7 @@ def test_what_was_typed_of_the_group_is_part_of_the_command():
 def test_a_group_may_have_tables_of_its_own():
     settings = SETTINGS.model_copy(update={"group": "whole_runs"})
     text = markdown(settings, {"million/decay/ours/quality": 0.5}, {}, MACHINE)
-    assert "\n`million/decay`:\n" in text
+    assert " (`million/decay`):\n" in text
     assert "| ours |  | 0.5 |" in text
 
 

@@ -10,8 +10,8 @@ from benchmarks.peers.runner import Fit
 from benchmarks.whole_runs import (
     CASES,
     MEASURES,
-    SILENT,
     Ratings,
+    our_overrides,
     roofline,
     summary,
     tables,
@@ -61,8 +61,9 @@ def test_only_what_was_liked_is_ranked(tmp_path, run_config, monkeypatch):
 def test_each_way_of_each_case_is_a_config(name, tmp_path, run_config):
     case, ratings = CASES[name], Ratings(tmp_path, "million", 1000, 30, (1.0, 5.0))
     for further in ((), *case.ways.values()):
-        typed = (each.format(dense_decay=1e-5) for each in further)
-        assert run_config(*SILENT, *ratings.sources, *case.common, *typed)
+        config = run_config(*our_overrides(case, ratings, further))
+        assert config.ranks == case.ranks
+        assert config.data.has_ratings != case.ranks
     assert set(case.slow) <= set(case.peers)
     assert set(case.peers) <= set(runner.PACKAGES)
 
@@ -141,13 +142,15 @@ def test_the_roofline_is_that_of_copying_tables_of_this_size(tmp_path, monkeypat
 
 
 def test_a_table_for_each_question_with_aims_and_what_is_absent():
-    measured = {f"million/sgd_50/ours/{name}": 2.0 for name in list(MEASURES)[:4]} | {
+    own = {name: 3e6 if "per_second" in name else 2.0 for name in list(MEASURES)[:4]}
+    measured = {f"million/sgd_50/ours/{name}": value for name, value in own.items()} | {
         "million/sgd_50/cornac/steady_over_ours": 0.5,
         "million/sgd_50/libmf/absent": "no compiler",
         "twenty_million/sgd_50/ours/quality": 0.9,
     }
     text = tables(measured, shown)
-    assert text.count("`million/sgd_50`:") == text.count("`twenty_million/sgd_50`:") == 1
-    assert "| ours | 2 | 2 | 2 | 2 |  |  |" in text
+    for size in ("million", "twenty_million"):
+        assert text.count(f"{CASES['sgd_50'].title} (`{size}/sgd_50`):") == 1
+    assert "| ours | 2 | 2 | 3 | 3 |  |  |" in text  # millions
     assert "| cornac |  |  |  |  |  | 0.5 (at most 0.83) |" in text
     assert "| libmf | absent: no compiler |" in text
