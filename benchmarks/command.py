@@ -19,7 +19,7 @@ from benchmarks.against import THIS, Checkout, compared, other_checkout, paired_
 from benchmarks.config import BenchmarkConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.training.console import run_log
 
 # By name, a number, or words where it could not be measured.

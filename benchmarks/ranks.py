@@ -13,7 +13,7 @@ from benchmarks.cost_model import Devices, StepCost, Training, split_tables, who
 from benchmarks.processes import environment
 from benchmarks.rank_process import REQUEST_FILE, WARM_UP
 from lightning_collab.config.compose import composed_run
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.launch import VARIABLES
 
 BATCH_SIZE = 65_536

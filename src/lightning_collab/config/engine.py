@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from lightning_collab.config.loss import LossConfig
-from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.model import LossConfig, ModelConfig
 from lightning_collab.config.optimizer import (
     AdamConfig,
     OptimizerConfig,

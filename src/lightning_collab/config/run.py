@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lightning_collab.config.callbacks import CallbacksConfig
 from lightning_collab.config.data import (
     AbsolutePath,
     BatchSize,
@@ -14,10 +13,15 @@ from lightning_collab.config.data import (
     HistoryConfig,
 )
 from lightning_collab.config.engine import Engine, TrainingConfig, step_needs, unsupported_parts
-from lightning_collab.config.logger import LoggersConfig, TensorBoardConfig
-from lightning_collab.config.loss import Loss, Positives, SquaredErrorConfig
-from lightning_collab.config.metrics import RANKING_METRICS, MetricsConfig
-from lightning_collab.config.model import Model, ModelConfig
+from lightning_collab.config.model import (
+    RANKING_METRICS,
+    Loss,
+    MetricsConfig,
+    Model,
+    ModelConfig,
+    Positives,
+    SquaredErrorConfig,
+)
 from lightning_collab.config.optimizer import (
     Averaging,
     LRRangeTestConfig,
@@ -31,7 +35,12 @@ from lightning_collab.config.plugins import plugins_of
 from lightning_collab.config.registry import METRICS
 from lightning_collab.config.section import Section, checked, suggestion
 from lightning_collab.config.split import Split
-from lightning_collab.config.trainer import TrainerConfig
+from lightning_collab.config.trainer import (
+    CallbacksConfig,
+    LoggersConfig,
+    TensorBoardConfig,
+    TrainerConfig,
+)
 
 # What is measured after each epoch of a run that learns ratings.
 OF_RATINGS = ("val/rmse", "val/mae", "val/loss", "train/loss")

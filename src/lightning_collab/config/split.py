@@ -129,7 +129,7 @@ class LectureSplitConfig(SplitConfig):
 class OfficialFoldConfig(SplitConfig):
     """A test part that comes with the release; the validation part is drawn out of its base."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.predefined:split_by_official_fold"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_by_official_fold"
 
     name: Literal["official_fold"] = "official_fold"
     # Which: u1 to u5 are five disjoint fifths; ua and ub have ten ratings of each user.
@@ -163,7 +163,7 @@ class OfficialFoldConfig(SplitConfig):
 class TemporalSplitConfig(SplitConfig):
     """The past trains, the future tests."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.temporal:split_in_time"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_in_time"
 
     name: Literal["temporal"] = "temporal"
     # `date`: the same moment for everyone; `user`: each user's last ratings.
@@ -201,7 +201,7 @@ class TemporalSplitConfig(SplitConfig):
 class LeaveOneOutConfig(SplitConfig):
     """One rating of each user tests."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.temporal:split_one_of_each_user"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_one_of_each_user"
 
     name: Literal["leave_one_out"] = "leave_one_out"
     # Which: the last in time, or any.
@@ -235,7 +235,7 @@ class UserStratifiedConfig(SplitConfig):
 class UserRatioConfig(SplitConfig):
     """Shares of all of each user's ratings, drawn at random, with the rounding of RecBole."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.user_ratio:split_by_user_ratio"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_by_user_ratio"
 
     name: Literal["user_ratio"] = "user_ratio"
     # Share of all of each user's rows; 0: no test part.
@@ -256,7 +256,7 @@ class UserRatioConfig(SplitConfig):
 class _ColdConfig(SplitConfig):
     """All ratings of some items, or of some users, test."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.cold:split_off_whole_sides"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.random:split_off_whole_sides"
     side: ClassVar[Literal["users", "items"]]
 
     # Share of the items (users), drawn at random, rounded; not with `folds`.
@@ -294,7 +294,7 @@ class ColdUsersConfig(_ColdConfig):
 class PredefinedSplitConfig(SplitConfig):
     """The parts that the data itself names: by a column, or by a file for each part."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.predefined:split_as_given"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_as_given"
 
     name: Literal["predefined"] = "predefined"
     # Name of the validation part; null: there is none, and `val` is drawn out of the others.

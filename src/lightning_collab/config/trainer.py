@@ -1,12 +1,13 @@
-"""`conf/trainer`: where a run trains."""
+"""`conf/trainer`, `conf/callbacks`, `conf/logger`: where a run trains, and what follows it."""
 
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from lightning_collab.config.section import MOST, Section
+from lightning_collab.config.section import EMPTY_IF_NULL, MOST, Section
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
@@ -173,3 +174,136 @@ class TrainerConfig(Section):
                 "trainer.val_check_interval to a number of batches"
             )
         return self
+
+
+# The key of Hydra that names what is called to make an object.
+TARGET = "_target_"
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+Target = dict[str, Any]
+
+
+class EarlyStoppingConfig(Section):
+    """When to give up before max_epochs."""
+
+    # Epochs without improvement before stopping.
+    patience: Annotated[int, Field(ge=1, le=MOST)] = 3
+    # What counts as an improvement, in units of the monitored metric.
+    min_delta: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+
+
+class ProjectorConfig(Section):
+    """When embeddings are logged to TensorBoard's projector, with histograms and genre overlap."""
+
+    # null: at the end of each cycle of the schedule; at the end of the run in any case.
+    every_n_epochs: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    # Users as well as items.
+    users: bool = True
+
+
+class ReportConfig(Section):
+    """The page that a run ends with."""
+
+    # Layout of the map of items in it; `auto`: t-SNE where there is one; null: no map.
+    map: Literal["auto", "tsne", "umap", "pca"] | None = "auto"
+
+
+class CallbacksConfig(Section):
+    """What follows the training."""
+
+    # Metric that picks best.ckpt; null: val/rmse where the split has a validation part.
+    monitor: str | None = None
+    # null: train for max_epochs.
+    early_stopping: EarlyStoppingConfig | None = None
+    # Show progress while training.
+    progress_bar: bool = True
+    # null: embeddings are not logged.
+    projector: ProjectorConfig | None = ProjectorConfig()
+    # null: no report.html.
+    report: ReportConfig | None = ReportConfig()
+    # Callbacks of other packages, each by `_target_` and its arguments; a run does not keep them.
+    further: Annotated[list[Target] | dict[str, Target | None], EMPTY_IF_NULL] = Field(
+        default_factory=dict
+    )
+    # Of a saved run: the `_target_` of its further callbacks, as text that nothing is made from.
+    further_classes: list[str] = Field(default_factory=list)
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """The further callbacks by the key that each is typed under; those set to null are out."""
+        named = self.further.items() if isinstance(self.further, dict) else enumerate(self.further)
+        return {f"callbacks.further.{key}": each for key, each in named if each is not None}
+
+    @model_validator(mode="after")
+    def _each_names_its_class(self) -> Self:
+        for key, target in self.targets.items():
+            name = target.get(TARGET)
+            if not isinstance(name, str) or not DOTTED.fullmatch(name):
+                given = "" if name is None else f" (got {name!r})"
+                raise ValueError(f"{key}.{TARGET}: set it to <package.module.Class>{given}")
+        return self
+
+    def as_kept(self) -> Self:
+        """What a run directory keeps: of further callbacks their names alone."""
+        names = [*self.further_classes, *(each[TARGET] for each in self.targets.values())]
+        kept = {"further": {}, "further_classes": list(dict.fromkeys(names))}
+        return self.model_copy(update=kept)
+
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class TensorBoardConfig(Section):
+    """Event files in <run>/tensorboard, with projector, histograms and figures."""
+
+
+class CSVConfig(Section):
+    """A table of all curves, <run>/csv/metrics.csv, and <run>/csv/hparams.yaml."""
+
+
+class WandbConfig(Section):
+    """Weights & Biases, with its files in <run>/wandb."""
+
+    # offline: nothing leaves this machine until `wandb sync`; online: as it is logged.
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    # Of the run at Weights & Biases.
+    project: Name = "lightning-collab"
+    # User or team that it belongs to; null: the default of the account.
+    entity: str | None = None
+    # Name of the run; null: that of the run directory.
+    name: str | None = None
+    # Runs that are shown together; null: none.
+    group: str | None = None
+    # To find the run by.
+    tags: list[str] = Field(default_factory=list)
+
+
+class MLflowConfig(Section):
+    """MLflow, by default in a database of the run's own, <run>/mlflow.db."""
+
+    # Where runs are kept: sqlite:///<file> or a server; null: <run>/mlflow.db.
+    tracking_uri: str | None = None
+    # The experiment that the run belongs to.
+    experiment: Name = "lightning-collab"
+    # Name of the run; null: that of the run directory.
+    name: str | None = None
+    # To find the run by.
+    tags: Annotated[dict[str, str], EMPTY_IF_NULL] = Field(default_factory=dict)
+
+
+class LoggersConfig(Section):
+    """The loggers of a run; those that are null are not used."""
+
+    tensorboard: TensorBoardConfig | None = None
+    csv: CSVConfig | None = None
+    wandb: WandbConfig | None = None
+    mlflow: MLflowConfig | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Those that are used."""
+        return [name for name, config in self if config is not None]
+
+    @model_serializer(mode="wrap")
+    def _of_those_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: values for name, values in handler(self).items() if values is not None}

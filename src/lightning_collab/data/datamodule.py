@@ -27,14 +27,13 @@ from lightning_collab.config.data import (
     plain_paths,
     ratings_in_batch,
 )
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Positives
 from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import RandomSplitConfig, Split
 from lightning_collab.data.batches import EpochBatches, RatingBatch, RatingBatches
-from lightning_collab.data.choices import Choices
 from lightning_collab.data.features.build import FeatureSet, SideRows, TrainingRows, build_features
 from lightning_collab.data.feed import Feed, Ranked, training_batches
-from lightning_collab.data.ranking_batches import RankingBatches
+from lightning_collab.data.ranking_batches import Choices, RankingBatches
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import Caller, checked_frame, load_ratings
 from lightning_collab.data.splits import Rows, split_rows

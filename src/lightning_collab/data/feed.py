@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from lightning_collab.config.data import BatchSize, Order, ratings_in_batch
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Positives
 from lightning_collab.data.batches import EpochBatches, RatingBatches
 from lightning_collab.data.choice_batches import PairBatches, UserBatches
-from lightning_collab.data.choices import Choices
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, SplitRows
 from lightning_collab.errors import DataError

@@ -17,10 +17,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from lightning_collab.data.download import sha256_of
 from lightning_collab.data.files.text_columns import READ_ERRORS
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.vocabulary import Vocabulary
+from lightning_collab.runs.files import sum_of
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def cached_table(
     """
     # The same files read in the same way have one entry, the latest.
     what = _digest(json.dumps(settings, sort_keys=True), *map(str, files))[:16]
-    version = _digest(code_version(), *(sha256_of(path) for path in files if path.is_file()))[:32]
+    version = _digest(code_version(), *(sum_of(path) for path in files if path.is_file()))[:32]
     folder = cache_folder()
     entry = folder / f"{what}-{version}"
     try:
@@ -120,7 +120,7 @@ def _kept(entry: Path, table: RatingTable) -> RatingTable:
         for each, frame in _frames(table).items():
             path = folder / f"{each}.arrow"
             frame.write_ipc(path)
-            sums[each] = sha256_of(path)
+            sums[each] = sum_of(path)
         facts = {
             "name": table.name,
             "rating_range": table.rating_range,

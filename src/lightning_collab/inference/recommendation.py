@@ -13,10 +13,9 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from lightning_collab.data.history import History
+from lightning_collab.data.metadata import History
 from lightning_collab.errors import ConfigError
-from lightning_collab.inference.arguments import ids_in
-from lightning_collab.inference.lookup import RawIds, row_of_id, row_of_item
+from lightning_collab.inference.lookup import RawIds, ids_in, row_of_id, row_of_item
 from lightning_collab.inference.stock import Offer
 from lightning_collab.training.trained_model import TrainedModel
 

@@ -11,9 +11,8 @@ from lightning_collab.config.section import checked
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock
 from lightning_collab.data.vocabulary import Side
-from lightning_collab.models.embedding_table import EmbeddingTable
-from lightning_collab.models.feature_rows import FeatureRows, SelectedRows
-from lightning_collab.models.id_dropout import IdDropout
+from lightning_collab.models.embedding_table import EmbeddingTable, TimeEffects
+from lightning_collab.models.feature_rows import FeatureRows, IdDropout, SelectedRows
 from lightning_collab.models.item_scores import (
     DotProductScores,
     ItemScores,
@@ -22,7 +21,6 @@ from lightning_collab.models.item_scores import (
     Tables,
 )
 from lightning_collab.models.rating_output import DatasetStatistics, Output
-from lightning_collab.models.time_effects import TimeEffects
 
 if TYPE_CHECKING:
     # Lightning, which the use of a trained model does without.

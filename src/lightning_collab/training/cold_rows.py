@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_collab.config.metrics import MetricsConfig
+from lightning_collab.config.model import MetricsConfig
 from lightning_collab.config.section import checked
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.features.build import describing_encoders, lines_of

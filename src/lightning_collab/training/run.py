@@ -14,8 +14,8 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.compose import check_resumed
 from lightning_collab.config.data import FrameConfig
-from lightning_collab.config.resumed import check_resumed
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.metadata import history_table, metadata_table
 from lightning_collab.errors import (
@@ -28,13 +28,11 @@ from lightning_collab.metrics.baselines import baseline_metrics
 from lightning_collab.metrics.ranking_baselines import ranking_baselines
 from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import run_held, summed_file
 from lightning_collab.runs.invocation import command_line
 from lightning_collab.runs.launch import is_first_rank
-from lightning_collab.runs.lock import run_held
-from lightning_collab.runs.sums import summed_file
-from lightning_collab.training.build import build_module, load_data
-from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
-from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
+from lightning_collab.training.build import build_module, load_data, start_from_run
+from lightning_collab.training.callbacks.interrupt import RankFailureMonitor, SaveOnInterrupt
 from lightning_collab.training.cold_file import write_cold_rows
 from lightning_collab.training.console import begin_log
 from lightning_collab.training.evaluation import check_ratings, evaluate_checkpoint
@@ -45,7 +43,6 @@ from lightning_collab.training.parts import check_parts, further_callbacks
 from lightning_collab.training.process import signals_put_back
 from lightning_collab.training.schedules import build_schedule
 from lightning_collab.training.trainer import build_trainer
-from lightning_collab.training.warm_start import start_from_run
 
 log = logging.getLogger(__name__)
 

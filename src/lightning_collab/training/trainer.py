@@ -18,16 +18,18 @@ from torch.nn.parallel import DistributedDataParallel
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import WarmRestartsConfig
 from lightning_collab.errors import StorageError
-from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.callbacks.averaging import RunAveraging
-from lightning_collab.training.callbacks.cycles import CycleCheckpoints, warn_of_unfinished_cycle
-from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
+from lightning_collab.runs.files import atomic_file
+from lightning_collab.training.callbacks.averaging import (
+    CycleCheckpoints,
+    RunAveraging,
+    warn_of_unfinished_cycle,
+)
+from lightning_collab.training.callbacks.interrupt import RankFailureMonitor, SaveOnInterrupt
 from lightning_collab.training.callbacks.progress import TrainingProgress
-from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
-from lightning_collab.training.devices import check_devices
 from lightning_collab.training.loggers import build_loggers
+from lightning_collab.training.parts import check_devices
 from lightning_collab.training.sharding.strategy import RowShardingStrategy
 
 

@@ -16,18 +16,18 @@ import optuna
 import pytorch_lightning as pl
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.logger import LoggersConfig
+from lightning_collab.config.trainer import LoggersConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, LightningCollabError, TrainingError
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import InterruptedRunError, train
-from lightning_collab.tuning.subprocess_run import OUTPUT_FILE, error_tail, run_subprocess
+from lightning_collab.tuning.processes import OUTPUT_FILE, error_tail, run_subprocess
 
 SPLITS_KEPT = 8
 

@@ -19,7 +19,7 @@ from lightning_collab.errors import ConfigError, LightningCollabError
 from lightning_collab.tuning import trial_run
 from lightning_collab.tuning.composition import Composer
 from lightning_collab.tuning.coordinator import Coordinator, Wait
-from lightning_collab.tuning.heartbeat import StaleTrialDetector, sign_of_life
+from lightning_collab.tuning.processes import StaleTrialDetector, sign_of_life
 from lightning_collab.tuning.search_space import SearchSpace, load_hook
 from lightning_collab.tuning.settings import StudySettings, build_sampler, load_study
 from lightning_collab.tuning.storage import StorageURL

@@ -1,4 +1,4 @@
-"""One module for each place that ratings come from."""
+"""Modules for the places that ratings come from."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,10 +16,9 @@ from lightning_collab.config.data import (
     MovieLensLatestSmallConfig,
     SyntheticConfig,
 )
-from lightning_collab.data.checked_table import Caller
-from lightning_collab.data.kept_rows import kept_rows
+from lightning_collab.data.checked_table import Caller, kept_rows
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
-from lightning_collab.data.sources import custom_file, ml_100k, ml_large, ml_latest_small, synthetic
+from lightning_collab.data.sources import custom_file, ml_100k, ml_large, synthetic
 from lightning_collab.data.sources.frame import checked_frame, only_in_python
 from lightning_collab.data.sources.movielens import Release, load_release, obtained, root_folder
 from lightning_collab.data.table_cache import cached_table
@@ -67,7 +66,7 @@ def _source(config: DataConfig, caller: Caller) -> tuple[list[Path], Callable[[]
             root = root_folder(config.root)
             return ml_100k.obtained(root), partial(ml_100k.load, root)
         case MovieLensLatestSmallConfig():
-            return _of_release(ml_latest_small.EDITIONS[config.edition], config.root)
+            return _of_release(ml_large.EDITIONS[config.edition], config.root)
         case MovieLens1MConfig() | MovieLensLargeConfig():
             return _of_release(ml_large.RELEASES[config.name], config.root)
     raise TypeError(f"{type(config).__name__} is no source of ours and has no method load")

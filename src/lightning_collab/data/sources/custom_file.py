@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_collab.config.columns import AUTO, OPTIONAL, Column
 from lightning_collab.config.data import CustomFileConfig
-from lightning_collab.data.checked_table import Caller, checked_table
+from lightning_collab.data.checked_table import Caller, checked_table, rated_at_least
 from lightning_collab.data.column_names import (
     TYPED,
     advice_on_found,
@@ -23,7 +23,6 @@ from lightning_collab.data.column_names import (
 )
 from lightning_collab.data.files.kinds import part_files
 from lightning_collab.data.files.text_format import called, is_number
-from lightning_collab.data.kept_rows import rated_at_least
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources.metadata_file import read_side_files
 from lightning_collab.data.sources.rating_file import (

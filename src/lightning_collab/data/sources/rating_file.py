@@ -12,14 +12,32 @@ import polars as pl
 from lightning_collab.config.columns import AUTO
 from lightning_collab.config.data import CustomFileConfig
 from lightning_collab.data.checked_table import Caller
-from lightning_collab.data.column_rules import TYPES, UNITS, Rule, id_kind, is_missing, rating_rules
-from lightning_collab.data.files.json_lines import json_columns, read_json_lines
-from lightning_collab.data.files.kinds import HEAD, check_file, is_json_lines, is_parquet
-from lightning_collab.data.files.parquet_columns import parquet_names, read_parquet_columns
+from lightning_collab.data.column_rules import (
+    TYPES,
+    UNITS,
+    Rule,
+    fitting_formats,
+    id_kind,
+    is_missing,
+    rating_rules,
+    seconds,
+)
+from lightning_collab.data.files.kinds import (
+    HEAD,
+    PlainText,
+    check_file,
+    is_json_lines,
+    is_parquet,
+    plain_text,
+)
+from lightning_collab.data.files.tables import (
+    json_columns,
+    parquet_names,
+    read_json_lines,
+    read_parquet_columns,
+)
 from lightning_collab.data.files.text_columns import column_names, has_leading_zeros, read_opened
 from lightning_collab.data.files.text_format import OpenText, TextSettings, found_format
-from lightning_collab.data.files.times import fitting_formats, seconds
-from lightning_collab.data.files.unpacked import PlainText, plain_text
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)

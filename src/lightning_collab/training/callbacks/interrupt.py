@@ -1,7 +1,8 @@
-"""Ctrl-C between two steps: a checkpoint, then the end."""
+"""Ends before the end: Ctrl-C between two steps, and ranks that fail."""
 
 import logging
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -10,9 +11,69 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightning_collab.compat import whole_checkpoint
+from lightning_collab.compat import stop_observing, whole_checkpoint
+from lightning_collab.errors import LightningCollabError, TrainingError
 from lightning_collab.runs.launch import launched
 from lightning_collab.training.sharding.strategy import RowShardingStrategy
+
+# Seconds for a rank that the others have lost to say why and to end.
+PATIENCE = 15.0
+# One of these is in what torch says when ranks cannot talk any more.
+LOST = ("gloo", "NCCL", "by peer", "c10d", "TCPStore")
+
+
+class RankFailureMonitor(pl.Callback):
+    """Ends the ranks of this machine at an error, and tells which of them began it.
+
+    Lightning looks after them every five seconds, and then kills rank zero too, so that neither a
+    traceback nor the advice on how to continue after Ctrl-C is sure to be read. At an error of rank
+    zero it leaves the others to find out for themselves.
+
+    Attributes:
+        cause: an error that names the rank which failed first; None where it was rank zero.
+    """
+
+    def __init__(self) -> None:
+        self.cause: TrainingError | None = None
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Wait for what the others say, then end them."""
+        processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+        if not processes:
+            return
+        stop_observing(processes)
+        if isinstance(exception, KeyboardInterrupt):
+            return  # Lightning ends them
+        if not isinstance(exception, LightningCollabError):
+            lost = any(word in str(exception) for word in LOST)
+            self.cause = _first_failure(processes, PATIENCE if lost else 0.0)
+        for process in processes:
+            process.kill()
+
+
+def _first_failure(
+    processes: list[subprocess.Popen[bytes]], patience: float
+) -> TrainingError | None:
+    end = time.monotonic() + patience
+    while True:
+        codes = [process.poll() for process in processes]
+        for rank, code in enumerate(codes, 1):
+            if code:
+                return TrainingError(f"rank {rank} of this machine {_how_it_ended(code)}")
+        if all(code == 0 for code in codes) or time.monotonic() >= end:
+            return None
+        time.sleep(0.05)
+
+
+def _how_it_ended(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; did the machine run out of memory?" if name == "SIGKILL" else ""
+        return f"was killed by {name}{hint}"
+    return f"has failed (exit code {code}); its output is above"
+
 
 log = logging.getLogger(__name__)
 

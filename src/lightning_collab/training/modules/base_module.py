@@ -12,8 +12,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_collab.config.loss import Positives
-from lightning_collab.config.metrics import MetricsConfig
+from lightning_collab.config.model import MetricsConfig, Positives
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.config.section import checked
 from lightning_collab.data.batches import RatingBatch
@@ -23,10 +22,9 @@ from lightning_collab.data.ranking_batches import RankingBatch
 from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError, TrainingError
 from lightning_collab.losses import Loss, PointwiseLoss, SquaredError
-from lightning_collab.losses.squared_error import EXPLODED
-from lightning_collab.metrics.further import RunMetrics
+from lightning_collab.losses.loss import EXPLODED
 from lightning_collab.metrics.rankings import RankingMetrics
-from lightning_collab.metrics.ratings import LossMetric
+from lightning_collab.metrics.ratings import LossMetric, RunMetrics
 from lightning_collab.models import RatingModel, random_numbers
 from lightning_collab.models.cold_rows import ColdSide
 from lightning_collab.models.item_scores import ItemScores

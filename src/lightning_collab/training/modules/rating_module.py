@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lightning_collab.compat import compiler_error, loader_position
 from lightning_collab.config.engine import TrainingConfig
-from lightning_collab.config.loss import Loss as LossSection
-from lightning_collab.config.loss import SquaredErrorConfig
+from lightning_collab.config.model import Loss as LossSection
+from lightning_collab.config.model import SquaredErrorConfig
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, Scheduler, WarmRestartsConfig
 from lightning_collab.config.section import Section, checked
 from lightning_collab.data.batches import RatingBatch

@@ -15,7 +15,11 @@ from torch.optim import Optimizer
 
 from lightning_collab.compat import use_all_ranks
 from lightning_collab.runs.checkpoints import read_checkpoint
-from lightning_collab.training.sharding.row_blocks import from_own_rows, on_rank_zero, own_rows_of
+from lightning_collab.training.sharding.sharded_table import (
+    from_own_rows,
+    on_rank_zero,
+    own_rows_of,
+)
 
 
 class RowShardingStrategy(ModelParallelStrategy):
