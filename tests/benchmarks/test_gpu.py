@@ -19,4 +19,5 @@ def test_the_bare_loop_learns_wherever_its_tables_are():
         *RATINGS, *SGD, "data.ratings=3000", "data.batch_size=64", "model=embedding_dot_bias"
     )
     loop = BareLoop.of(config, load_data(config)).on("cpu")
-    assert loop.epoch()[1] > loop.epoch()[1]
+    errors = [loop.epoch()[1] for _ in range(4)]
+    assert errors[-1] < errors[0]

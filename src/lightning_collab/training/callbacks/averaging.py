@@ -42,21 +42,15 @@ class RunAveraging(WeightAveraging):
             assert isinstance(config.scheduler, WarmRestartsConfig)
             self._cycle_ends = config.scheduler.cycle_ends(config.trainer.max_epochs)
         super().__init__(use_buffers=False)
-        # None: the device alone knows.
-        self._averaged: int | None = None
+        # How many the mean is of, which to ask the device for would make the host wait.
+        self._averaged = 0
         self._steps: set[int] | None = None
         self._first_step = 0
         self._updated_at = 0
 
     @property
     def _begun(self) -> bool:
-        return self._average_model is not None and self._count(self._average_model) > 0
-
-    def _count(self, average: AveragedModel) -> int:
-        """How many the mean is of, which the device is asked for once."""
-        if self._averaged is None:
-            self._averaged = int(average.n_averaged)
-        return self._averaged
+        return self._average_model is not None and self._averaged > 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Copy the model that is to be averaged, and work out when."""
@@ -89,7 +83,7 @@ class RunAveraging(WeightAveraging):
     @torch.no_grad()
     def _add(self, average: AveragedModel, module: pl.LightningModule) -> None:
         """Take one more into the mean: as torch's, which waits for the device to learn how many."""
-        before = self._count(average)
+        before = self._averaged
         means = [each.data for each in average.module.parameters()]
         weights = [each.data for each in module.parameters()]
         share = self._share if before and self._share is not None else 1 / (before + 1)
@@ -118,7 +112,7 @@ class RunAveraging(WeightAveraging):
         """Continue with both."""
         if "averaging_state" in checkpoint and self._average_model is not None:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
-            self._averaged = None
+            self._averaged = int(self._average_model.n_averaged)
 
     def _complete(self, module: pl.LightningModule) -> None:
         """Give the mean what is no weight under training: buffers, and unknown rows."""
