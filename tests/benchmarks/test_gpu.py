@@ -3,7 +3,6 @@ import torch
 
 from benchmarks.bare_loop import BareLoop
 from benchmarks.gpu import NO_GPU, RATINGS, SGD, run
-from lightning_collab.config.compose import composed_run
 from lightning_collab.training.build import load_data
 
 
@@ -14,8 +13,8 @@ def test_without_a_gpu_each_measure_is_skipped_by_name():
     assert {"gpu/batch_512", "gpu/network", "gpu/softmax", "gpu/two_devices"} <= set(found)
 
 
-def test_the_bare_loop_learns_wherever_its_tables_are():
-    config = composed_run(
+def test_the_bare_loop_learns_wherever_its_tables_are(run_config):
+    config = run_config(
         *RATINGS, *SGD, "data.ratings=3000", "data.batch_size=64", "model=embedding_dot_bias"
     )
     loop = BareLoop.of(config, load_data(config)).on("cpu")
