@@ -36,6 +36,8 @@ from lightning_collab.config.registry import METRICS
 from lightning_collab.config.section import Section, checked, suggestion
 from lightning_collab.config.split import Split
 from lightning_collab.config.trainer import (
+    NO_SPARSE_SUMS,
+    SOLVED_IN,
     CallbacksConfig,
     LoggersConfig,
     TensorBoardConfig,
@@ -293,11 +295,8 @@ class RunConfig(Section):
         if not self.optimizer.sparse_gradients:
             return
         trainer = self.trainer
-        if trainer.process_group_backend == "nccl":
-            raise ValueError(
-                "optimizer.sparse: ranks that talk through NCCL add up dense gradients only; set "
-                "model.sharding=row for large tables"
-            )
+        if trainer.strategy == "ddp" and trainer.talks_through == "nccl":
+            raise ValueError(NO_SPARSE_SUMS)
         for key, given in (
             ("trainer.gradient_clip_val", trainer.gradient_clip_val is not None),
             ("model.sharding", self.model.sharded),
@@ -343,6 +342,12 @@ class RunConfig(Section):
                     f"trainer={self.trainer.name} shares gradients between ranks, but "
                     f"model={self.model.name} is solved without gradients; set trainer=cpu or "
                     "trainer=gpu"
+                )
+            if self.trainer.precision not in SOLVED_IN:
+                raise ValueError(
+                    f"trainer.precision={self.trainer.precision}: model={self.model.name} is "
+                    "solved by linear equations, which need more digits; set trainer.precision "
+                    f"to {', '.join(SOLVED_IN[:-1])} or {SOLVED_IN[-1]}"
                 )
             if self.init_from is not None and self.model.keeps_samples:
                 raise ValueError(
