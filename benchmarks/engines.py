@@ -6,7 +6,7 @@ All of ours are epochs inside Lightning's Trainer, validation and files left out
 import logging
 import statistics
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from benchmarks.bandwidth import MEMORY_BYTES, bytes_per_rating, bytes_per_second
@@ -86,26 +86,6 @@ def run(repeats: int) -> Measured:
         | two_threads("small_tables", (*MILLION, *PER_SAMPLE), repeats)
         | two_threads("large_tables", (*LARGE_TABLES, *PER_SAMPLE), repeats)
     )
-
-
-def speeds(measured: Mapping[str, float | str]) -> dict[str, float]:
-    """What can be compared between checkouts: of what `run` gives, all that is a speed.
-
-    Args:
-        measured: by `run`, here or in another checkout.
-
-    Returns:
-        By row, epochs a second or ratings a second.
-    """
-    result = {}
-    for name, value in measured.items():
-        if isinstance(value, str):
-            continue  # it could not be measured there
-        if name.endswith("_seconds"):
-            result[name.removesuffix("_seconds")] = 1 / value
-        elif "ratings_per_second" in name:
-            result[name] = value
-    return result
 
 
 def in_turn(name: str, ways: dict[str, Seconds], repeats: int) -> dict[str, float]:

@@ -59,6 +59,7 @@ LATE = {
     "inspection.predictions": ["models.scoring_kernels"],
     "data.choice_batches": ["data.draws"],
     "data.feed": ["data.draws"],
+    "data.sources": ["data.mapping"],
     "models.item_scores": ["models.scoring_kernels"],
     "metrics.rankings": ["models.scoring_kernels"],
     "inference.recommendation": ["models.scoring_kernels"],

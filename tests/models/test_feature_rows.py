@@ -18,7 +18,14 @@ from lightning_collab.data.features import FeatureBlock, TimeEffect
 from lightning_collab.errors import DataError
 from lightning_collab.models.cold_rows import extended
 from lightning_collab.models.embedding_table import TimeEffects
-from lightning_collab.models.feature_rows import FIRST, GOLDEN, FeatureRows, SelectedRows, uniform
+from lightning_collab.models.feature_rows import (
+    FIRST,
+    GOLDEN,
+    BagProduct,
+    FeatureRows,
+    SelectedRows,
+    uniform,
+)
 from lightning_collab.training.build import build_module, load_data
 from lightning_collab.training.cold_rows import fitted_cold_rows
 
@@ -80,10 +87,41 @@ def test_other_devices_map_by_torch_alone_to_the_same():
         per_sample_weights=features.values,
     )
     assert torch.allclose(features.map_all(table), everything, atol=1e-6)
-    ours, theirs = here.weighted_squares([table]), there.weighted_squares([table])
+    ours, theirs = (each.uses() @ table.square().sum(1) for each in (here, there))
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     one, two = torch.autograd.grad(ours, table)[0], torch.autograd.grad(theirs, table)[0]
     assert torch.allclose(one, two, atol=1e-5)
+
+
+def test_on_a_gpu_the_entries_of_few_rows_map_as_all_do():
+    features, _ = rows_of()
+    ids = torch.tensor([1, 3, 3, 6, 0])
+    table = torch.randn(8, 4, requires_grad=True)
+    all_of, chosen = (
+        SelectedRows(features, ids),
+        SelectedRows(features.entries_of(ids), torch.arange(5)),
+    )
+    bag = torch.nn.functional.embedding(ids, torch.as_tensor(features.matrix().toarray()) @ table)
+    assert torch.allclose(chosen.map(table), bag, atol=1e-6)
+    weights = torch.randn(5, 4)
+    one, two = (
+        torch.autograd.grad((each.map(table) * weights).sum(), table)[0]
+        for each in (all_of, chosen)
+    )
+    assert torch.allclose(one, two, atol=1e-5)
+    assert torch.allclose(all_of.uses(), chosen.uses(), atol=1e-5)
+
+
+def test_on_a_gpu_products_and_their_gradient_need_no_sorting():
+    features, _ = rows_of()
+    table = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)
+    features.double()
+    bags, by_column = features._bags(), features._transposed()
+    assert torch.allclose(
+        BagProduct.apply(table, bags, by_column),
+        torch.from_numpy(features.matrix().toarray()) @ table,
+    )
+    assert torch.autograd.gradcheck(lambda t: BagProduct.apply(t, bags, by_column), table)
 
 
 def test_a_rating_uses_a_feature_by_the_square_of_its_value():
@@ -93,7 +131,9 @@ def test_a_rating_uses_a_feature_by_the_square_of_its_value():
     expected = sum(
         (dense[i].square() @ table.square().sum(1)).item() for i in ids for table in tables
     )
-    assert features.select(ids).weighted_squares(tables).item() == pytest.approx(expected)
+    uses = features.select(ids).uses()
+    found = sum((uses @ table.square().sum(1)).item() for table in tables)
+    assert found == pytest.approx(expected)
 
 
 def test_a_copy_and_another_precision_have_matrices_of_their_own():

@@ -58,7 +58,7 @@ def first_data(
         table, known = checked_frame(given, config.data, users=users, items=items)
         config = config.model_copy(update={"data": known})
         return config, load_data(config, table)
-    return config, load_data(config, load_ratings(config.data, Caller.PYTHON))
+    return config, load_data(config, load_ratings(config.data, Caller.PYTHON, config.split))
 
 
 def data_of_run(
@@ -82,9 +82,9 @@ def data_of_run(
         if not isinstance(config.data, CustomFileConfig):
             raise DataError(_of_another_kind(config.data, "the path of a file"))
         path = CustomFileConfig.model_validate({**dict(config.data), "path": fspath(given)})
-        return load_data(config, load_ratings(path, Caller.PYTHON))
+        return load_data(config, load_ratings(path, Caller.PYTHON, config.split))
     if given is None:
-        return load_data(config, load_ratings(config.data, Caller.PYTHON))
+        return load_data(config, load_ratings(config.data, Caller.PYTHON, config.split))
     if not isinstance(config.data, FrameConfig):
         raise DataError(_of_another_kind(config.data, "a frame"))
     table, _ = checked_frame(given, config.data, users=users, items=items)

@@ -36,6 +36,8 @@ from lightning_collab.config.registry import METRICS
 from lightning_collab.config.section import Section, checked, suggestion
 from lightning_collab.config.split import Split
 from lightning_collab.config.trainer import (
+    NO_SPARSE_SUMS,
+    SOLVED_IN,
     CallbacksConfig,
     LoggersConfig,
     TensorBoardConfig,
@@ -146,6 +148,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
         self.split.check_source(self.data)
+        self._storage_fits()
         self._no_watching_without_validation()
         self._cycle_fits_the_run()
         self._every_rank_has_work()
@@ -160,6 +163,23 @@ class RunConfig(Section):
         self._groups_exist_in_the_model()
         check_engine(self)
         return self
+
+    def _storage_fits(self) -> None:
+        self.split.check_storage(self.data)
+        if not self.data.mapped:
+            return
+        key = None
+        if not self.model.by_gradient:
+            key = f"model={self.model.name}"
+        elif self.ranks:
+            key = f"loss={self.loss.name}"
+        elif self.features:
+            key = f"features.{next(name for name, blocks in self.features if blocks)}"
+        if key is not None:
+            raise ValueError(
+                f"{key} needs all ratings in memory, but data.storage=memory_map keeps them on "
+                "disk; leave it out, or set data.storage=memory"
+            )
 
     def _no_watching_without_validation(self) -> None:
         if not self.split.has_val:
@@ -276,11 +296,8 @@ class RunConfig(Section):
         if not self.optimizer.sparse_gradients:
             return
         trainer = self.trainer
-        if trainer.process_group_backend == "nccl":
-            raise ValueError(
-                "optimizer.sparse: ranks that talk through NCCL add up dense gradients only; set "
-                "model.sharding=row for large tables"
-            )
+        if trainer.strategy == "ddp" and trainer.talks_through == "nccl":
+            raise ValueError(NO_SPARSE_SUMS)
         for key, given in (
             ("trainer.gradient_clip_val", trainer.gradient_clip_val is not None),
             ("model.sharding", self.model.sharded),
@@ -346,6 +363,12 @@ class RunConfig(Section):
                     f"trainer={self.trainer.name} shares gradients between ranks, but "
                     f"model={self.model.name} is solved without gradients; set trainer=cpu or "
                     "trainer=gpu"
+                )
+            if self.trainer.precision not in SOLVED_IN:
+                raise ValueError(
+                    f"trainer.precision={self.trainer.precision}: model={self.model.name} is "
+                    "solved by linear equations, which need more digits; set trainer.precision "
+                    f"to {', '.join(SOLVED_IN[:-1])} or {SOLVED_IN[-1]}"
                 )
             if self.init_from is not None and self.model.keeps_samples:
                 raise ValueError(

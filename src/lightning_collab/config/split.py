@@ -36,6 +36,8 @@ class SplitConfig(Section):
     chosen_from = SPLITS
     # Of a split of ours, the place of the function that makes it, as "module:function".
     split_function: ClassVar[str]
+    # Whether the part of a row is known from the row alone, as ratings that stay on disk need it.
+    by_row: ClassVar[bool] = False
 
     name: str
     # Share of the rows that are not test; 0: no validation part.
@@ -76,10 +78,24 @@ class SplitConfig(Section):
             ValueError: the message names the keys.
         """
 
+    def check_storage(self, data: DataConfig) -> None:
+        """Refuse a split that looks at all ratings at once where these stay on disk.
+
+        Raises:
+            ValueError: the message names the keys.
+        """
+        if data.mapped and not self.by_row:
+            raise ValueError(
+                f"split={self.name} needs all ratings in memory; with data.storage=memory_map set "
+                "split=random (by a hash of each row) or split=predefined, or set "
+                "data.storage=memory"
+            )
+
 
 class RandomSplitConfig(SplitConfig):
     """Rows drawn at random."""
 
+    by_row = True
     split_function: ClassVar[str] = "lightning_collab.data.splits.random:split_randomly"
 
     name: Literal["random"] = "random"
@@ -294,6 +310,7 @@ class ColdUsersConfig(_ColdConfig):
 class PredefinedSplitConfig(SplitConfig):
     """The parts that the data itself names: by a column, or by a file for each part."""
 
+    by_row = True
     split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_as_given"
 
     name: Literal["predefined"] = "predefined"

@@ -16,6 +16,12 @@ Limit = Annotated[int, Field(ge=0, le=MOST)] | Annotated[float, Field(ge=0, le=1
 Precision = Literal[
     "32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "transformer-engine"
 ]
+# Those that are exact enough for a model that is solved by linear equations.
+SOLVED_IN: tuple[Precision, ...] = ("32-true", "64-true", "bf16-mixed")
+NO_SPARSE_SUMS = (
+    "optimizer.sparse: ranks that talk through NCCL add up dense gradients only; set "
+    "model.sharding=row for large tables"
+)
 # Lightning's arguments that a run directory has answers of its own for: what to set instead.
 NOT_ARGUMENTS = {
     "logger": "choose loggers with the config group logger (logger=csv, logger=none)",
@@ -124,6 +130,12 @@ class TrainerConfig(Section):
         )
 
     @property
+    def talks_through(self) -> str | None:
+        """The backend of the ranks; None: it depends on the devices that there are."""
+        of_device = {"cpu": "gloo", "gpu": "nccl", "cuda": "nccl"}
+        return self.process_group_backend or of_device.get(self.accelerator)
+
+    @property
     def keeps_nothing(self) -> bool:
         """Whether Lightning leaves out checkpoints and curves."""
         return bool(self.fast_dev_run) or self.barebones
@@ -182,6 +194,11 @@ class TrainerConfig(Section):
     def _backend_and_precision_fit_the_device(self) -> Self:
         if self.accelerator == "cpu" and self.process_group_backend == "nccl":
             raise ValueError("trainer.process_group_backend=nccl is for GPUs; use gloo")
+        if self.accelerator == "mps":
+            raise ValueError(
+                "trainer.accelerator=mps: Apple's GPUs have no float64, in which losses and "
+                "metrics are summed; set trainer=cpu"
+            )
         if self.accelerator == "cpu" and self.precision in ("16-mixed", "16-true"):
             raise ValueError(
                 f"trainer.precision={self.precision} is for GPUs; use bf16-mixed or 32-true"

@@ -146,24 +146,43 @@ def _range(
     if named is not None:
         return named
     low, high = frame.select(pl.col("rating").min(), high=pl.col("rating").max()).row(0)
+    return found_scale(frame["rating"].value_counts(), (low, high), title, caller)
+
+
+def found_scale(
+    counts: pl.DataFrame | None, ends: tuple[float, float], title: str, caller: Caller
+) -> tuple[float, float]:
+    """The lowest and the highest rating, where these can be the ends of a scale.
+
+    Args:
+        counts: `rating` and `count` of each that occurs; None: they are too many to be looked at.
+        ends: lowest and highest.
+        title: what the rows come from, as messages name it.
+        caller: in whose words advice is given.
+
+    Raises:
+        DataError: they are one, or farther apart than the others by orders of magnitude.
+    """
+    low, high = ends
     if low == high:
         raise DataError(
             f"{title}: every rating is {low:g}, which is not a scale; set it, such as "
             f"{caller.setting('rating_range', (1, 5))}"
         )
-    _check_ends(frame["rating"], title, caller)
+    if counts is not None:
+        _check_ends(counts.sort("rating"), title, caller)
     key = caller.key("rating_range")
     log.info("%s: ratings from %g to %g taken as the scale (%s)", title, low, high, key)
     return float(low), float(high)
 
 
-def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
+def _check_ends(counts: pl.DataFrame, title: str, caller: Caller) -> None:
     """Refuse a scale that a few odd rows would make, and warn of marks that may be no ratings.
 
     Raises:
         DataError: a few ratings are farther from the others by orders of magnitude.
     """
-    counts = ratings.value_counts().sort("rating")
+    of_all = int(counts["count"].sum())
     for values in (counts, counts.reverse()):
         value, count = values["rating"].to_list(), values["count"].to_list()
         rows = 0
@@ -171,7 +190,7 @@ def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
             rows += count[place]
             gap, span = abs(value[place + 1] - value[place]), abs(value[-1] - value[place + 1])
             low, high = sorted((value[place + 1], value[-1]))
-            if gap > OUTLIER_SPANS * span and rows <= max(1, RARE * len(ratings)):
+            if gap > OUTLIER_SPANS * span and rows <= max(1, RARE * of_all):
                 whole = (min(value[0], low), max(value[0], high))
                 raise DataError(
                     f"{title}: "
@@ -180,7 +199,7 @@ def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
                     f"rating, {caller.advice('missing', tuple(value[: place + 1]))}; if the "
                     f"scale goes so far, {caller.advice('rating_range', whole)}"
                 )
-        if len(value) < 4 or count[0] < max(3, COMMON * len(ratings)):
+        if len(value) < 4 or count[0] < max(3, COMMON * of_all):
             continue
         gap, span = abs(value[1] - value[0]), abs(value[-1] - value[1])
         steps = [abs(b - a) for a, b in pairwise(value[1:])]

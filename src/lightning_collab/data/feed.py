@@ -10,6 +10,7 @@ from lightning_collab.config.data import BatchSize, Order, ratings_in_batch
 from lightning_collab.config.model import Positives
 from lightning_collab.data.batches import EpochBatches, RatingBatches
 from lightning_collab.data.choice_batches import PairBatches, UserBatches
+from lightning_collab.data.mapped_table import MappedBatches, MappedTable
 from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, SplitRows
@@ -144,6 +145,10 @@ def training_batches(
     by_user = data.order == "by_user"
     if feed.of == "ratings":
         columns = data.columns(data.rows.train)
+        if isinstance(data.table, MappedTable):
+            users, items, ratings, _ = columns.tensors()
+            window = data.table.window
+            return MappedBatches((users, items, ratings), window=window, device=device, **options)
         groups = columns.users if by_user else None
         return RatingBatches(*columns.tensors(), device=device, groups=groups, **options)
     # numba, which other runs start without.

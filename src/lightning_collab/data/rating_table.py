@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 # Of data without ratings: 0 is a pair that was not chosen, which no row is.
 IMPLICIT_RANGE = (0.0, 1.0)
+# Of columns on disk, rows that are looked at together by what goes through all of them.
+AT_A_TIME = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)

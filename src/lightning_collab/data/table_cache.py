@@ -52,9 +52,7 @@ def cached_table(
         files: that the table is made of.
         parse: makes it; its errors are passed on.
     """
-    # The same files read in the same way have one entry, the latest.
-    what = _digest(json.dumps(settings, sort_keys=True), *map(str, files))[:16]
-    version = _digest(code_version(), *(sum_of(path) for path in files if path.is_file()))[:32]
+    what, version = cache_names(settings, files)
     folder = cache_folder()
     entry = folder / f"{what}-{version}"
     try:
@@ -76,6 +74,20 @@ def cached_table(
             error,
         )
         return parse()
+
+
+def cache_names(settings: Any, files: Sequence[Path]) -> tuple[str, str]:
+    """What is kept, and in which version of it: the parts of the name of an entry.
+
+    The same files read in the same way have one entry, the latest.
+
+    Args:
+        settings: what decides how the files are read.
+        files: that it is made of.
+    """
+    what = _digest(json.dumps(settings, sort_keys=True), *map(str, files))[:16]
+    sums = (sum_of(path) for path in files if path.is_file())
+    return what, _digest(code_version(), *sums)[:32]
 
 
 def code_version() -> str:

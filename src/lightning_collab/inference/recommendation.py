@@ -203,11 +203,13 @@ def best_of_scores(
     left = top_k
     for barred, most in ((offer.barred_new, offer.new_items), (offer.barred, top_k)):
         if barred is not None and left:
-            scores = recipient.scores.clone()
+            scores = recipient.scores.clone() if offer.barred_new is not None else recipient.scores
             found.append(
                 _best_allowed(run, recipient._replace(scores=scores), min(most, left), barred)
             )
             left -= len(found[-1])
+    if len(found) == 1:
+        return found[0]
     return pl.concat(found).sort(run.shown_as, descending=True, maintain_order=True)
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import mse_loss, softplus
 
 from lightning_collab.config.model import (
     BCEConfig,
@@ -154,7 +154,9 @@ class SquaredError(PointwiseLoss):
 
     def __call__(self, predicted: Tensor, target: Tensor) -> Tensor:
         """The sum over B rows, a scalar."""
-        return (predicted - target).square().sum()
+        kind = torch.promote_types(predicted.dtype, target.dtype)
+        squares: Tensor = mse_loss(predicted.to(kind), target.to(kind), reduction="sum")
+        return squares
 
     def exploded(self, rating_range: tuple[float, float]) -> float:
         """That of predictions which are wrong by `EXPLODED` times the scale."""

@@ -119,7 +119,7 @@ def load_data(config: RunConfig, table: RatingTable | None = None) -> RatingData
         DataError: they cannot be found or read, or the split leaves a part without rows.
     """
     return RatingDataModule(
-        load_ratings(config.data) if table is None else table,
+        load_ratings(config.data, split=config.split) if table is None else table,
         batch_size=config.batch_size,
         order=config.data.order,
         split=config.split,

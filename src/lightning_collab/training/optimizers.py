@@ -70,7 +70,15 @@ class RowAdam(torch.optim.Optimizer):
         if not group["lazy"]:
             _take_step(parts, gradient, group)
             return
-        rows = gradient.ne(0).any(1).nonzero().squeeze(1)
+        moves = gradient.ne(0).any(1)
+        if weight.device.type != "cpu":
+            # To learn which rows these are, the host would wait for the device.
+            moved = [each.clone() for each in parts]
+            _take_step(moved, gradient, group)
+            for whole, part in zip(parts, moved, strict=True):
+                torch.where(moves[:, None], part, whole, out=whole)
+            return
+        rows = moves.nonzero().squeeze(1)
         moved = [each[rows] for each in parts]
         _take_step(moved, gradient[rows], group)
         for whole, part in zip(parts, moved, strict=True):
@@ -192,7 +200,9 @@ class DecoupledSGD(torch.optim.SGD):
         return loss
 
 
-def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.optim.Optimizer:
+def build_optimizer(
+    groups: list[dict[str, Any]], config: Optimizer, *, fused: bool = False
+) -> torch.optim.Optimizer:
     """The optimizer that a config asks for.
 
     Where the penalty is on the rows that a batch touches, it is part of the loss, and the
@@ -201,6 +211,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.op
     Args:
         groups: from `parameter_groups`.
         config: the `optimizer` section.
+        fused: Adam in one kernel a group, where the parameters are on a GPU.
 
     Raises:
         ConfigError: torch refuses what `optimizer=torch` asks for.
@@ -217,6 +228,6 @@ def build_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.op
             if any(group.get("lazy") for group in groups):
                 return RowAdam(groups, betas=betas, eps=config.eps)
             adam = torch.optim.AdamW if decoupled else torch.optim.Adam
-            return adam(groups, betas=betas, eps=config.eps)
+            return adam(groups, betas=betas, eps=config.eps, fused=fused or None)
         case TorchOptimizerConfig():
             return build_torch_optimizer(groups, config)

@@ -3,6 +3,7 @@
 Whether there are the devices, the way for ranks to talk, and the parts that a config asks for.
 """
 
+import logging
 import os
 import socket
 from typing import Any
@@ -16,12 +17,30 @@ from torch import distributed
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import TorchOptimizerConfig
 from lightning_collab.config.section import invalid
-from lightning_collab.config.trainer import TARGET, CallbacksConfig, TrainerConfig
+from lightning_collab.config.trainer import NO_SPARSE_SUMS, TARGET, CallbacksConfig, TrainerConfig
 from lightning_collab.errors import ConfigError
 from lightning_collab.training.loggers import check_loggers
 from lightning_collab.training.torch_optimizers import check_torch_optimizer
 
+log = logging.getLogger(__name__)
+
 BACKENDS = {"gloo": distributed.is_gloo_available, "nccl": distributed.is_nccl_available}
+
+
+def accelerator_of(settings: TrainerConfig) -> str:
+    """The kind of device that a run is on; never Apple's GPU, which has no float64.
+
+    Args:
+        settings: the `trainer` section.
+    """
+    apple = torch.backends.mps.is_available() and not torch.cuda.is_available()
+    if settings.accelerator != "cpu" and apple:
+        log.info(
+            "training on the CPU: Apple's GPUs have no float64, in which losses and metrics are "
+            "summed"
+        )
+        return "cpu"
+    return settings.accelerator
 
 
 def check_devices(settings: TrainerConfig) -> None:
@@ -112,6 +131,9 @@ def check_parts(config: RunConfig) -> None:
             its settings.
     """
     check_loggers(config.logger)
+    ranks = config.trainer.strategy == "ddp" and config.trainer.talks_through is None
+    if config.optimizer.sparse_gradients and ranks and torch.cuda.is_available():
+        raise invalid(NO_SPARSE_SUMS)
     if config.model.by_gradient and isinstance(config.optimizer, TorchOptimizerConfig):
         check_torch_optimizer(
             config.optimizer, list(config.model.group_names), sharded=config.model.sharded

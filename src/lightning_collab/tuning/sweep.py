@@ -22,7 +22,7 @@ from lightning_collab.tuning.processes import workers_end_with_us
 
 HOW_IT_IS_RUN = (
     r"\+*hydra\.sweeper\."
-    r"(n_trials|n_jobs|max_failures|retrain_winner|stale_after|fail_fast|storage)="
+    r"(n_trials|n_jobs|batched|trials_per_batch|max_failures|retrain_winner|stale_after|fail_fast|storage)="
 )
 
 

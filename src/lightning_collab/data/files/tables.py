@@ -116,6 +116,7 @@ def read_parquet_columns(
     *,
     unit: Unit = "s",
     time_format: str | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> pl.DataFrame:
     """Some columns of a file, typed.
 
@@ -126,13 +127,15 @@ def read_parquet_columns(
         rules: what must hold of the values.
         unit: of times, which dates become.
         time_format: of times that are text; None: ISO 8601.
+        rows: the first that is read, counted from 0, and how many; None: all.
 
     Raises:
         DataError: the file is not whole, has no rows, or a value or a column does not fit.
     """
     try:
         columns = [pl.col(theirs).alias(ours) for ours, theirs in chosen.items()]
-        raw = pl.scan_parquet(path, glob=False).select(columns).collect()
+        whole = pl.scan_parquet(path, glob=False).select(columns)
+        raw = (whole if rows is None else whole.slice(*rows)).collect()
     except READ_ERRORS as error:
         raise _unreadable_parquet(path, error) from error
     return typed_columns(raw, types, rules, Place.rows(path), unit=unit, time_format=time_format)

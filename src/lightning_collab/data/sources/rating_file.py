@@ -57,12 +57,16 @@ class OpenFile:
         names: of its columns.
         text: where it is delimited text.
         json: where it is JSON lines: the text, and all that it says.
+        rows: of Parquet, which are read: the first and how many; None: all.
+        is_part: whether `text` and `json` are a part of the file, which may have no rating at all.
     """
 
     path: Path
     names: Sequence[str]
     text: OpenText | None = None
     json: tuple[PlainText, pl.DataFrame] | None = None
+    rows: tuple[int, int] | None = None
+    is_part: bool = False
 
     @property
     def has_names(self) -> bool:
@@ -90,6 +94,20 @@ def open_file(path: Path, config: CustomFileConfig, stack: ExitStack) -> OpenFil
     if is_json_lines(head, config.format):
         frame = read_json_lines(plain)
         return OpenFile(path, frame.columns, json=(plain, frame))
+    return open_text_file(path, plain, config)
+
+
+def open_text_file(path: Path, plain: PlainText, config: CustomFileConfig) -> OpenFile:
+    """Look at delimited text.
+
+    Args:
+        path: of the file that was named.
+        plain: its text.
+        config: the `data` section.
+
+    Raises:
+        DataError: it is of a kind that is not read.
+    """
     asked = dict(config.columns).values()
     settings = TextSettings(
         config.delimiter,
@@ -177,11 +195,17 @@ def _typed(
         )
     else:
         frame = read_parquet_columns(
-            opened.path, columns, types, rules, unit=unit, time_format=config.timestamp_format
+            opened.path,
+            columns,
+            types,
+            rules,
+            unit=unit,
+            time_format=config.timestamp_format,
+            rows=opened.rows,
         )
     if config.missing:
         frame = frame.filter(~is_missing(config.missing))
-        if frame.is_empty():
+        if frame.is_empty() and not opened.is_part:
             raise DataError(f"{opened.path}: no row has a rating other than those that mean none")
     if "timestamp" in columns and frame.schema["timestamp"] != pl.Int64:
         times = (pl.col("timestamp") / UNITS[unit]).floor().cast(pl.Int64)

@@ -1,10 +1,13 @@
 """Ends before the end: Ctrl-C between two steps, and ranks that fail."""
 
 import logging
+import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,19 +30,52 @@ class RankFailureMonitor(pl.Callback):
 
     Lightning looks after them every five seconds, and then kills rank zero too, so that neither a
     traceback nor the advice on how to continue after Ctrl-C is sure to be read. At an error of rank
-    zero it leaves the others to find out for themselves.
+    zero it leaves the others to find out for themselves. Ranks that talk through NCCL wait for one
+    that is gone until its time is up, without an error: then a thread of rank zero says what has
+    happened, and ends the process.
 
     Attributes:
         cause: an error that names the rank which failed first; None where it was rank zero.
+        advice: what to do about it, for the message of that thread.
     """
 
     def __init__(self) -> None:
         self.cause: TrainingError | None = None
+        self.advice: Callable[[], str] = lambda: ""
+        self._over = threading.Event()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Look after the ranks that Lightning has started, in place of its own thread."""
+        processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+        if processes and stage == "fit":
+            stop_observing(processes)
+            self._over.clear()
+            threading.Thread(target=self._watch, args=(processes,), daemon=True).start()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave the ranks alone."""
+        self._over.set()
+
+    def _watch(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        """Wait for a rank that fails, then for this one to learn of it, then end all."""
+        cause = None
+        while cause is None:
+            if self._over.wait(0.5):
+                return
+            cause = _first_failure(processes, 0.0)
+        if self._over.wait(PATIENCE):
+            return
+        for process in processes:
+            process.kill()
+        sys.stderr.write(f"error: {cause}{self.advice()}\n")
+        sys.stderr.flush()
+        os._exit(1)  # the thread that waits for the others cannot be woken
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Wait for what the others say, then end them."""
+        self._over.set()
         processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
         if not processes:
             return

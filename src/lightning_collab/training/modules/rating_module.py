@@ -28,7 +28,7 @@ from lightning_collab.models import RatingModel
 from lightning_collab.runs.checkpoints import steps_of_checkpoint
 from lightning_collab.runs.invocation import called_as
 from lightning_collab.training.engine import EngineChoice, choose_engine
-from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.modules.base_module import NO_NUMBER, BaseModule
 from lightning_collab.training.modules.objective import RowDecay, build_objective
 from lightning_collab.training.optimizers import build_optimizer, parameter_groups
 from lightning_collab.training.schedules import Schedule, build_schedule
@@ -281,7 +281,10 @@ class RatingModule(BaseModule):
         if self.choice.engine == "fused":
             optimizer = self._fused_optimizer(groups)
         else:
-            optimizer = build_optimizer(groups, self.optimizer_config)
+            # Torch's fused Adam undoes the scaling of losses itself, beyond the reach of clipping.
+            scales = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+            one_gpu = self.device.type == "cuda" and not is_sharded(self.model)
+            optimizer = build_optimizer(groups, self.optimizer_config, fused=one_gpu and not scales)
         self._settings = [
             {key: value for key, value in group.items() if key not in ("params", "lr")}
             for group in optimizer.param_groups
@@ -422,7 +425,7 @@ class RatingModule(BaseModule):
         self.count_loss(summed, len(batch.ratings))
         self._count_steps(losses.taken)
         if losses.taken < len(losses.squared_errors) and self.stops_on_divergence:
-            self._stop("the training loss is no longer a number")
+            self._stop(NO_NUMBER)
         return {"loss": last_loss(losses, batch, size)}
 
     def _take_ranking_block(self, batch: Any) -> dict[str, Any]:
@@ -435,7 +438,7 @@ class RatingModule(BaseModule):
         self.count_loss(torch.tensor(losses.sums.sum(), dtype=torch.float64), batch.terms)
         self._count_steps(losses.taken)
         if losses.taken < len(losses.sums) and self.stops_on_divergence:
-            self._stop("the training loss is no longer a number")
+            self._stop(NO_NUMBER)
         return {"loss": torch.tensor(losses.sums[-1] / losses.terms[-1] + penalty)}
 
     @torch.no_grad()

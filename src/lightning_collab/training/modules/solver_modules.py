@@ -36,8 +36,9 @@ class LeastSquaresModule(BaseModule):
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """One sweep; the training loss is that of the factors it ends with."""
-        solver = self.optimizers()
-        solver.step(closure=lambda: batch)  # type: ignore[union-attr]
+        solver: Any = self.optimizers()
+        with self.in_full_precision():
+            solver.step(closure=lambda: batch)
         with torch.no_grad():
             squared_errors: Tensor = (self.model(batch) - batch.ratings).square().sum()
         self.count_loss(squared_errors, len(batch.ratings))
@@ -79,7 +80,8 @@ class ImplicitModule(BaseModule):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One sweep; the training loss is the objective that it ends with, over chosen pairs."""
         solver: Any = self.optimizers()
-        solver.step()
+        with self.in_full_precision():
+            solver.step()
         self.count_loss(torch.tensor(solver.loss, dtype=torch.float64), 1)
 
     def advice_on_divergence(self) -> str:
