@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help train test test-slow check audit mutants peers tensorboard docs docs-serve notebook clean
+.PHONY: help train test test-slow test-gpu check audit mutants peers tensorboard docs docs-serve notebook clean
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -33,6 +33,9 @@ test: check  ## Lint, type-check and run the tests (under 6 minutes).
 
 test-slow: $(INSTALLED)-slow  ## Run the tests that take long or need a real server.
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+test-gpu: $(INSTALLED)  ## Run the tests that need a GPU; without one, list what was skipped.
+	$(BIN)/python -m pytest -m 'gpu and not slow' -rs tests/gpu
 
 check: $(INSTALLED)  ## Lint, formatting and types.
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """The lecture's training as a bare loop of torch: what an engine has to beat."""
 
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,12 @@ class BareLoop(NamedTuple):
         tensors = tuple(torch.from_numpy(column) for column in columns)
         return cls(tables, optimizer, tensors, size, (low, high - low))
 
+    def on(self, device: str) -> Self:
+        """The same there, before its first step."""
+        for table in self.tables:
+            table.to(device)
+        return self._replace(columns=tuple(column.to(device) for column in self.columns))
+
     def epoch(self) -> tuple[float, float]:
         """Train for an epoch, in an order drawn anew.
 
@@ -69,9 +75,9 @@ class BareLoop(NamedTuple):
         users, items, ratings = self.columns
         p, q, b, c = self.tables
         low, span = self.scale
-        total = torch.zeros(())
+        total = torch.zeros((), device=users.device)
         started = time.perf_counter()
-        order = torch.randperm(len(ratings))
+        order = torch.randperm(len(ratings)).to(users.device)
         for first in range(0, len(ratings), self.batch_size):
             rows = order[first : first + self.batch_size]
             user, item = users[rows], items[rows]
@@ -81,4 +87,5 @@ class BareLoop(NamedTuple):
             torch.autograd.backward(squares.mean())
             self.optimizer.step()
             total += squares.detach().sum()
-        return time.perf_counter() - started, float(total) / len(ratings)
+        mean = float(total) / len(ratings)  # a GPU has ended with this
+        return time.perf_counter() - started, mean

@@ -3,7 +3,7 @@
 import importlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.against import THIS, Checkout, compared, other_checkout, paired_speeds
+from benchmarks.against import THIS, Checkout, compared, other_checkout, paired_speeds, speeds
 from benchmarks.config import BenchmarkConfig
 from lightning_collab.config.section import job_config
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.training.console import run_log
 
 # By name, a number, or words where it could not be measured.
@@ -56,7 +56,8 @@ def benchmark_command(config: DictConfig) -> None:
     Console().print(table)
     directory = Path(HydraConfig.get().runtime.output_dir)
     write_atomically(
-        directory / "benchmark.md", markdown(settings, measured, aims, machine, further)
+        directory / "benchmark.md",
+        markdown(settings, measured, aims, machine, further, typed=_typed()),
     )
     path = directory / "benchmark.json"
     write_atomically(path, json.dumps({**measured, **further, "machine": machine}, indent=2))
@@ -69,6 +70,7 @@ def markdown(
     aims: dict[str, str],
     machine: dict[str, str | int | float],
     further: Mapping[str, Any] = MappingProxyType({}),
+    typed: Sequence[str] = (),
 ) -> str:
     """The table for a page of the documentation, with the command that makes it again.
 
@@ -78,21 +80,35 @@ def markdown(
         aims: what is to be reached, for those names that have such an aim.
         machine: what it ran on.
         further: of a comparison, the commits.
+        typed: of the command, what concerns the group alone.
     """
-    # Where the other checkout lay is nobody's business; which commit it is of is.
-    against = f" against=<{further['other']}>" if settings.against is not None else ""
+    words = [
+        "scripts/benchmark.py",
+        *(f"{key}={getattr(settings, key)}" for key in ("group", "repeats", "threads")),
+        *typed,
+    ]
+    if settings.against is not None:
+        # Where the other checkout lay is nobody's business; which commit it is of is.
+        words.append(f"against=<{further['other']}>")
+    # A group may have tables of its own, one a question.
+    module = importlib.import_module(f"benchmarks.{settings.group}")
+    if settings.against is None and hasattr(module, "tables"):
+        rows = [module.tables(measured, shown)]
+    else:
+        rows = [
+            "| measure | value | aim |" if aims else "| measure | value |",
+            "| --- | ---: | --- |" if aims else "| --- | ---: |",
+        ]
+        for name, value in measured.items():
+            cells = [f"`{name}`", shown(value), *([aims.get(name, "")] if aims else [])]
+            rows.append("| " + " | ".join(cells) + " |")
     lines = [
-        f"`scripts/benchmark.py group={settings.group} repeats={settings.repeats} "
-        f"threads={settings.threads}{against}` on {machine['processor']}, "
+        f"`{' '.join(words)}` on {machine['processor']}, "
         f"{machine['cores']} cores, torch {machine['torch']}, load {machine['load']:g} "
         "when it began:",
         "",
-        "| measure | value | aim |" if aims else "| measure | value |",
-        "| --- | ---: | --- |" if aims else "| --- | ---: |",
+        *rows,
     ]
-    for name, value in measured.items():
-        cells = [f"`{name}`", shown(value), *([aims.get(name, "")] if aims else [])]
-        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -106,22 +122,28 @@ def _measured(settings: BenchmarkConfig, module: ModuleType) -> Outcome:
 def _compared(settings: BenchmarkConfig, module: ModuleType) -> Outcome:
     """The speeds of the group in this checkout over those in another one."""
     group, threads = settings.group, settings.threads
-    if not hasattr(module, "speeds"):
+    if not hasattr(module, "CONTROLS"):
         raise ConfigError(
-            f"against: group={group} has no speeds that two checkouts share; group=engines has"
+            f"against: group={group} has no speeds that two checkouts share; "
+            "group=engines, scale, ranks and inference have"
         )
     assert settings.against is not None
     other = other_checkout(settings.against)
 
     def once(checkout: Checkout) -> dict[str, float]:
-        speeds: dict[str, float] = module.speeds(checkout.measure(group, threads))
-        return speeds
+        return speeds(checkout.measure(group, threads, _typed()))
 
     pairs = paired_speeds(lambda: once(THIS), lambda: once(other), settings.repeats)
     measured, aims = compared(group, pairs, module.CONTROLS)
     commits = {"this": THIS.commit(), "other": other.commit()}
     kept = [dict(zip(commits, pair, strict=True)) for pair in pairs]
     return measured, aims, {**commits, "pairs": kept}
+
+
+def _typed() -> list[str]:
+    """What was typed of the group itself, such as its sizes."""
+    own = ("group=", "repeats=", "threads=", "against=", "hydra.")
+    return [each for each in HydraConfig.get().overrides.task if not each.startswith(own)]
 
 
 def shown(value: float | str) -> str:

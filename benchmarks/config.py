@@ -87,6 +87,32 @@ class RankingBenchmarkConfig(Section):
     implicit: PeerConfig
 
 
+class WholeRunsConfig(Section):
+    """What the `whole_runs` group fits, and how often."""
+
+    # A million ratings: drawn, or MovieLens 1M; null: left out.
+    million: Literal["synthetic", "ml_1m"] | None
+    # 20 million ratings: drawn, or MovieLens 20M; null: left out.
+    twenty_million: Literal["synthetic", "ml_20m"] | None
+    # Rounds of the 20 million, in place of `repeats`.
+    large_repeats: Positive
+    # Which cases; null: all.
+    cases: (
+        list[
+            Literal[
+                "sgd_50",
+                "sgd_100",
+                "decay",
+                "adam_64",
+                "adam_512",
+                "rank_by_least_squares",
+                "rank_by_bpr",
+            ]
+        ]
+        | None
+    ) = None
+
+
 class BenchmarkConfig(Section):
     """What to measure."""
 
@@ -96,6 +122,7 @@ class BenchmarkConfig(Section):
         "data",
         "engines",
         "gibbs",
+        "gpu",
         "inference",
         "inspection",
         "one_hot",
@@ -106,6 +133,7 @@ class BenchmarkConfig(Section):
         "scale",
         "startup",
         "tuning",
+        "whole_runs",
     ]
     # Paired runs, of which the medians are reported.
     repeats: Positive
@@ -117,6 +145,7 @@ class BenchmarkConfig(Section):
     scale: ScaleConfig
     gibbs: GibbsBenchmarkConfig
     ranking: RankingBenchmarkConfig
+    whole_runs: WholeRunsConfig
 
 
 class ResultsConfig(Section):

@@ -6,7 +6,7 @@ All of ours are epochs inside Lightning's Trainer, validation and files left out
 import logging
 import statistics
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from benchmarks.bandwidth import MEMORY_BYTES, bytes_per_rating, bytes_per_second
@@ -29,6 +29,7 @@ FEATURES = {
     "history_batch_64": (*HISTORY, "data.batch_size=64"),
     "everything": (*HISTORY, "features=everything"),
 }
+NET = ("data=ml_100k", "model=embedding_net", "data.batch_size=1024", *QUIET)
 LARGE_BATCH = ("data=ml_100k", "optimizer=sgd", "data.batch_size=8192", *QUIET)
 PER_SAMPLE = (
     "data.batch_size=1",
@@ -47,6 +48,7 @@ FUSED_EPOCHS, COMPILED_EPOCHS = 8, 12
 AIMS = {
     "engines/ml_100k_batch_64/fused_over_eager": "at least 9, better 12",
     "engines/lecture_batch_64/fused_over_eager": "at least 9",
+    "engines/net_batch_1024/fused_over_trainer_eager": "at least 2",
     "engines/per_sample/ratings_per_second": "at least 18 million",
     "engines/batch_8192/compiled_over_eager": "at least 2",
     "engines/threads/small_tables/two_over_one": "at least 1.7",
@@ -78,31 +80,12 @@ def run(repeats: int) -> Measured:
         _batch_64("engines/ml_100k_batch_64", ML_100K, repeats, with_dataloader=True)
         | _batch_64("engines/lecture_batch_64", LECTURE, repeats, with_dataloader=False)
         | _with_features(repeats)
+        | _beside_eager("engines/net_batch_1024", NET, repeats)
         | _large_batch(repeats)
         | _per_sample(repeats)
         | two_threads("small_tables", (*MILLION, *PER_SAMPLE), repeats)
         | two_threads("large_tables", (*LARGE_TABLES, *PER_SAMPLE), repeats)
     )
-
-
-def speeds(measured: Mapping[str, float | str]) -> dict[str, float]:
-    """What can be compared between checkouts: of what `run` gives, all that is a speed.
-
-    Args:
-        measured: by `run`, here or in another checkout.
-
-    Returns:
-        By row, epochs a second or ratings a second.
-    """
-    result = {}
-    for name, value in measured.items():
-        if isinstance(value, str):
-            continue  # it could not be measured there
-        if name.endswith("_seconds"):
-            result[name.removesuffix("_seconds")] = 1 / value
-        elif "ratings_per_second" in name:
-            result[name] = value
-    return result
 
 
 def in_turn(name: str, ways: dict[str, Seconds], repeats: int) -> dict[str, float]:
@@ -152,17 +135,21 @@ def _with_features(repeats: int) -> dict[str, float]:
     """The shipped dot product that is told who rated what, and that with all else that is known."""
     result: dict[str, float] = {}
     for case, overrides in FEATURES.items():
-        fused, eager = (
-            composed_run(*overrides, f"training.engine={engine}") for engine in ("fused", "eager")
-        )
-        data = load_data(fused)
-        epoch_seconds(fused, data, 2)
-        ways: dict[str, Seconds] = {
-            "fused": partial(epoch_seconds, fused, data, FUSED_EPOCHS),
-            "trainer_eager": partial(epoch_seconds, eager, data, 2),
-        }
-        result |= in_turn(f"engines/{case}", ways, repeats)
+        result |= _beside_eager(f"engines/{case}", overrides, repeats)
     return result
+
+
+def _beside_eager(name: str, overrides: Sequence[str], repeats: int) -> dict[str, float]:
+    fused, eager = (
+        composed_run(*overrides, f"training.engine={engine}") for engine in ("fused", "eager")
+    )
+    data = load_data(fused)
+    epoch_seconds(fused, data, 2)
+    ways: dict[str, Seconds] = {
+        "fused": partial(epoch_seconds, fused, data, FUSED_EPOCHS),
+        "trainer_eager": partial(epoch_seconds, eager, data, 2),
+    }
+    return in_turn(name, ways, repeats)
 
 
 def _large_batch(repeats: int) -> Measured:

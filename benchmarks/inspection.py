@@ -12,8 +12,8 @@ from lightning_collab.api.trained_run import load
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.inspection.embedding_map import embedding_map, map_picture
-from lightning_collab.inspection.log_embeddings import LogEmbeddings
 from lightning_collab.inspection.run_report import write_run_report
+from lightning_collab.inspection.while_training import LogEmbeddings
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train

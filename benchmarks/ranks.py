@@ -13,7 +13,7 @@ from benchmarks.cost_model import Devices, StepCost, Training, split_tables, who
 from benchmarks.processes import environment
 from benchmarks.rank_process import REQUEST_FILE, WARM_UP
 from lightning_collab.config.compose import composed_run
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.launch import VARIABLES
 
 BATCH_SIZE = 65_536
@@ -31,6 +31,8 @@ COMMON = (
 )
 ONE, DDP = ("trainer=cpu",), ("trainer=ddp_cpu", "trainer.devices=2")
 ROW = (*DDP, "model.sharding=row")
+# Steps that each of two ranks takes by itself.
+SYNC_EVERY = (4, 16, 64)
 
 
 class Tables(NamedTuple):
@@ -44,10 +46,14 @@ class Tables(NamedTuple):
 SMALL, LARGE = Tables(6_041, 3_707), Tables(1_499_000, 70_000)
 AIMS = {
     "ranks/two_over_one_throughput": "at least 1.5",
+    "ranks/sync_every_16/two_over_one_throughput": "at least 1.5",
     "ranks/large_tables/split_share_of_parameters": "0.45 to 0.55",
     "ranks/large_tables/split_share_of_gradients": "0.45 to 0.55",
     "ranks/large_tables/split_share_of_state": "0.45 to 0.55",
 }
+
+# Every row runs code of ours.
+CONTROLS: tuple[str, ...] = ()
 
 
 def run(repeats: int) -> dict[str, float]:
@@ -57,16 +63,21 @@ def run(repeats: int) -> dict[str, float]:
         repeats: of each; medians are taken, of ratios within a repeat.
 
     Returns:
-        `ranks/...`: ratings a second of one rank and of two, and how much more the machine gives to
-        two processes that have nothing to do with one another; for large tables the bytes that a
+        `ranks/...`: ratings a second of one rank and of two, also where these average their weights
+        now and then alone, and how much more the machine gives to two processes that have nothing
+        to do with one another; for large tables the bytes that a
         rank holds with split tables as shares of what it holds with whole ones, the peak memory of
         both; bytes over the loopback and seconds of talking as the cost model has them over those
         measured.
     """
     ones, twos, halves = [], [], []
+    apart: dict[int, list[float]] = {every: [] for every in SYNC_EVERY}
     for _ in range(repeats):
         ones.append(_measured(SMALL, ONE)[0]["step_seconds"])
         twos.append(_measured(SMALL, DDP)[0]["step_seconds"])
+        for every, seconds in apart.items():
+            way = (*DDP, f"trainer.sync_every={every}")
+            seconds.append(_measured(SMALL, way)[0]["step_seconds"])
         halves.append(_two_strangers())
     result = {
         "ranks/one_rank_ratings_per_second": BATCH_SIZE / statistics.median(ones),
@@ -74,6 +85,9 @@ def run(repeats: int) -> dict[str, float]:
         "ranks/two_over_one_throughput": _median_ratio(ones, twos),
         "ranks/two_strangers_over_one_throughput": _median_ratio(ones, halves),
     }
+    for every, seconds in apart.items():
+        ratio = _median_ratio(ones, seconds)
+        result[f"ranks/sync_every_{every}/two_over_one_throughput"] = ratio
     large = [(_measured(LARGE, DDP), _measured(LARGE, ROW)) for _ in range(repeats)]
     whole, split = large[-1]
     where = "ranks/large_tables"

@@ -39,6 +39,9 @@ AIMS = {f"scale/catalogue/{way}/large_over_small": "at most 4" for way in WAYS} 
     f"scale/ratings/{way}/many_over_few": "at most 1.3" for way in WAYS
 }
 
+# Every row runs code of ours.
+CONTROLS: tuple[str, ...] = ()
+
 
 class Workload(NamedTuple):
     """Ratings to take, and what takes them.

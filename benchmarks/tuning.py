@@ -1,4 +1,4 @@
-"""What tuning costs and what pruning saves, on sweep=dot_bias over MovieLens 100K."""
+"""What tuning costs, and what pruning and trials side by side save, on MovieLens 100K."""
 
 import json
 import statistics
@@ -20,6 +20,8 @@ from lightning_collab.tuning.trials import Attribute, PruningSaved
 
 TRIALS = 100
 SHORT_TRIALS = 20
+TWO_PROCESSES = ("hydra/launcher=joblib", "hydra.sweeper.n_jobs=2")
+SIDE_BY_SIDE = ("hydra.sweeper.batched=true",)
 
 
 def run(repeats: int) -> dict[str, float]:
@@ -35,18 +37,28 @@ def run(repeats: int) -> dict[str, float]:
         building, measuring, telling; data are loaded),
         `study/seconds` (medians of whole commands, two trials at a time, with winner and page),
         `study/seconds_without_pruning`, `study/epochs_saved` (share; the least of the seeds),
-        `study/val_rmse_lost` (winner with pruning less without; the worst of the seeds), and the
-        default config's and the worst winner's numbers: `default/val_rmse`, `default/test_rmse`,
-        `winner/val_rmse`, `winner/test_rmse`.
+        `study/val_rmse_lost` (winner with pruning less without; the worst of the seeds),
+        `rates/seconds` and `rates/batched_seconds` (medians of whole commands of
+        sweep=dot_bias_rates in two processes, and side by side in one, in turn),
+        `rates/batched_share` (median of the ratios), and the default config's and the worst
+        winner's numbers: `default/val_rmse`, `default/test_rmse`, `winner/val_rmse`,
+        `winner/test_rmse`.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measured = {"trial/overhead_seconds": _overhead(folder / "trials")}
         seconds, whole_seconds, saved, lost = [], [], [], []
         winners = []
+        pairs = []
         for seed in range(repeats):
-            pruned = _study(folder / f"pruned-{seed}", seed, ())
-            whole = _study(folder / f"whole-{seed}", seed, ("hydra/sweeper/pruner=none",))
+            pruned = _study(folder / f"pruned-{seed}", seed, "dot_bias", *TWO_PROCESSES)
+            without = (*TWO_PROCESSES, "hydra/sweeper/pruner=none")
+            whole = _study(folder / f"whole-{seed}", seed, "dot_bias", *without)
+            pair = [
+                _study(folder / f"{name}-{seed}", seed, "dot_bias_rates", *how)
+                for name, how in (("apart", TWO_PROCESSES), ("batched", SIDE_BY_SIDE))
+            ]
+            pairs.append(pair)
             seconds.append(pruned)
             whole_seconds.append(whole)
             study = _open(folder / f"pruned-{seed}")
@@ -57,6 +69,9 @@ def run(repeats: int) -> dict[str, float]:
     return measured | {
         "study/seconds": statistics.median(seconds),
         "study/seconds_without_pruning": statistics.median(whole_seconds),
+        "rates/seconds": statistics.median(apart for apart, _ in pairs),
+        "rates/batched_seconds": statistics.median(batched for _, batched in pairs),
+        "rates/batched_share": statistics.median(batched / apart for apart, batched in pairs),
         "study/epochs_saved": min(saved),
         "study/val_rmse_lost": max(lost),
         "default/val_rmse": default["val/rmse"],
@@ -88,18 +103,16 @@ def _overhead(folder: Path) -> float:
     return statistics.median(beyond[1:])
 
 
-def _study(folder: Path, seed: int, further: tuple[str, ...]) -> float:
+def _study(folder: Path, seed: int, sweep: str, *how: str) -> float:
     """Run a study as a person would; its seconds."""
     started = time.perf_counter()
     _train(
-        "sweep=dot_bias",
+        f"sweep={sweep}",
         "data=ml_100k",
-        "hydra/launcher=joblib",
-        "hydra.sweeper.n_jobs=2",
         f"hydra.sweeper.n_trials={TRIALS}",
         f"hydra.sweeper.seed={seed}",
         f"hydra.sweep.dir={folder}",
-        *further,
+        *how,
     )
     return time.perf_counter() - started
 

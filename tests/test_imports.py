@@ -55,7 +55,7 @@ def test_a_trained_run_is_used_without_lightning():
 
 
 def test_neighbors_and_maps_are_found_without_lightning():
-    code = "import lightning_collab.commands.similar, lightning_collab.commands.map_embeddings"
+    code = "import lightning_collab.commands.use_a_run, lightning_collab.commands.map_embeddings"
     assert heavy_after(code) == {"torch", "matplotlib", "lightning_collab.inspection"}
 
 

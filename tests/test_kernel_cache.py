@@ -18,7 +18,7 @@ import pytest
 import lightning_collab
 from lightning_collab import kernel_cache
 from lightning_collab.kernel_cache import included_sources
-from lightning_collab.training.solvers.gibbs import normals
+from lightning_collab.training.solvers.gibbs import conditionals
 
 PACKAGE = Path(lightning_collab.__file__).parent
 INNER = """
@@ -50,7 +50,7 @@ of_rows = np.array([0, 0, 1, 2]), np.array([1, 2], np.int32), np.ones(2)
 prior = np.zeros((3, 2)), np.eye(2)
 draw_rows(rows, np.ones((3, 2)), *of_rows, *prior, ones, ones, 1.0, np.uint64(5))
 print(json.dumps([rows.tolist(), sum(draw_rows.stats.cache_hits.values())]))
-""".replace("CONDITIONALS", normals.__name__.replace("normals", "conditionals"))
+""".replace("CONDITIONALS", conditionals.__name__)
 FULL_DISK = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
@@ -126,7 +126,7 @@ def test_an_edit_of_the_random_numbers_changes_gibbs_draws(copy):
     before, hits = copy.answer(DRAW)
     assert hits == 0
     assert copy.answer(DRAW) == [before, 1]
-    file = included_sources(normals.__name__)[normals.__name__].relative_to(PACKAGE)
+    file = included_sources(conditionals.__name__)[conditionals.__name__].relative_to(PACKAGE)
     text = (copy.package / file).read_text()
     doubled = text.replace("out[k] = radius", "out[k] = 2.0 * radius")
     assert doubled != text

@@ -35,14 +35,15 @@ FACE = PACKAGE
 LATE = {
     # What --help and the check of a config do without.
     "cli": ["commands.entry", "commands.help", "tuning.sweep"],
-    "commands.entry": ["training.devices", "training.parts"],  # torch
+    "commands.entry": ["training.parts"],  # torch
     "commands.report": ["tuning.report"],  # Optuna
-    "api.training": ["inspection.after_training", "inspection.log_embeddings"],  # matplotlib
+    "api.training": ["inspection.while_training"],  # matplotlib
     # Lightning and matplotlib, which predictions and recommendations do without
-    "api.trained_run": ["api.again", "inspection.neighbors"],
+    "api.trained_run": ["api.again"],
+    "api.asked_run": ["inspection.neighbors"],
     "api.shown_run": [
         *("inspection.embedding_map", "inspection.figures", "inspection.layout"),
-        *("inspection.run_curves", "inference.export.export_run"),
+        "inference.export_run",
     ],
     # pydantic, in every program that uses Hydra
     "runs.invocation": ["config.registry"],
@@ -51,13 +52,14 @@ LATE = {
     # numba, with kernels that a run may do without
     "training.build": ["training.modules.bayesian_module"],
     "training.modules.rating_module": [
-        *("training.fused.blocks", "training.fused.fused_optimizer"),
+        *("training.fused.blocks", "training.fused.fused_optimizer", "training.fused.net_kernel"),
         "training.fused.ranking_optimizer",
     ],
-    "training.modules.implicit_module": ["training.solvers.implicit_least_squares"],
-    "inspection.rankings": ["models.scoring_kernels"],
+    "training.modules.solver_modules": ["training.solvers.implicit_least_squares"],
+    "inspection.predictions": ["models.scoring_kernels"],
     "data.choice_batches": ["data.draws"],
     "data.feed": ["data.draws"],
+    "data.sources": ["data.mapping"],
     "models.item_scores": ["models.scoring_kernels"],
     "metrics.rankings": ["models.scoring_kernels"],
     "inference.recommendation": ["models.scoring_kernels"],

@@ -5,8 +5,7 @@ threads and embeddings as long as ours, on the same ratings, with the settings (
 brought it to the target soonest in a search: over learning rate and decay, of ours also over the
 biases' own, the first weights and the shape of the cycle, which the others do not have. Each takes
 as few epochs as reach the target; the rounds that follow repeat just that fit, package after
-package. Those that step on single ratings are timed once more in fits that are long enough for
-set-up not to count.
+package. How fast they are in long fits, `whole_runs` measures.
 """
 
 import json
@@ -14,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +58,8 @@ PACKAGES: dict[str, dict[str, float]] = {
     "fastai": {"lr": 5e-3, "weight_decay": 0.1, "batch_size": 64},
     "dataloader": {"lr": 0.5, "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 64},
 }
-ON_SINGLE_RATINGS = ("cornac", "libmf", "surprise")
-# Of the long fits; at this rate none diverges.
-LONG_FACTORS, LONG_EPOCHS, LONG_LR = 100, 20, 0.01
 AIMS = {f"peers/{name}/seconds_over_ours": "above 1" for name in PACKAGES} | {
-    "peers/fastai/ratings_per_second_below_ours": "at least 60 times",
-    "peers/cornac/long_fit_ratings_per_second_below_ours": "at least 1",
+    "peers/fastai/ratings_per_second_below_ours": "at least 60 times"
 }
 
 Measured = dict[str, float | str]
@@ -80,19 +75,16 @@ def run(repeats: int, settings: PeersConfig) -> Measured:
 
     Returns:
         For each package `peers/<name>/seconds` (of the fit that reaches the target), `epochs` (of
-        that fit), `val_rmse`, `ratings_per_second`, `seconds_over_ours` and
-        `long_fit_ratings_per_second`; or, in words, why there are none.
+        that fit), `val_rmse`, `ratings_per_second` and
+        `seconds_over_ours`; or, in words, why there are none.
     """
-
-    def fitted_with(factors: int, lr: float | None = None) -> dict[str, Any]:
-        rate = () if lr is None else (f"optimizer.lr={lr}",)
-        config = composed_run(*OUR_RUN, *rate, f"model.factors={factors}", f"seed={SEED}")
-        return {"factors": factors, "config": config.model_dump(mode="json")}
-
-    data = load_data(composed_run(*OUR_RUN))
+    config = composed_run(*OUR_RUN, f"model.factors={settings.factors}", f"seed={SEED}")
+    data = load_data(config)
     low, high = data.table.rating_range
     common: dict[str, Any] = {
-        **fitted_with(settings.factors),
+        "measure": "to_target",
+        "factors": settings.factors,
+        "config": config.model_dump(mode="json"),
         "epochs": settings.epochs,
         "target_rmse": settings.target_rmse,
         "rating_range": [low, high],
@@ -104,25 +96,16 @@ def run(repeats: int, settings: PeersConfig) -> Measured:
         write_ratings(folder / "ratings.npz", data)
         found, absent = find_packages(settings)
 
-        def one_round(package: str, epochs: int | None, **further: Any) -> dict[str, float]:
+        def one_round(package: str, epochs: int | None) -> dict[str, float]:
             own = PACKAGES.get(package, {})
             return _fitted(
                 package,
                 found.get(package, sys.executable),
-                {**common, **own, "epochs_needed": epochs, **further},
+                {**common, **own, "epochs_needed": epochs},
                 folder,
             )
 
-        def long_round(package: str) -> float:
-            further = fitted_with(LONG_FACTORS, LONG_LR)
-            fit = one_round(package, LONG_EPOCHS, **further, lr=LONG_LR)
-            return fit["ratings_per_second"]
-
-        return (
-            compared([OURS, *found], one_round, repeats, settings.target_rmse)
-            | long_fits([OURS, *(p for p in ON_SINGLE_RATINGS if p in found)], long_round, repeats)
-            | absent
-        )
+        return compared([OURS, *found], one_round, repeats, settings.target_rmse) | absent
 
 
 def find_packages(settings: PeersConfig) -> tuple[dict[str, str], Measured]:
@@ -153,7 +136,7 @@ def compared(names: list[str], one_round: Round, repeats: int, target: float) ->
     Args:
         names: of the packages, ours first.
         one_round: from a package and its epochs (None: as few as reach the target) to what
-            `runner.measured` gives.
+            `runner.to_target` gives.
         repeats: rounds.
         target: validation RMSE.
 
@@ -183,31 +166,6 @@ def compared(names: list[str], one_round: Round, repeats: int, target: float) ->
             )
             result[f"{key}/ratings_per_second_below_ours"] = statistics.median(
                 ours["ratings_per_second"] / one["ratings_per_second"] for one, ours in pairs
-            )
-    return result
-
-
-def long_fits(
-    names: Sequence[str], ratings_per_second: Callable[[str], float], repeats: int
-) -> Measured:
-    """Ratings a second in fits of `LONG_EPOCHS` epochs with `LONG_FACTORS` factors.
-
-    Args:
-        names: of the packages, ours first.
-        ratings_per_second: of a package's fit.
-        repeats: rounds.
-
-    Returns:
-        Medians by name; ratios are taken within each round.
-    """
-    rounds = [{name: ratings_per_second(name) for name in names} for _ in range(repeats)]
-    result: Measured = {}
-    for name in names:
-        key = f"peers/{name}/long_fit_ratings_per_second"
-        result[key] = statistics.median(each[name] for each in rounds)
-        if name != names[0]:
-            result[f"{key}_below_ours"] = statistics.median(
-                each[names[0]] / each[name] for each in rounds
             )
     return result
 

@@ -25,7 +25,7 @@ from benchmarks.results.measured_run import mean_and_deviation
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.metrics.rankings import rank_part
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.training.build import load_data
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Our own fit by the protocol of the other packages, in a process of its own.
 
-Run as `python -m benchmarks.peers.ours <input.npz> <settings.json> <output.json>`;
-`settings["config"]` holds the config of the run.
+Run as `python -m benchmarks.peers.ours <ratings> <settings.json> <output.json>`;
+`settings["config"]` holds the config of the run, whose data these ratings are.
 """
 
 import json
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.epochs import bare_trainer
-from benchmarks.peers.runner import Fit, Ratings, Settings, measured, read_ratings
+from benchmarks.peers.runner import MEASURES, Fit, Ratings, Settings, read_ratings
 from lightning_collab.config import RunConfig, validated
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.training.build import build_module, load_data
@@ -58,7 +58,8 @@ def main(ratings: str, settings_file: str, output: str) -> None:
     torch.set_num_threads(settings["threads"])
     train, val = read_ratings(Path(ratings))
     fit = our_fit(validated(settings["config"]), val)
-    Path(output).write_text(json.dumps(measured(fit, train, val, settings)))
+    measured = MEASURES[settings["measure"]](fit, train, val, settings)
+    Path(output).write_text(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """One package's fit, timed in a process of its own and, where it needs one, by its own interpreter.
 
-Run as a file (`python runner.py <package> <input.npz> <settings.json> <output.json>`) by an
+Run as a file (`python runner.py <package> <ratings> <settings.json> <output.json>`) by an
 interpreter that may have neither lightning-collab nor its dependencies: nothing but numpy and the
-package itself is imported.
+package itself is imported. `settings["measure"]` says what of: see `MEASURES`.
 
 The clock runs while the package fits, on ratings that are in its own form already. Whatever a
-package compiles or sets up at its first fit is done by a fit of one epoch before.
+package compiles or sets up at its first fit is done by a fit of one epoch before. `from_file`
+alone has no clock: whoever starts the process has it, and nothing is done beforehand.
 """
 
 import json
@@ -43,7 +44,8 @@ class Fit(NamedTuple):
 
     Attributes:
         seconds: of the fit alone.
-        predictions: float [validation rows], in rating units.
+        predictions: float [validation rows], in rating units; of rankings, a function that
+            gives their nDCG over the first ten.
     """
 
     seconds: float
@@ -235,16 +237,76 @@ def dataloader(train: Ratings, val: Ratings, settings: Settings) -> Any:
     return fit
 
 
+def implicit_als(train: Ratings, val: Ratings, settings: Settings) -> Any:
+    """The least squares of implicit, in turn, of who chose what (Hu, Koren and Volinsky 2008)."""
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    def model(epochs: int) -> Any:
+        return AlternatingLeastSquares(
+            factors=settings["factors"],
+            regularization=settings["weight_decay"],
+            alpha=settings["alpha"],
+            iterations=epochs,
+            num_threads=settings["threads"],
+            random_state=settings["seed"],
+        )
+
+    return _of_implicit(model, train, val, settings["threads"])
+
+
+def implicit_bpr(train: Ratings, val: Ratings, settings: Settings) -> Any:
+    """The BPR of implicit: plain steps on single triples."""
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+    def model(epochs: int) -> Any:
+        return BayesianPersonalizedRanking(
+            factors=settings["factors"],
+            learning_rate=settings["lr"],
+            regularization=settings["weight_decay"],
+            iterations=epochs,
+            num_threads=settings["threads"],
+            random_state=settings["seed"],
+        )
+
+    return _of_implicit(model, train, val, settings["threads"])
+
+
+def _of_implicit(model: Any, train: Ratings, val: Ratings, threads: int) -> Any:
+    from implicit.evaluation import ranking_metrics_at_k
+    from scipy.sparse import csr_matrix
+
+    shape = tuple(1 + int(max(a.max(), b.max())) for a, b in zip(train[:2], val[:2], strict=True))
+    chosen, held_out = (
+        csr_matrix((np.ones(len(part.users), np.float32), part[:2]), shape) for part in (train, val)
+    )
+
+    def fit(epochs: int) -> Fit:
+        fitted = model(epochs)
+        started = time.perf_counter()
+        fitted.fit(chosen, show_progress=False)
+        seconds = time.perf_counter() - started
+        return Fit(
+            seconds,
+            lambda: ranking_metrics_at_k(
+                fitted, chosen, held_out, K=10, show_progress=False, num_threads=threads
+            )["ndcg"],
+        )
+
+    return fit
+
+
 PACKAGES = {
     "cornac": cornac,
     "surprise": surprise,
     "libmf": libmf,
     "fastai": fastai,
     "dataloader": dataloader,
+    "implicit_als": implicit_als,
+    "implicit_bpr": implicit_bpr,
 }
 
 
-def measured(fit: Any, train: Ratings, val: Ratings, settings: Settings) -> dict[str, float]:
+def to_target(fit: Any, train: Ratings, val: Ratings, settings: Settings) -> dict[str, float]:
     """Fit for as few epochs as reach the target.
 
     Args:
@@ -262,8 +324,7 @@ def measured(fit: Any, train: Ratings, val: Ratings, settings: Settings) -> dict
     needed = settings.get("epochs_needed")
     for epochs in [needed] if needed else range(1, settings["epochs"] + 1):
         seconds, predictions = fit(epochs)
-        errors = np.clip(predictions, *settings["rating_range"]) - val.ratings
-        rmse = float(np.sqrt(np.square(errors, dtype=np.float64).mean()))
+        rmse = error(predictions, val, settings)
         if rmse <= settings["target_rmse"]:
             break
     if seconds < SHORT:
@@ -277,8 +338,57 @@ def measured(fit: Any, train: Ratings, val: Ratings, settings: Settings) -> dict
     }
 
 
+def error(predictions: Any, val: Ratings, settings: Settings) -> float:
+    """RMSE of predictions that are clamped to `rating_range`."""
+    errors = np.clip(predictions, *settings["rating_range"]) - val.ratings
+    return float(np.sqrt(np.square(errors, dtype=np.float64).mean()))
+
+
+def from_file(fit: Any, train: Ratings, val: Ratings, settings: Settings) -> dict[str, float]:
+    """One fit of `epochs`, and `quality`: its RMSE, of rankings nDCG@10."""
+    del train
+    predictions = fit(settings["epochs"]).predictions
+    if callable(predictions):
+        return {"quality": float(predictions())}
+    return {"quality": error(predictions, val, settings)}
+
+
+def long_and_short(fit: Any, train: Ratings, val: Ratings, settings: Settings) -> dict[str, float]:
+    """Fits of `epochs` and of `few_epochs`; what a fit does but once is not in their difference.
+
+    Returns:
+        `fit_ratings_per_second`: of the longer one as a whole; `steady_ratings_per_second`: of the
+        epochs that it has more.
+    """
+    del val
+    few, epochs, ratings = settings["few_epochs"], settings["epochs"], len(train.users)
+    if not settings["slow"]:
+        fit(1)
+    short, long = fit(few).seconds, fit(epochs).seconds
+    return {
+        "fit_ratings_per_second": epochs * ratings / long,
+        "steady_ratings_per_second": (epochs - few) * ratings / (long - short),
+    }
+
+
+MEASURES = {"to_target": to_target, "from_file": from_file, "long_and_short": long_and_short}
+
+
 def read_ratings(path: Path) -> tuple[Ratings, Ratings]:
-    """The training and the validation part that `write_ratings` of this folder has written."""
+    """The training and the validation part.
+
+    Args:
+        path: a .npz file of `write_ratings`, or a folder with `train.csv` and `held_out.csv`
+            (user, item, rating), whose ids are numbers from 1 on.
+    """
+    if path.is_dir():
+        kinds = [("users", np.int32), ("items", np.int32), ("ratings", np.float32)]
+        files = [path / "train.csv", path / "held_out.csv"]
+        parts = [np.loadtxt(each, kinds, delimiter=",", skiprows=1) for each in files]
+        train, val = (
+            Ratings(part["users"] - 1, part["items"] - 1, part["ratings"].copy()) for part in parts
+        )
+        return train, val
     with np.load(path) as file:
         train, val = (
             Ratings(*(file[f"{part}_{column}"] for column in Ratings._fields))
@@ -292,7 +402,8 @@ def main(package: str, ratings: str, settings_file: str, output: str) -> None:
     settings: Settings = json.loads(Path(settings_file).read_text())
     train, val = read_ratings(Path(ratings))
     fit = PACKAGES[package](train, val, settings)
-    Path(output).write_text(json.dumps(measured(fit, train, val, settings)))
+    measured = MEASURES[settings["measure"]](fit, train, val, settings)
+    Path(output).write_text(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from benchmarks.results.measured_run import mean_and_deviation, measured_run
 from benchmarks.results.peers import Peer
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.metrics.rankings import rank_part
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.training.build import build_module, load_data
 
 FIRST_SEED = 42

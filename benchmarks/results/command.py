@@ -21,7 +21,7 @@ from benchmarks.results import (
     weight_decay,
 )
 from lightning_collab.config.section import job_config
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.training.console import run_log
 
 

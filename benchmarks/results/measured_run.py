@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 
 from lightning_collab.config.compose import composed_run
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
 

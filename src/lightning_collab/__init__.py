@@ -53,9 +53,8 @@ if TYPE_CHECKING:
         RatingModel,
     )
     from lightning_collab.training.modules.bayesian_module import BayesianModule
-    from lightning_collab.training.modules.implicit_module import ImplicitModule
-    from lightning_collab.training.modules.least_squares_module import LeastSquaresModule
     from lightning_collab.training.modules.rating_module import RatingModule
+    from lightning_collab.training.modules.solver_modules import ImplicitModule, LeastSquaresModule
 
 __version__ = "0.1.0"
 __all__ = [
@@ -115,8 +114,7 @@ _LAZY = {
         "Ease",
     ),
     "training.modules.bayesian_module": ("BayesianModule",),
-    "training.modules.implicit_module": ("ImplicitModule",),
-    "training.modules.least_squares_module": ("LeastSquaresModule",),
+    "training.modules.solver_modules": ("ImplicitModule", "LeastSquaresModule"),
     "training.modules.rating_module": ("RatingModule",),
 }
 _PLACES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}

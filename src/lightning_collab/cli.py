@@ -45,7 +45,7 @@ class Task:
         return command(self._run)(config)
 
     def _run(self, config: "DictConfig") -> Any:
-        module = import_module(f"lightning_collab.commands.{self.name}")
+        module = import_module(f"lightning_collab.commands.{COMMANDS[self.name]}")
         return getattr(module, f"{self.name}_command")(config)
 
 

@@ -30,7 +30,7 @@ from support import CONF
 import lightning_collab as lc
 from lightning_collab.commands.evaluate import evaluate_command
 from lightning_collab.commands.recommend import recommend_command
-from lightning_collab.config.loss import LossConfig
+from lightning_collab.config.model import LossConfig
 from lightning_collab.errors import CheckpointError, ConfigError, DataError
 from lightning_collab.models.config import EmbeddingDotBiasConfig
 from lightning_collab.training.run import InterruptedRunError

@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from support import CONF
 
 import lightning_collab as lc
-from lightning_collab.commands.similar import similar_command
-from lightning_collab.config.metrics import RANKING_METRICS
+from lightning_collab.commands.use_a_run import similar_command
+from lightning_collab.config.model import RANKING_METRICS
 from lightning_collab.errors import (
     CheckpointError,
     ConfigError,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.against import THIS, Checkout, compared, other_checkout, paired_speeds
-from benchmarks.engines import CONTROLS, speeds
+from benchmarks import engines, inference, ranks, scale
+from benchmarks.against import THIS, Checkout, compared, other_checkout, paired_speeds, speeds
 from lightning_collab.errors import ConfigError
 
 # A checkout of another layout: a script, and a package that says how fast it is.
@@ -35,10 +35,11 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def test_a_checkout_measures_its_own_package_in_a_fresh_process(checkout):
-    measured = checkout.measure("engines", threads=2)
+    measured = checkout.measure("engines", 2, ["scale.factors=3"])
     assert measured["engines/case/fused_seconds"] == 0.25
     given = json.loads(measured["given"])
     assert (given["repeats"], given["threads"]) == ("1", "2")
+    assert given["scale.factors"] == "3"
     assert not Path(given["hydra.run.dir"]).exists()
 
 
@@ -127,7 +128,7 @@ def test_checkouts_without_a_common_row_are_refused():
         compared("engines", [({"a": 1.0}, {"b": 1.0})])
 
 
-def test_of_the_engines_only_speeds_are_compared():
+def test_of_what_is_measured_only_speeds_are_compared():
     measured = {
         "engines/ml_100k_batch_64/fused_seconds": 0.02,
         "engines/ml_100k_batch_64/eager_seconds": 0.5,
@@ -137,6 +138,12 @@ def test_of_the_engines_only_speeds_are_compared():
         "engines/roofline/bytes_per_second": 2e10,
         "engines/threads/small_tables/two_ratings_per_second": 3e7,
         "engines/batch_8192/compiled_over_eager": "no compiler",
+        "scale/ratings/per_sample/many_ns": 250.0,
+        "scale/ratings/per_sample/many_over_few": 1.9,
+        "one_user/milliseconds": 0.5,
+        "load/1m_seconds": 2.0,
+        "pairs/1m_by_user_per_second": 3e7,
+        "ranks/large_tables/whole_model_over_measured_seconds": 1.1,
         "machine": {"cores": 2},
     }
     found = speeds(measured)
@@ -146,8 +153,13 @@ def test_of_the_engines_only_speeds_are_compared():
         "engines/per_sample/ratings_per_second": 2e7,
         "engines/per_sample/ratings_per_second_of_the_epoch": 1e7,
         "engines/threads/small_tables/two_ratings_per_second": 3e7,
+        "scale/ratings/per_sample/many": pytest.approx(0.004),
+        "one_user": 2.0,
+        "load/1m": 0.5,
+        "pairs/1m_by_user_per_second": 3e7,
     }
-    assert set(CONTROLS) & set(found) == {"engines/ml_100k_batch_64/eager"}
+    assert all(module.CONTROLS == () for module in (inference, ranks, scale))
+    assert set(engines.CONTROLS) & set(found) == {"engines/ml_100k_batch_64/eager"}
 
 
 def test_this_checkout_is_the_one_of_these_tests():

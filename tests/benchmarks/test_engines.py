@@ -9,6 +9,7 @@ from benchmarks.engines import (
     LARGE_BATCH,
     LECTURE,
     ML_100K,
+    NET,
     PER_SAMPLE,
     StepClock,
     epoch_seconds,
@@ -44,7 +45,7 @@ def test_ways_are_measured_in_turn_and_compared_within_each_round():
     }
 
 
-@pytest.mark.parametrize("overrides", [ML_100K, LECTURE, LARGE_BATCH, *FEATURES.values()])
+@pytest.mark.parametrize("overrides", [ML_100K, LECTURE, LARGE_BATCH, NET, *FEATURES.values()])
 def test_both_engines_can_do_what_they_are_compared_in(run_config, overrides):
     for engine in ("fused", "eager"):
         assert run_config(*overrides, f"training.engine={engine}").training.engine == engine

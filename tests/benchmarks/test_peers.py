@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.config import PeerConfig, PeersConfig
-from benchmarks.peers import compared, find_packages, long_fits, runner
+from benchmarks.peers import compared, find_packages, runner
 from benchmarks.peers.runner import Fit, Ratings
 
 
@@ -45,16 +45,6 @@ def test_rounds_are_interleaved_and_ratios_taken_within_each():
     assert result["peers/cornac/epochs"] == 7
 
 
-def test_long_fits_are_compared_round_by_round():
-    speeds = iter([30.0, 10.0, 3.0, 1.5, 40.0, 10.0])
-    result = long_fits(["ours", "cornac"], lambda name: next(speeds), repeats=3)
-    assert result == {
-        "peers/ours/long_fit_ratings_per_second": 30.0,
-        "peers/cornac/long_fit_ratings_per_second": 10.0,
-        "peers/cornac/long_fit_ratings_per_second_below_ours": 3.0,
-    }
-
-
 def test_a_target_that_is_not_reached_is_no_time():
     fit = {"seconds": 2.0, "epochs": 30, "val_rmse": 0.95, "ratings_per_second": 1.0}
     result = compared(["ours"], lambda name, epochs: fit, repeats=1, target=0.93)
@@ -72,18 +62,18 @@ def test_as_few_epochs_as_reach_the_target():
         return Fit(2.0, np.array([1.0, 5.0]) + 1 / epochs)
 
     limits = {"rating_range": [0.0, 6.0], "target_rmse": 0.3, "epochs": 9}
-    result = runner.measured(fit, train, val, limits)
+    result = runner.to_target(fit, train, val, limits)
     assert asked == [1, 1, 2, 3, 4]  # the first to warm up
     assert result["epochs"] == 4
     assert result["val_rmse"] == pytest.approx(0.25)
     assert result["ratings_per_second"] == 4 * 2 / 2.0
-    assert runner.measured(fit, train, val, {**limits, "epochs_needed": 6})["epochs"] == 6
+    assert runner.to_target(fit, train, val, {**limits, "epochs_needed": 6})["epochs"] == 6
 
 
 def test_predictions_are_clamped_to_the_scale():
     val = Ratings(np.zeros(2, np.int32), np.zeros(2, np.int32), np.array([1, 5], np.float32))
     limits = {"rating_range": [1.0, 5.0], "target_rmse": 0.0, "epochs": 1}
-    result = runner.measured(lambda epochs: Fit(1.0, np.array([-9.0, 9.0])), val, val, limits)
+    result = runner.to_target(lambda epochs: Fit(1.0, np.array([-9.0, 9.0])), val, val, limits)
     assert result["val_rmse"] == 0.0
 
 
@@ -115,5 +105,5 @@ def test_a_short_fit_is_repeated_and_its_median_taken():
     val = Ratings(np.zeros(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32))
     clock = iter([0.9, 0.1, *[0.2] * (runner.FITS // 2 + 1), *[0.8] * (runner.FITS // 2)])
     limits = {"rating_range": [1.0, 5.0], "target_rmse": 1.0, "epochs": 1}
-    result = runner.measured(lambda epochs: Fit(next(clock), np.ones(1)), val, val, limits)
+    result = runner.to_target(lambda epochs: Fit(next(clock), np.ones(1)), val, val, limits)
     assert result["seconds"] == 0.2

@@ -5,8 +5,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from support import CONF
 
-from lightning_collab.commands import demo
-from lightning_collab.commands.demo import demo_command
+from lightning_collab.commands import use_a_run
+from lightning_collab.commands.use_a_run import demo_command
 from lightning_collab.demo import server
 from lightning_collab.errors import CheckpointError, ConfigError, InspectionError
 
@@ -18,7 +18,7 @@ def config(*overrides):
 
 @pytest.fixture
 def path(film_run, monkeypatch):
-    monkeypatch.setattr(demo, "find_spec", lambda name: name)
+    monkeypatch.setattr(use_a_run, "find_spec", lambda name: name)
     return film_run.directory.path
 
 
@@ -29,7 +29,7 @@ def port():
 
 
 def test_without_streamlit_the_extra_is_named(path, monkeypatch):
-    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    monkeypatch.setattr(use_a_run, "find_spec", lambda name: None)
     needs = r"demo needs streamlit: pip install 'lightning-collab\[demo\]'"
     with pytest.raises(ConfigError, match=needs):
         demo_command(config(f"run={path}"))

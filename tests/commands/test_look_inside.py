@@ -13,7 +13,7 @@ from support import CONF
 from lightning_collab.api.trained_run import load
 from lightning_collab.commands.map_embeddings import map_embeddings_command
 from lightning_collab.commands.report import report_command
-from lightning_collab.commands.similar import similar_command
+from lightning_collab.commands.use_a_run import similar_command
 from lightning_collab.errors import CheckpointError, ConfigError, InspectionError, NotFoundError
 from lightning_collab.inspection.embeddings import side_embeddings
 
@@ -176,7 +176,7 @@ def test_a_title_cannot_steer_the_terminal(path, capsys, monkeypatch):
     titles = run.items["title"].to_list()
     titles[titles.index("Star Wars (1977)")] = "\x1b[2JStar Wars [red] (1977)"
     steering = dataclasses.replace(run, items=run.items.with_columns(title=pl.Series(titles)))
-    monkeypatch.setattr("lightning_collab.commands.similar.load", lambda *_: steering)
+    monkeypatch.setattr("lightning_collab.commands.use_a_run.load", lambda *_: steering)
     similar_command(config("similar", f"run={path}", "movie=star wars", "top_k=5"))
     said = capsys.readouterr().out
     assert "\x1b" not in said

@@ -9,8 +9,8 @@ from lightning_collab.errors import ConfigError
     ("overrides", "message"),
     [
         (
-            ("model=embedding_net", "training.engine=fused"),
-            r"training\.engine=fused: .*model=embedding_net; set training\.engine=eager",
+            ("model=embedding_net", "features=history", "training.engine=fused"),
+            r"engine=fused: .*features with model=embedding_net; set training\.engine=eager",
         ),
         (("trainer=ddp_cpu", "training.engine=fused"), r"trainer=ddp_cpu .*training\.engine=eager"),
         (("trainer=gpu", "training.engine=fused"), r"trainer=gpu .*training\.engine=eager"),
@@ -23,8 +23,8 @@ from lightning_collab.errors import ConfigError
             r"row_updates=lazy .*set training\.engine=fused",
         ),
         (
-            ("model=embedding_net", "training.row_updates=lazy"),
-            r"row_updates=lazy: there are no fused kernels for model=embedding_net",
+            ("model=embedding_net", "features=history", "training.row_updates=lazy"),
+            r"row_updates=lazy: there are no fused kernels for features with model=embedding_net",
         ),
         (
             ("model=least_squares_factors", "training.engine=eager"),

@@ -12,8 +12,7 @@ from torchmetrics import Metric
 import lightning_collab
 from lightning_collab.config import validated
 from lightning_collab.config.data import DataConfig
-from lightning_collab.config.loss import SquaredErrorConfig
-from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.model import ModelConfig, SquaredErrorConfig
 from lightning_collab.config.optimizer import SchedulerConfig
 from lightning_collab.config.registry import (
     MODELS,

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lightning_collab.data.choice_batches import PairBatches, UserBatches
-from lightning_collab.data.choices import Choices
 from lightning_collab.data.draws import popularity
+from lightning_collab.data.ranking_batches import Choices
 
 USERS, ITEMS = 12, 15
 

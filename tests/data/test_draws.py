@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_collab.data.choices import Choices
 from lightning_collab.data.draws import draw_others, popularity
+from lightning_collab.data.ranking_batches import Choices
 
 MASK = (1 << 64) - 1
 

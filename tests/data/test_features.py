@@ -14,7 +14,7 @@ from lightning_collab.data.features.blocks import (
     category_block,
     history_block,
 )
-from lightning_collab.data.features.time_effect import TimeEffect
+from lightning_collab.data.features.build import TimeEffect
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.errors import DataError
 from lightning_collab.training.build import load_data

@@ -12,9 +12,8 @@ from support import REPOSITORY
 
 from lightning_collab import RatingDataModule
 from lightning_collab.config.data import FrameConfig
-from lightning_collab.data.fingerprint import fingerprint
 from lightning_collab.data.metadata import history_table, metadata_table
-from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
+from lightning_collab.data.rating_table import RatingTable, fingerprint, with_one_rating_each
 from lightning_collab.data.sources import _checked, checked_frame, load_ratings
 from lightning_collab.data.table_cache import cached_table
 from lightning_collab.errors import DataError

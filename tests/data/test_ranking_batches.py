@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_collab.data import ranking_batches
-from lightning_collab.data.choices import Choices
-from lightning_collab.data.ranking_batches import RankingBatches
+from lightning_collab.data.ranking_batches import Choices, RankingBatches
 
 USERS, ITEMS = 9, 6
 

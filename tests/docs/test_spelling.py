@@ -26,7 +26,7 @@ EXCEPTIONS = {
     # A setting of the package LensKit, by the name that it has in our search.
     "docs/results/peers.md": {"neighbours"},
     # Names of arguments, as docstrings list them.
-    "src/lightning_collab/training/solvers/gibbs/hyperpriors.py": {"learnt"},
+    "src/lightning_collab/training/solvers/gibbs/priors.py": {"learnt"},
 }
 
 

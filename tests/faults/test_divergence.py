@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_collab.errors import TrainingError
-from lightning_collab.losses.squared_error import EXPLODED
+from lightning_collab.losses.loss import EXPLODED
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data

@@ -30,6 +30,12 @@ BASE = (
 )
 RUNS = {
     "dot product, eager": ("training.engine=eager", "model.factors=8"),
+    "ratings on disk": (
+        "training.engine=eager",
+        "model.factors=8",
+        "data.storage=memory_map",
+        "data.shuffle_window=3000",
+    ),
     "dot product, fused": ("training.engine=fused", "model.factors=8"),
     "momentum and early stopping": (
         "optimizer=sgd",

@@ -328,6 +328,30 @@ def test_one_rank_of_nccl_gives_the_numbers_of_one_process(train, same, case):
     same(train("gpu", *GPU, *alone), ranks)
 
 
+TWO = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="a second CUDA device is needed")
+
+
+@TWO
+@pytest.mark.parametrize("case", ["dot_bias", "net", "dot_bias_features"])
+def test_two_devices_give_the_numbers_of_one(train, same, case):
+    options = (*BY_GRADIENT[case], "trainer.devices=2")
+    same(train("one", *GPU, *BY_GRADIENT[case]), train("two", "trainer=ddp", *options))
+
+
+@TWO
+def test_tables_split_over_two_devices_give_the_numbers_of_one(train, same):
+    split = ("trainer=ddp", "trainer.devices=2", "model.sharding=row")
+    same(train("whole", *GPU), train("split", *split))
+
+
+@TWO
+def test_two_devices_rank_like_one(train, same_rankings):
+    options = BY_RANKING["softmax"]
+    same_rankings(
+        train("one", *GPU, *options), train("two", "trainer=ddp", "trainer.devices=2", *options)
+    )
+
+
 def test_reports_and_the_projector_are_made_of_a_run_there(train, tmp_path):
     pages = ("callbacks.report={map: pca}", "callbacks.projector={every_n_epochs: 1, users: true}")
     train("out", *GPU, *pages, "features=everything")

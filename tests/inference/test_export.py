@@ -9,13 +9,12 @@ from model_runs import MODELS
 from safetensors import safe_open
 from support import CONF
 
-from lightning_collab.commands.export import export_command
+from lightning_collab.commands.use_a_run import export_command
 from lightning_collab.data.features import TimeEffect
 from lightning_collab.errors import ConfigError, StorageError
-from lightning_collab.inference.export import onnx_file
-from lightning_collab.inference.export.export_run import export_run
-from lightning_collab.inference.export.model_card import data_terms
-from lightning_collab.inference.export.onnx_file import ExportedModel, ExportError, onnx_bytes
+from lightning_collab.inference import onnx_file
+from lightning_collab.inference.export_run import data_terms, export_run
+from lightning_collab.inference.onnx_file import ExportedModel, ExportError, onnx_bytes
 
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 USERS, ITEMS = [500, 559, 501, 1], [10, 54, 99, 12]
@@ -166,7 +165,7 @@ def test_what_is_asked_must_make_sense(overrides, message):
 
 def test_the_default_place_is_in_the_run(trained, film_run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        "lightning_collab.commands.export.export_run",
+        "lightning_collab.commands.use_a_run.export_run",
         lambda run, kind, folder, overwrite: [
             (tmp_path / str(n)).write_text(str(folder)) and tmp_path / str(n) for n in range(3)
         ],

@@ -11,7 +11,7 @@ from film_runs import film_table
 import lightning_collab
 from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.errors import ConfigError
-from lightning_collab.inference.export.export_run import export_run
+from lightning_collab.inference.export_run import export_run
 from lightning_collab.inspection.comparison import compare
 from lightning_collab.inspection.run_report import write_run_report
 from lightning_collab.metrics.rankings import rank_part

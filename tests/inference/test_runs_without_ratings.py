@@ -9,7 +9,7 @@ from support import CONF, REPOSITORY
 
 import lightning_collab
 from lightning_collab.commands.recommend import recommend_command
-from lightning_collab.commands.similar import similar_command
+from lightning_collab.commands.use_a_run import similar_command
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data

@@ -11,7 +11,7 @@ from selenium.webdriver.support.ui import Select
 
 import lightning_collab
 from benchmarks.browser import PROJECTOR, open_projector, patiently, serving_tensorboard
-from lightning_collab.inspection.projector_files import read_projector_config
+from lightning_collab.inspection.embeddings import read_projector_config
 
 pytestmark = pytest.mark.slow
 

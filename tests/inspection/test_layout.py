@@ -9,8 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection import layout
-from lightning_collab.inspection.extremes import extremes
-from lightning_collab.inspection.layout import chosen_method, plane, principal_components
+from lightning_collab.inspection.layout import chosen_method, extremes, plane, principal_components
 
 
 def clusters(count=90, seed=0):

@@ -14,7 +14,7 @@ from lightning_collab.inspection.comparison import compare, short_names, told_ap
 from lightning_collab.inspection.embedding_map import embedding_map, map_picture
 from lightning_collab.inspection.pages import PageTable, fact, render
 from lightning_collab.inspection.run_report import metrics_rows, ranking_rows, run_report
-from lightning_collab.runs.palette import look_of
+from lightning_collab.runs.drawing import look_of
 
 
 class Page(HTMLParser):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_collab.data.choices import Choices
 from lightning_collab.data.datamodule import RatingDataModule
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.errors import DataError
 from lightning_collab.metrics import ranking_baselines as module
 from lightning_collab.metrics.ranking_baselines import (

@@ -17,10 +17,9 @@ from torchmetrics.functional.retrieval import (
     retrieval_reciprocal_rank,
 )
 
-from lightning_collab.config.metrics import MEANS_OVER_USERS, RANKING_METRICS
+from lightning_collab.config.model import MEANS_OVER_USERS, RANKING_METRICS
 from lightning_collab.data import ranking_batches
-from lightning_collab.data.choices import Choices
-from lightning_collab.data.ranking_batches import RankingBatches
+from lightning_collab.data.ranking_batches import Choices, RankingBatches
 from lightning_collab.errors import DataError
 from lightning_collab.metrics.rankings import RankingMetrics, first_of_sorted, rank_part, rank_users
 from lightning_collab.models import build_model

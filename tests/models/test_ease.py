@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import lightning_collab
-from lightning_collab.config.loss import SquaredErrorConfig
-from lightning_collab.data.choices import Choices
+from lightning_collab.config.model import SquaredErrorConfig
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.errors import ConfigError, DataError
-from lightning_collab.inference.export.export_run import export_run
-from lightning_collab.inference.export.onnx_file import ExportError
+from lightning_collab.inference.export_run import export_run
+from lightning_collab.inference.onnx_file import ExportError
 from lightning_collab.inspection.run_report import write_run_report
 from lightning_collab.models import DatasetStatistics, Ease
 from lightning_collab.models.config import EaseConfig
@@ -18,7 +18,7 @@ from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import build
 from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train
-from lightning_collab.training.solvers.closed_form import ClosedForm
+from lightning_collab.training.solvers.least_squares import ClosedForm
 
 USERS, ITEMS, PENALTY = 8, 7, 3.0
 QUIET = (

@@ -135,7 +135,15 @@ def test_per_row_decay_by_hand(run_config):
     """Each rating counts the rows of its ids once and those of its features by squared value."""
     model = built(run_config)
     batch = batch_of([2, 2], [3, 1], [6, 9])
-    squares = model.touched_squares(model.embed(batch))
+    squares = {
+        group: sum(
+            each.rows.square().sum()
+            if each.weights is None
+            else each.weights @ each.rows.square().sum(1)
+            for each in touched
+        )
+        for group, touched in model.touched_rows(model.embed(batch)).items()
+    }
     user = model.user_factors.weight[2].square().sum()
     items = model.item_factors.weight[[3, 1]].square().sum()
     y, z = (

@@ -1,6 +1,11 @@
-"""A run in which one rank fails in its third step; Lightning starts this file for each rank."""
+"""A run in which one rank fails in its third step; Lightning starts this file for each rank.
 
+With `waiting` in the environment the others do not learn of it, as ranks that talk through NCCL.
+"""
+
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,8 @@ class Fails(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_rank == self.rank and trainer.global_step == 3:
             raise ZeroDivisionError("a fault made for a test")
+        if "waiting" in os.environ and trainer.global_step == 3:
+            time.sleep(600)
 
 
 if __name__ == "__main__":

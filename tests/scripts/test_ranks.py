@@ -233,6 +233,19 @@ def test_an_error_on_one_rank_ends_all_with_its_traceback(start, rank, tmp_path)
     gone(ranks)
 
 
+def test_a_rank_that_fails_is_named_where_the_others_wait_without_end(start, monkeypatch):
+    monkeypatch.setenv("waiting", "1")
+    script = Path(__file__).parent / "failing_run.py"
+    process = start("waiting", sys.executable, script, 1, "run", "trainer=ddp_cpu", *RUN)
+    until(process, "GLOBAL_RANK: 1")
+    ranks = all_of(process)
+    assert process.wait(60) == 1
+    said = process.said()
+    assert "ZeroDivisionError: a fault made for a test" in said
+    assert "error: rank 1 of this machine has failed (exit code 1)" in said
+    gone(ranks)
+
+
 LONG = ("trainer.max_epochs=100000", "scheduler=constant")
 
 

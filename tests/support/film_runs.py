@@ -10,8 +10,7 @@ import pytest
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
-from lightning_collab.inspection.after_training import inspect_run
-from lightning_collab.inspection.log_embeddings import LogEmbeddings
+from lightning_collab.inspection.while_training import LogEmbeddings, inspect_run
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
 from lightning_collab.training.run import train

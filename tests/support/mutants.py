@@ -32,9 +32,9 @@ from covering import PACKAGE, Covering, is_recorded, record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTS = (
-    *("models", "losses", "metrics", "data/splits", "data/draws.py", "data/history.py"),
+    *("models", "losses", "metrics", "data/splits", "data/draws.py", "data/metadata.py"),
     *("training/fused", "training/solvers", "training/modules", "training/schedules.py"),
-    *("training/averaging.py", "training/row_adam.py", "training/engine.py"),
+    *("training/averaging.py", "training/optimizers.py", "training/engine.py"),
 )
 # Of some 200 those whose change a reader would call a slip.
 OPERATORS = (

@@ -1,6 +1,7 @@
 """What tests run on several ranks; a module of its own, so that the ranks can import it."""
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log
-from lightning_collab.training.run import train
+from lightning_collab.training.run import InterruptedRunError, train
 from lightning_collab.training.trainer import build_bare_trainer
 
 
@@ -161,3 +162,54 @@ def several_trained(
 ) -> list[dict[str, Any]]:
     """`trained` for one config after the other, in one process group."""
     return [trained(config, table, directory) for config, directory in configs]
+
+
+class Seen(pl.callbacks.Checkpoint):
+    """The weights of this rank at the start, and whenever a validation or an epoch ends."""
+
+    def __init__(self) -> None:
+        self.weights: list[dict[str, np.ndarray]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.weights.append(_copied(pl_module))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == "fit":
+            self.weights.append(_copied(pl_module))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.weights.append(_copied(pl_module))
+
+
+def _copied(module: Any) -> dict[str, np.ndarray]:
+    return {name: each.detach().numpy().copy() for name, each in module.model.named_parameters()}
+
+
+class Interrupts(pl.Callback):
+    """Sends rank zero a signal before a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if pl_module.steps_done == self.step and trainer.is_global_zero:
+            signal.raise_signal(signal.SIGINT)
+
+
+def seen(
+    cases: Sequence[tuple[RunConfig, Path, bool, int | None]], table: RatingTable
+) -> list[list[dict[str, np.ndarray]]]:
+    """What each run's weights were on this rank; a run may be resumed, or interrupted at a step."""
+    results = []
+    for config, directory, resume, stop in cases:
+        run, watching = RunDirectory(directory), Seen()
+        directory.mkdir(parents=True, exist_ok=True)
+        callbacks = [watching] if stop is None else [watching, Interrupts(stop)]
+        data = load_data(config, table)
+        try:
+            with run_log(None, silent=True):
+                train(config, run, callbacks=callbacks, data=data, resume=resume)
+        except (InterruptedRunError, SystemExit):  # the latter on other ranks
+            assert stop is not None
+        results.append(watching.weights)
+    return results

@@ -13,11 +13,14 @@ from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock, TimeEffect
 from lightning_collab.models import DatasetStatistics, build_model
 from lightning_collab.training.fused.fused_optimizer import FusedSteps, StepBlock
+from lightning_collab.training.fused.net_kernel import FusedNet
 from lightning_collab.training.modules.rating_module import RatingModule
 from lightning_collab.training.optimizers import parameter_groups
 from lightning_collab.training.schedules import build_schedule
 
 USERS, ITEMS = 40, 90
+# Seed of what is drawn for the first batch; that of each later one is higher by 1.
+DRAWS = 12345
 
 
 @dataclass
@@ -91,7 +94,10 @@ def module_of(config: RunConfig, steps: int, kind: torch.dtype, features: dict) 
 
 def batches_of(ratings: RatingBatch, size: int, kind: torch.dtype) -> list[RatingBatch]:
     parts = zip(*(torch.split(each, size) for each in ratings[:4]), strict=True)
-    return [RatingBatch(u, i, r.to(kind), day, 0, len(r)) for u, i, r, day in parts]
+    return [
+        RatingBatch(u, i, r.to(kind), day, 0, len(r), DRAWS + k)
+        for k, (u, i, r, day) in enumerate(parts)
+    ]
 
 
 def by_autograd(config, ratings, size, kind, state=None, first=0, features=None) -> Epoch:
@@ -122,7 +128,8 @@ def by_kernels(
     module = module_of(config, steps, kind, features or {})
     groups = parameter_groups(module.model, config.optimizer)
     clip = config.trainer.gradient_clip_val
-    optimizer = FusedSteps(groups, config.optimizer, module.model, lazy=lazy, clip=clip)
+    fused = FusedNet if config.model.name == "embedding_net" else FusedSteps
+    optimizer = fused(groups, config.optimizer, module.model, lazy=lazy, clip=clip)
     if state is not None:
         take(state, module, optimizer)
     losses = []
@@ -132,7 +139,9 @@ def by_kernels(
         count = min(per_stretch, steps - start)
         factors = np.array([module.schedule(first + start + k) for k in range(count)])
         users, items, values, day = (each[mine] for each in ratings[:4])
-        step_block = StepBlock(RatingBatch(users, items, values.to(kind), day), size, factors)
+        draws = DRAWS + start + count - 1
+        batch = RatingBatch(users, items, values.to(kind), day, draw_seed=draws)
+        step_block = StepBlock(batch, size, factors)
         optimizer.step(closure=lambda step_block=step_block: step_block)
         assert optimizer.losses.taken == count
         losses.extend(optimizer.losses.squared_errors)

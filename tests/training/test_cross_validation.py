@@ -16,11 +16,14 @@ from lightning_collab.config.cross_validation import (
 )
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError
-from lightning_collab.training.cross_validation import USER_ERRORS, folder_name, plan, run_fold
-from lightning_collab.training.cross_validation_summary import (
+from lightning_collab.training.cross_validation import (
+    USER_ERRORS,
     comparison_tables,
     fold_table,
+    folder_name,
     paired_comparison,
+    plan,
+    run_fold,
     summarised,
 )
 from lightning_collab.tuning.sweep import register_resolvers

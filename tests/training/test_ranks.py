@@ -11,7 +11,7 @@ from rank_cases import measured, measured_on_ranks, several_trained, trained
 from ranks import on_ranks
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.training import devices
+from lightning_collab.training import parts
 
 QUICK = (
     "callbacks.progress_bar=false",
@@ -191,12 +191,12 @@ def test_what_ranks_cannot_do_is_refused(run_config, overrides, message):
 
 @pytest.mark.parametrize("name", ["gloo", "nccl"])
 def test_a_backend_that_torch_lacks_is_named(run_config, monkeypatch, name):
-    monkeypatch.setitem(devices.BACKENDS, name, lambda: False)
+    monkeypatch.setitem(parts.BACKENDS, name, lambda: False)
     settings = run_config("trainer=ddp_cpu").trainer.model_copy(
         update={"process_group_backend": name}
     )
     with pytest.raises(ConfigError, match=rf"process_group_backend={name}: .* built without it"):
-        devices.check_devices(settings)
+        parts.check_devices(settings)
 
 
 def test_more_gpus_than_there_are_are_refused(run_config, monkeypatch):
@@ -206,7 +206,7 @@ def test_more_gpus_than_there_are_are_refused(run_config, monkeypatch):
         (("trainer=gpu", "trainer.devices=auto"), r"has 2, and trainer=gpu is one process"),
     ):
         with pytest.raises(ConfigError, match=message):
-            devices.check_devices(run_config(*overrides).trainer)
+            parts.check_devices(run_config(*overrides).trainer)
 
 
 def test_a_port_in_use_is_named(run_config, monkeypatch):
@@ -214,10 +214,10 @@ def test_a_port_in_use_is_named(run_config, monkeypatch):
         port = server.getsockname()[1]
         monkeypatch.setenv("MASTER_PORT", str(port))
         with pytest.raises(ConfigError, match=rf"MASTER_PORT={port}, .* is in use"):
-            devices.check_devices(run_config("trainer=ddp_cpu").trainer)
+            parts.check_devices(run_config("trainer=ddp_cpu").trainer)
     monkeypatch.setenv("MASTER_PORT", "http")
     with pytest.raises(ConfigError, match="is not a port"):
-        devices.check_devices(run_config("trainer=ddp_cpu").trainer)
+        parts.check_devices(run_config("trainer=ddp_cpu").trainer)
 
 
 def test_brain_floats_train_about_the_same_on_ranks_and_rows(small_table, run_config, tmp_path):

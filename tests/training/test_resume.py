@@ -13,7 +13,7 @@ from support import composed
 
 from lightning_collab.api.training import train_run
 from lightning_collab.config import validated
-from lightning_collab.config.resumed import HONOURED, REFUSED, why_refused
+from lightning_collab.config.compose import HONOURED, REFUSED, why_refused
 from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory

@@ -17,7 +17,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from lightning_collab.tuning.coordinator import Coordinator, StudyFailedError, Wait
-from lightning_collab.tuning.heartbeat import StaleTrialDetector, Worker
+from lightning_collab.tuning.processes import StaleTrialDetector, Worker
 from lightning_collab.tuning.storage import StorageURL
 from lightning_collab.tuning.trials import Attribute, Progress, ended_by_itself
 

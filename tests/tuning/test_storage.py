@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.plain_text import hidden
+from lightning_collab.runs.text import hidden
 from lightning_collab.tuning.storage import StorageURL, StudyStorageError
 
 

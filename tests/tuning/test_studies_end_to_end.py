@@ -38,6 +38,14 @@ SMALL = (
     "[{optimizer.lr:0.02},{optimizer.lr:0.015},{optimizer.lr:0.0005,optimizer.weight_decay:0.3}]",
     "trainer.log_every_n_steps=1",
 )
+# The same, where trials differ in rates, decays and seeds alone.
+RATES = (
+    "sweep=dot_bias_rates",
+    *(each for each in SMALL[1:] if not each.startswith(("data.batch_size", "model.factors"))),
+    "data.batch_size=64",
+    "hydra.sweeper.batched=true",
+    "hydra.sweeper.trials_per_batch=4",
+)
 WHERE = "hydra.sweep.dir=sweep"
 NO_WINNER = "hydra.sweeper.retrain_winner=false"
 
@@ -145,9 +153,13 @@ def test_several_ranks_run_each_trial_once(run_script, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [(), ("hydra/launcher=joblib", "hydra.sweeper.n_jobs=2")])
-def test_a_study_that_was_killed_goes_on_with_the_same_command(jobs, tmp_path):
-    command = (*SMALL, WHERE, NO_WINNER, "hydra.sweeper.n_trials=8", *jobs)
+@pytest.mark.parametrize(
+    ("study", "jobs"),
+    [(SMALL, ()), (SMALL, ("hydra/launcher=joblib", "hydra.sweeper.n_jobs=2")), (RATES, ())],
+    ids=["one by one", "two processes", "batched"],
+)
+def test_a_study_that_was_killed_goes_on_with_the_same_command(study, jobs, tmp_path):
+    command = (*study, WHERE, NO_WINNER, "hydra.sweeper.n_trials=8", *jobs)
     first = start(tmp_path, *command)
     journal = tmp_path / "sweep" / "study.log"
     deadline = time.monotonic() + 120
@@ -179,6 +191,35 @@ def test_a_study_that_was_killed_goes_on_with_the_same_command(jobs, tmp_path):
     assert [row["retried_by"] != "" for row in rows] == [
         row["state"] == "INTERRUPTED" for row in rows
     ]
+
+
+@pytest.mark.slow
+def test_a_batched_study_looks_like_any_other(run_script, tmp_path):
+    several = (*RATES, "hydra.sweeper.n_trials=10", "hydra/sweeper/pruner=none")
+    batched = run_script("train.py", *several, WHERE)
+    assert batched.returncode == 0, batched.stderr
+    trials = trials_in(tmp_path)
+    check(trials, 10)
+    # One by one, each trial has the same numbers.
+    typed = [
+        [f"{key}={value}" for key, value in trial.user_attrs["overrides"].items()]
+        for trial in trials[1:3]
+    ]
+    fixed = ("data=synthetic", "data.ratings=2000", "data.batch_size=64", "trainer.max_epochs=5")
+    for number, overrides in enumerate(typed, 1):
+        alone = run_script("train.py", *fixed, *overrides, f"hydra.run.dir=alone{number}")
+        assert alone.returncode == 0, alone.stderr
+        metrics = json.loads((tmp_path / f"alone{number}" / "metrics.json").read_text())
+        assert metrics["val/rmse"] == trials[number].user_attrs["metrics"]["val/rmse"]
+    sweep = tmp_path / "sweep"
+    winner = json.loads((sweep / "winner" / "metrics.json").read_text())
+    assert winner["val/rmse"] == min(trial.value for trial in trials)
+    for trial in trials:
+        kept = json.loads((sweep / str(trial.number) / "trial.json").read_text())
+        assert kept["state"] == "complete"
+        assert (sweep / str(trial.number) / "checkpoints" / "best.ckpt").is_file()
+    assert yaml.safe_load((sweep / "best.yaml").read_text())["trainer"]["max_epochs"] == 5
+    assert "Optimization history" in (sweep / "report.html").read_text()
 
 
 TWO_WORKERS = ("hydra/launcher=joblib", "hydra.sweeper.n_jobs=2")

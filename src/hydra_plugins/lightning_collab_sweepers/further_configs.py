@@ -38,7 +38,7 @@ class PartsOfOthers(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """The defaults of the class of its config, which is imported for it."""
-        from lightning_collab.config.options import default_option
+        from lightning_collab.config.plugins import default_option
 
         group, name = self._parts(config_path)
         return ConfigResult(
@@ -54,19 +54,19 @@ class PartsOfOthers(ConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         """Whether parts are chosen in it."""
-        from lightning_collab.config.options import GROUPS
+        from lightning_collab.config.plugins import GROUPS
 
         return config_path.rstrip("/") in GROUPS
 
     def is_config(self, config_path: str) -> bool:
         """Whether there is such a part."""
-        from lightning_collab.config.options import is_part_of_others
+        from lightning_collab.config.plugins import is_part_of_others
 
         return is_part_of_others(*self._parts(config_path))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """The names of parts; nothing is imported for them."""
-        from lightning_collab.config.options import options_of_others
+        from lightning_collab.config.plugins import options_of_others
 
         if results_filter == ObjectType.GROUP:
             return []

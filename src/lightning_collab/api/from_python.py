@@ -10,7 +10,7 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from lightning_collab.api.run_data import first_data
+from lightning_collab.api.again import first_data
 from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.api.training import train_run
 from lightning_collab.config import RunConfig, validated
@@ -22,8 +22,7 @@ from lightning_collab.config.data import (
     FrameConfig,
     plain_paths,
 )
-from lightning_collab.config.loss import LossConfig
-from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.model import LossConfig, ModelConfig
 from lightning_collab.config.overrides import composed_in_python
 from lightning_collab.config.registry import LOSSES, MODELS, Registry
 from lightning_collab.config.section import Section
@@ -31,10 +30,9 @@ from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, StorageError
 from lightning_collab.losses import Loss
 from lightning_collab.models import RatingModel
-from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.directory import RunDirectory, run_suffix
 from lightning_collab.runs.invocation import conf_folder
 from lightning_collab.runs.launch import launched, run_directory_of_all, with_launched_ranks
-from lightning_collab.runs.names import run_suffix
 from lightning_collab.training.process import random_numbers_put_back, torch_threads_put_back
 
 MODEL = "embedding_dot_bias"

@@ -10,8 +10,9 @@ import polars as pl
 
 from lightning_collab.config.commands import MapChoice
 from lightning_collab.data.vocabulary import Side
-from lightning_collab.inference.arguments import one_of, whole
-from lightning_collab.runs.templates import filled_in
+from lightning_collab.inference.lookup import one_of, whole
+from lightning_collab.metrics import RANKING_BASELINES, RATING_BASELINES
+from lightning_collab.runs.text import filled_in
 from lightning_collab.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
@@ -28,13 +29,6 @@ IN_SHORT = {
     "val/ndcg@10": "val NDCG@10",
     "test/ndcg@10": "test NDCG@10",
     "baseline/most_popular/ndcg@10": "most popular",
-}
-# What comes before the names of metrics of a baseline, of ratings and of rankings -> its name.
-OF_RATINGS = {"baseline/bias_": "user and item biases", "baseline/mean_": "mean rating"}
-OF_RANKINGS = {
-    "baseline/most_popular/": "most popular",
-    "baseline/item_knn/": "item-kNN",
-    "baseline/ease/": "EASE",
 }
 # Letters of a name on the card, which may be anybody's.
 LONGEST = 60
@@ -81,10 +75,10 @@ class ShownRun(TrainedModel):
     def _numbers(self) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
         """Columns, and rows of a name and numbers: the model, and baselines as far as measured."""
         metrics = self.metrics
-        names, baselines = ["rmse"], OF_RATINGS
+        names, baselines, between = ["rmse"], RATING_BASELINES, "_"
         if self.ranks:
             first = next((key.partition("@")[2] for key in metrics if "/ndcg@" in key), "")
-            names, baselines = [f"ndcg@{first}", f"recall@{first}"], OF_RANKINGS
+            names, baselines, between = [f"ndcg@{first}", f"recall@{first}"], RANKING_BASELINES, "/"
         columns = [(p, n) for p in ("val", "test") for n in names if f"{p}/{n}" in metrics]
         if not columns:
             return [], []
@@ -92,7 +86,8 @@ class ShownRun(TrainedModel):
         rows: list[tuple[str, list[float | None]]] = [
             (self.model_name[:LONGEST], [metrics[f"{part}/{name}"] for part, name in columns])
         ]
-        for prefix, label in baselines.items():
+        for baseline, label in baselines.items():
+            prefix = f"baseline/{baseline}{between}"
             found = [metrics.get(prefix + n) if p == measured else None for p, n in columns]
             if any(each is not None for each in found):
                 rows.append((label, found))
@@ -189,7 +184,7 @@ class ShownRun(TrainedModel):
         """
         one_of("show", show, FIGURES)
         if show == "curves":
-            from lightning_collab.inspection.run_curves import run_curves_figure
+            from lightning_collab.inspection.figures import run_curves_figure
 
             return run_curves_figure(self.directory)
         from lightning_collab.inspection.embedding_map import map_picture
@@ -242,7 +237,7 @@ class ShownRun(TrainedModel):
             >>> sorted(path.name for path in run.export("safetensors").iterdir())
             ['README.md', 'model.safetensors', 'vocabularies.json']
         """
-        from lightning_collab.inference.export.export_run import export_run
+        from lightning_collab.inference.export_run import export_run
 
         one_of("format", format, FORMATS)
         folder = self.directory.path / f"export_{format}" if output is None else Path(output)

@@ -15,9 +15,9 @@ from lightning_collab.config.data import FrameConfig
 from lightning_collab.config.plugins import changed_since
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import run_held
 from lightning_collab.runs.invocation import command_line
 from lightning_collab.runs.launch import is_first_rank
-from lightning_collab.runs.lock import run_held
 from lightning_collab.training.console import print_summary, run_log, say
 from lightning_collab.training.run import train
 
@@ -134,7 +134,7 @@ def inspection_callbacks(config: RunConfig) -> list[Callback]:
     # No rank has whole tables to show while they are split; the checkpoint is shown afterwards.
     if config.callbacks.projector is None or config.model.sharded:
         return []
-    from lightning_collab.inspection.log_embeddings import LogEmbeddings
+    from lightning_collab.inspection.while_training import LogEmbeddings
 
     return [LogEmbeddings(config)]
 
@@ -145,6 +145,6 @@ def _inspect(
     if config.callbacks.projector is None and config.callbacks.report is None:
         return metrics
     # Late, since it draws: no run waits for it before its first step.
-    from lightning_collab.inspection.after_training import inspect_run
+    from lightning_collab.inspection.while_training import inspect_run
 
     return inspect_run(config, run, data, metrics)

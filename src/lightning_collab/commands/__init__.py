@@ -1,16 +1,17 @@
-"""What each command does with its composed config: one module a command."""
+"""What each command does with its composed config: which module has which."""
 
-COMMANDS = (
-    "train",
-    "find_lr",
-    "evaluate",
-    "cross_validate",
-    "predict",
-    "recommend",
-    "similar",
-    "add_items",
-    "map_embeddings",
-    "report",
-    "export",
-    "demo",
-)
+# Name -> module.
+COMMANDS = {
+    "train": "train",
+    "find_lr": "train",
+    "evaluate": "evaluate",
+    "cross_validate": "cross_validate",
+    "predict": "recommend",
+    "recommend": "recommend",
+    "similar": "use_a_run",
+    "add_items": "use_a_run",
+    "map_embeddings": "map_embeddings",
+    "report": "report",
+    "export": "use_a_run",
+    "demo": "use_a_run",
+}

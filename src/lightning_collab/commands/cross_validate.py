@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_collab.config import RunConfig, cross_validation
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.atomic_write import write_atomically
-from lightning_collab.runs.terminal import stdout_console
-from lightning_collab.training import cross_validation_summary as summaries
+from lightning_collab.runs.files import write_atomically
+from lightning_collab.runs.text import stdout_console
+from lightning_collab.training import cross_validation as summaries
 from lightning_collab.training.console import run_log, say, say_file
 from lightning_collab.training.cross_validation import FoldRun, plan, run_fold
 

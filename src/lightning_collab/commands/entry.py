@@ -19,10 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from lightning_collab.config import RunConfig, validated
-from lightning_collab.config.compose import config_error, plain, resumed_config
+from lightning_collab.config.compose import check_resumed, config_error, plain, resumed_config
 from lightning_collab.config.cross_validation import OWN_KEYS, cross_validation_config
 from lightning_collab.config.plugins import check_installed
-from lightning_collab.config.resumed import check_resumed
 from lightning_collab.errors import (
     ConfigError,
     LightningCollabError,
@@ -33,7 +32,7 @@ from lightning_collab.errors import (
 )
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.launch import launched, with_launched_ranks
-from lightning_collab.runs.plain_text import printable
+from lightning_collab.runs.text import printable
 from lightning_collab.tuning.sweep import register_resolvers
 
 Task = Callable[[DictConfig], Any]
@@ -190,7 +189,7 @@ class CheckBeforeStart(Callback):
             own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             checked = run_config(own, config.hydra)
             if checked.trainer.accelerator == "gpu" or checked.trainer.strategy == "ddp":
-                from lightning_collab.training.devices import check_devices
+                from lightning_collab.training.parts import check_devices
 
                 check_devices(checked.trainer)
             from lightning_collab.training.parts import check_parts

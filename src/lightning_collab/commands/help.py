@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_collab.commands import COMMANDS
 from lightning_collab.compat import hydra_composer
-from lightning_collab.config.options import options_of_others
+from lightning_collab.config.plugins import options_of_others
 from lightning_collab.errors import LightningCollabError
 from lightning_collab.runs import invocation
 from lightning_collab.runs.invocation import called_as

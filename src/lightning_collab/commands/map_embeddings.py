@@ -13,14 +13,12 @@ from lightning_collab.config.section import job_config
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map, map_picture
 from lightning_collab.inspection.embeddings import side_embeddings
-from lightning_collab.inspection.extremes import Ends
-from lightning_collab.inspection.layout import chosen_method
+from lightning_collab.inspection.layout import Ends, chosen_method
 from lightning_collab.inspection.neighbors import GenreOverlap
 from lightning_collab.inspection.pages import page_ends, render
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.drawing import save_png
-from lightning_collab.runs.plain_text import terminal_text
-from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
+from lightning_collab.runs.files import write_atomically
+from lightning_collab.runs.text import add_numbers, result_table, stdout_console, terminal_text
 from lightning_collab.training.console import say, say_file
 
 

@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lightning_collab.config.data import AbsolutePath, AbsolutePaths, Delimiter
-from lightning_collab.config.loss import Positives
-from lightning_collab.config.metrics import TopK, as_list
+from lightning_collab.config.model import Positives, TopK, as_list
 from lightning_collab.config.run import RunConfig
 from lightning_collab.config.section import MOST, Section, invalid, needed
 

@@ -22,6 +22,7 @@ from lightning_collab.config.section import MOST, Section, choose_by_name, neede
 BatchSize = Annotated[int, Field(ge=1, le=MOST)] | Literal["full"]
 # What an epoch goes through its rows in; see `data.orders`.
 Order = Literal["random", "by_user", "blocked", "auto"]
+Storage = Literal["memory", "memory_map"]
 
 
 def ratings_in_batch(size: BatchSize, ratings: int) -> int:
@@ -71,6 +72,53 @@ class DataConfig(Section):
     min_rating: Annotated[float, Field(ge=-1e30, le=1e30)] | None = None
     # Users and items with fewer rows are left out until all have so many; null: none.
     k_core: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    # Where the ratings are while a run trains: in memory, or in columns on disk that are mapped.
+    storage: Storage = "memory"
+    # Of memory_map: ratings that are held in memory at a time, and come in random order.
+    shuffle_window: Annotated[int, Field(ge=1, le=MOST)] = 1 << 22
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the ratings stay on disk."""
+        return self.storage == "memory_map"
+
+    @model_validator(mode="after")
+    def _storage_fits(self) -> Self:
+        """What needs all ratings in memory is no part of `storage=memory_map`."""
+        if not self.mapped:
+            return self
+        instead = "data.storage=memory"
+        if isinstance(self, FrameConfig):
+            raise ValueError(f"data.storage=memory_map: a frame is in memory; set {instead}")
+        if type(self).load is not DataConfig.load:
+            raise ValueError(
+                f"data.storage=memory_map: data={self.name} loads whole tables; set {instead}"
+            )
+        if not self.has_ratings:
+            raise ValueError(
+                "data.storage=memory_map needs ratings, but data.columns.rating=null means that "
+                f"there are none; name their column, or set {instead}"
+            )
+        for key, plain in (
+            ("k_core", None),
+            ("order", "random"),
+            ("duplicates", "error"),
+            ("columns.weight", None),
+        ):
+            given: Any = self
+            for part in key.split("."):
+                given = getattr(given, part, plain)
+            if given not in (plain, AUTO):
+                raise ValueError(
+                    f"data.{key}={given} needs all ratings in memory; set "
+                    f"data.{key}={'null' if plain is None else plain}, or {instead}"
+                )
+        if self.batch_size == "full":
+            raise ValueError(
+                "data.batch_size=full is all ratings at once, which data.storage=memory_map keeps "
+                f"on disk; set a number, or {instead}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _only_ratings_have_a_scale(self) -> Self:

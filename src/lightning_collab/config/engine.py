@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from lightning_collab.config.loss import LossConfig
-from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.model import LossConfig, ModelConfig
 from lightning_collab.config.optimizer import (
     AdamConfig,
     OptimizerConfig,
@@ -128,6 +127,9 @@ def unsupported_parts(
         return f"there are no fused kernels for features.id_dropout={id_dropout:g}"
     if not model.fused:
         return f"there are no fused kernels for model={model.name}"
+    if model.fused_ids_only and (with_features or threads > 1):
+        what = "features" if with_features else f"training.sgd_threads={threads}"
+        return f"there are no fused kernels for {what} with model={model.name}"
     if not loss.fused:
         return f"there are no fused kernels for loss={loss.name}"
     if isinstance(optimizer, TorchOptimizerConfig):

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lightning_collab.config.callbacks import CallbacksConfig
 from lightning_collab.config.data import (
     AbsolutePath,
     BatchSize,
@@ -14,10 +13,15 @@ from lightning_collab.config.data import (
     HistoryConfig,
 )
 from lightning_collab.config.engine import Engine, TrainingConfig, step_needs, unsupported_parts
-from lightning_collab.config.logger import LoggersConfig, TensorBoardConfig
-from lightning_collab.config.loss import Loss, Positives, SquaredErrorConfig
-from lightning_collab.config.metrics import RANKING_METRICS, MetricsConfig
-from lightning_collab.config.model import Model, ModelConfig
+from lightning_collab.config.model import (
+    RANKING_METRICS,
+    Loss,
+    MetricsConfig,
+    Model,
+    ModelConfig,
+    Positives,
+    SquaredErrorConfig,
+)
 from lightning_collab.config.optimizer import (
     Averaging,
     LRRangeTestConfig,
@@ -31,7 +35,14 @@ from lightning_collab.config.plugins import plugins_of
 from lightning_collab.config.registry import METRICS
 from lightning_collab.config.section import Section, checked, suggestion
 from lightning_collab.config.split import Split
-from lightning_collab.config.trainer import TrainerConfig
+from lightning_collab.config.trainer import (
+    NO_SPARSE_SUMS,
+    SOLVED_IN,
+    CallbacksConfig,
+    LoggersConfig,
+    TensorBoardConfig,
+    TrainerConfig,
+)
 
 # What is measured after each epoch of a run that learns ratings.
 OF_RATINGS = ("val/rmse", "val/mae", "val/loss", "train/loss")
@@ -137,11 +148,13 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
         self.split.check_source(self.data)
+        self._storage_fits()
         self._no_watching_without_validation()
         self._cycle_fits_the_run()
         self._every_rank_has_work()
         self._sparse_gradients_fit()
         self._sharding_fits()
+        self._steps_alone_fit()
         self._solver_fits()
         self.model.check_run(self.trainer.max_epochs)
         self._averaging_fits()
@@ -150,6 +163,23 @@ class RunConfig(Section):
         self._groups_exist_in_the_model()
         check_engine(self)
         return self
+
+    def _storage_fits(self) -> None:
+        self.split.check_storage(self.data)
+        if not self.data.mapped:
+            return
+        key = None
+        if not self.model.by_gradient:
+            key = f"model={self.model.name}"
+        elif self.ranks:
+            key = f"loss={self.loss.name}"
+        elif self.features:
+            key = f"features.{next(name for name, blocks in self.features if blocks)}"
+        if key is not None:
+            raise ValueError(
+                f"{key} needs all ratings in memory, but data.storage=memory_map keeps them on "
+                "disk; leave it out, or set data.storage=memory"
+            )
 
     def _no_watching_without_validation(self) -> None:
         if not self.split.has_val:
@@ -271,11 +301,8 @@ class RunConfig(Section):
         if not self.optimizer.sparse_gradients:
             return
         trainer = self.trainer
-        if trainer.process_group_backend == "nccl":
-            raise ValueError(
-                "optimizer.sparse: ranks that talk through NCCL add up dense gradients only; set "
-                "model.sharding=row for large tables"
-            )
+        if trainer.strategy == "ddp" and trainer.talks_through == "nccl":
+            raise ValueError(NO_SPARSE_SUMS)
         for key, given in (
             ("trainer.gradient_clip_val", trainer.gradient_clip_val is not None),
             ("model.sharding", self.model.sharded),
@@ -314,6 +341,26 @@ class RunConfig(Section):
                 "are split; set averaging=none"
             )
 
+    def _steps_alone_fit(self) -> None:
+        if self.trainer.sync_every == 1 or not self.model.by_gradient:
+            return
+        lazy = [name for name, side in self.optimizer.groups.sides.items() if side.lazy]
+        for key, given in (
+            (
+                "model.sharding=row: tables that are split have no copies to average",
+                self.model.sharded,
+            ),
+            ("data.batch_size=full: an epoch has one step", self.batch_size == "full"),
+            ("averaging=ema needs the weights of each step", self.averaging.name == "ema"),
+            ("optimizer=torch: it is not known what its state is", self.optimizer.name == "torch"),
+            (f"optimizer.groups.{'/'.join(lazy)}.lazy counts the steps of each row", bool(lazy)),
+        ):
+            if given:
+                raise ValueError(
+                    f"trainer.sync_every={self.trainer.sync_every}: ranks average their weights, "
+                    f"but {key}; set trainer.sync_every=1"
+                )
+
     def _solver_fits(self) -> None:
         if not self.model.by_gradient:
             if self.trainer.strategy == "ddp":
@@ -321,6 +368,12 @@ class RunConfig(Section):
                     f"trainer={self.trainer.name} shares gradients between ranks, but "
                     f"model={self.model.name} is solved without gradients; set trainer=cpu or "
                     "trainer=gpu"
+                )
+            if self.trainer.precision not in SOLVED_IN:
+                raise ValueError(
+                    f"trainer.precision={self.trainer.precision}: model={self.model.name} is "
+                    "solved by linear equations, which need more digits; set trainer.precision "
+                    f"to {', '.join(SOLVED_IN[:-1])} or {SOLVED_IN[-1]}"
                 )
             if self.init_from is not None and self.model.keeps_samples:
                 raise ValueError(

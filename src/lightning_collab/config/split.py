@@ -36,6 +36,8 @@ class SplitConfig(Section):
     chosen_from = SPLITS
     # Of a split of ours, the place of the function that makes it, as "module:function".
     split_function: ClassVar[str]
+    # Whether the part of a row is known from the row alone, as ratings that stay on disk need it.
+    by_row: ClassVar[bool] = False
 
     name: str
     # Share of the rows that are not test; 0: no validation part.
@@ -76,10 +78,24 @@ class SplitConfig(Section):
             ValueError: the message names the keys.
         """
 
+    def check_storage(self, data: DataConfig) -> None:
+        """Refuse a split that looks at all ratings at once where these stay on disk.
+
+        Raises:
+            ValueError: the message names the keys.
+        """
+        if data.mapped and not self.by_row:
+            raise ValueError(
+                f"split={self.name} needs all ratings in memory; with data.storage=memory_map set "
+                "split=random (by a hash of each row) or split=predefined, or set "
+                "data.storage=memory"
+            )
+
 
 class RandomSplitConfig(SplitConfig):
     """Rows drawn at random."""
 
+    by_row = True
     split_function: ClassVar[str] = "lightning_collab.data.splits.random:split_randomly"
 
     name: Literal["random"] = "random"
@@ -129,7 +145,7 @@ class LectureSplitConfig(SplitConfig):
 class OfficialFoldConfig(SplitConfig):
     """A test part that comes with the release; the validation part is drawn out of its base."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.predefined:split_by_official_fold"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_by_official_fold"
 
     name: Literal["official_fold"] = "official_fold"
     # Which: u1 to u5 are five disjoint fifths; ua and ub have ten ratings of each user.
@@ -163,7 +179,7 @@ class OfficialFoldConfig(SplitConfig):
 class TemporalSplitConfig(SplitConfig):
     """The past trains, the future tests."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.temporal:split_in_time"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_in_time"
 
     name: Literal["temporal"] = "temporal"
     # `date`: the same moment for everyone; `user`: each user's last ratings.
@@ -201,7 +217,7 @@ class TemporalSplitConfig(SplitConfig):
 class LeaveOneOutConfig(SplitConfig):
     """One rating of each user tests."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.temporal:split_one_of_each_user"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_one_of_each_user"
 
     name: Literal["leave_one_out"] = "leave_one_out"
     # Which: the last in time, or any.
@@ -235,7 +251,7 @@ class UserStratifiedConfig(SplitConfig):
 class UserRatioConfig(SplitConfig):
     """Shares of all of each user's ratings, drawn at random, with the rounding of RecBole."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.user_ratio:split_by_user_ratio"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_by_user_ratio"
 
     name: Literal["user_ratio"] = "user_ratio"
     # Share of all of each user's rows; 0: no test part.
@@ -256,7 +272,7 @@ class UserRatioConfig(SplitConfig):
 class _ColdConfig(SplitConfig):
     """All ratings of some items, or of some users, test."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.cold:split_off_whole_sides"
+    split_function: ClassVar[str] = "lightning_collab.data.splits.random:split_off_whole_sides"
     side: ClassVar[Literal["users", "items"]]
 
     # Share of the items (users), drawn at random, rounded; not with `folds`.
@@ -294,7 +310,8 @@ class ColdUsersConfig(_ColdConfig):
 class PredefinedSplitConfig(SplitConfig):
     """The parts that the data itself names: by a column, or by a file for each part."""
 
-    split_function: ClassVar[str] = "lightning_collab.data.splits.predefined:split_as_given"
+    by_row = True
+    split_function: ClassVar[str] = "lightning_collab.data.splits.by_column:split_as_given"
 
     name: Literal["predefined"] = "predefined"
     # Name of the validation part; null: there is none, and `val` is drawn out of the others.

@@ -1,12 +1,13 @@
-"""`conf/trainer`: where a run trains."""
+"""`conf/trainer`, `conf/callbacks`, `conf/logger`: where a run trains, and what follows it."""
 
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from lightning_collab.config.section import MOST, Section
+from lightning_collab.config.section import EMPTY_IF_NULL, MOST, Section
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
@@ -15,6 +16,12 @@ Limit = Annotated[int, Field(ge=0, le=MOST)] | Annotated[float, Field(ge=0, le=1
 Precision = Literal[
     "32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "transformer-engine"
 ]
+# Those that are exact enough for a model that is solved by linear equations.
+SOLVED_IN: tuple[Precision, ...] = ("32-true", "64-true", "bf16-mixed")
+NO_SPARSE_SUMS = (
+    "optimizer.sparse: ranks that talk through NCCL add up dense gradients only; set "
+    "model.sharding=row for large tables"
+)
 # Lightning's arguments that a run directory has answers of its own for: what to set instead.
 NOT_ARGUMENTS = {
     "logger": "choose loggers with the config group logger (logger=csv, logger=none)",
@@ -43,6 +50,9 @@ class TrainerConfig(Section):
     strategy: str = "auto"
     # What ranks talk through; null: torch's choice for the device.
     process_group_backend: Literal["gloo", "nccl"] | None = None
+    # Steps that ranks take by themselves before they average their weights; 1: each step is that of
+    # the whole batch, as one process takes it.
+    sync_every: Count = 1
     # Floating-point format of the training.
     precision: Precision = "32-true"
     # CPU threads of each rank; null: torch's choice.
@@ -120,6 +130,12 @@ class TrainerConfig(Section):
         )
 
     @property
+    def talks_through(self) -> str | None:
+        """The backend of the ranks; None: it depends on the devices that there are."""
+        of_device = {"cpu": "gloo", "gpu": "nccl", "cuda": "nccl"}
+        return self.process_group_backend or of_device.get(self.accelerator)
+
+    @property
     def keeps_nothing(self) -> bool:
         """Whether Lightning leaves out checkpoints and curves."""
         return bool(self.fast_dev_run) or self.barebones
@@ -152,9 +168,37 @@ class TrainerConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _steps_alone_are_those_of_ranks(self) -> Self:
+        if self.sync_every == 1:
+            return self
+        what = f"trainer.sync_every={self.sync_every}"
+        if self.strategy != "ddp" or self.ranks == 1:
+            raise ValueError(
+                f"{what} is for several ranks, but trainer={self.name} "
+                + ("has one" if self.ranks == 1 else f"has strategy={self.strategy}")
+                + "; set trainer=ddp_cpu or trainer=ddp"
+            )
+        if self.accumulate_grad_batches > 1:
+            raise ValueError(
+                f"{what}: ranks that step by themselves do not gather gradients; set "
+                "trainer.accumulate_grad_batches=1"
+            )
+        if self.precision not in ("32-true", "64-true", "bf16-mixed", "bf16-true"):
+            raise ValueError(
+                f"{what}: with trainer.precision={self.precision} each rank would scale its loss "
+                "in another way; set 32-true, 64-true or bf16-mixed"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _backend_and_precision_fit_the_device(self) -> Self:
         if self.accelerator == "cpu" and self.process_group_backend == "nccl":
             raise ValueError("trainer.process_group_backend=nccl is for GPUs; use gloo")
+        if self.accelerator == "mps":
+            raise ValueError(
+                "trainer.accelerator=mps: Apple's GPUs have no float64, in which losses and "
+                "metrics are summed; set trainer=cpu"
+            )
         if self.accelerator == "cpu" and self.precision in ("16-mixed", "16-true"):
             raise ValueError(
                 f"trainer.precision={self.precision} is for GPUs; use bf16-mixed or 32-true"
@@ -173,3 +217,136 @@ class TrainerConfig(Section):
                 "trainer.val_check_interval to a number of batches"
             )
         return self
+
+
+# The key of Hydra that names what is called to make an object.
+TARGET = "_target_"
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+Target = dict[str, Any]
+
+
+class EarlyStoppingConfig(Section):
+    """When to give up before max_epochs."""
+
+    # Epochs without improvement before stopping.
+    patience: Annotated[int, Field(ge=1, le=MOST)] = 3
+    # What counts as an improvement, in units of the monitored metric.
+    min_delta: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+
+
+class ProjectorConfig(Section):
+    """When embeddings are logged to TensorBoard's projector, with histograms and genre overlap."""
+
+    # null: at the end of each cycle of the schedule; at the end of the run in any case.
+    every_n_epochs: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    # Users as well as items.
+    users: bool = True
+
+
+class ReportConfig(Section):
+    """The page that a run ends with."""
+
+    # Layout of the map of items in it; `auto`: t-SNE where there is one; null: no map.
+    map: Literal["auto", "tsne", "umap", "pca"] | None = "auto"
+
+
+class CallbacksConfig(Section):
+    """What follows the training."""
+
+    # Metric that picks best.ckpt; null: val/rmse where the split has a validation part.
+    monitor: str | None = None
+    # null: train for max_epochs.
+    early_stopping: EarlyStoppingConfig | None = None
+    # Show progress while training.
+    progress_bar: bool = True
+    # null: embeddings are not logged.
+    projector: ProjectorConfig | None = ProjectorConfig()
+    # null: no report.html.
+    report: ReportConfig | None = ReportConfig()
+    # Callbacks of other packages, each by `_target_` and its arguments; a run does not keep them.
+    further: Annotated[list[Target] | dict[str, Target | None], EMPTY_IF_NULL] = Field(
+        default_factory=dict
+    )
+    # Of a saved run: the `_target_` of its further callbacks, as text that nothing is made from.
+    further_classes: list[str] = Field(default_factory=list)
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """The further callbacks by the key that each is typed under; those set to null are out."""
+        named = self.further.items() if isinstance(self.further, dict) else enumerate(self.further)
+        return {f"callbacks.further.{key}": each for key, each in named if each is not None}
+
+    @model_validator(mode="after")
+    def _each_names_its_class(self) -> Self:
+        for key, target in self.targets.items():
+            name = target.get(TARGET)
+            if not isinstance(name, str) or not DOTTED.fullmatch(name):
+                given = "" if name is None else f" (got {name!r})"
+                raise ValueError(f"{key}.{TARGET}: set it to <package.module.Class>{given}")
+        return self
+
+    def as_kept(self) -> Self:
+        """What a run directory keeps: of further callbacks their names alone."""
+        names = [*self.further_classes, *(each[TARGET] for each in self.targets.values())]
+        kept = {"further": {}, "further_classes": list(dict.fromkeys(names))}
+        return self.model_copy(update=kept)
+
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class TensorBoardConfig(Section):
+    """Event files in <run>/tensorboard, with projector, histograms and figures."""
+
+
+class CSVConfig(Section):
+    """A table of all curves, <run>/csv/metrics.csv, and <run>/csv/hparams.yaml."""
+
+
+class WandbConfig(Section):
+    """Weights & Biases, with its files in <run>/wandb."""
+
+    # offline: nothing leaves this machine until `wandb sync`; online: as it is logged.
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    # Of the run at Weights & Biases.
+    project: Name = "lightning-collab"
+    # User or team that it belongs to; null: the default of the account.
+    entity: str | None = None
+    # Name of the run; null: that of the run directory.
+    name: str | None = None
+    # Runs that are shown together; null: none.
+    group: str | None = None
+    # To find the run by.
+    tags: list[str] = Field(default_factory=list)
+
+
+class MLflowConfig(Section):
+    """MLflow, by default in a database of the run's own, <run>/mlflow.db."""
+
+    # Where runs are kept: sqlite:///<file> or a server; null: <run>/mlflow.db.
+    tracking_uri: str | None = None
+    # The experiment that the run belongs to.
+    experiment: Name = "lightning-collab"
+    # Name of the run; null: that of the run directory.
+    name: str | None = None
+    # To find the run by.
+    tags: Annotated[dict[str, str], EMPTY_IF_NULL] = Field(default_factory=dict)
+
+
+class LoggersConfig(Section):
+    """The loggers of a run; those that are null are not used."""
+
+    tensorboard: TensorBoardConfig | None = None
+    csv: CSVConfig | None = None
+    wandb: WandbConfig | None = None
+    mlflow: MLflowConfig | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Those that are used."""
+        return [name for name, config in self if config is not None]
+
+    @model_serializer(mode="wrap")
+    def _of_those_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: values for name, values in handler(self).items() if values is not None}

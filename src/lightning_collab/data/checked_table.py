@@ -1,8 +1,12 @@
-"""What must hold of ratings as a whole, whether they come from a file or from a frame."""
+"""What must hold of ratings as a whole, and which of them are looked at.
+
+Protocols leave out low ratings, and rare users and items.
+"""
 
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from itertools import pairwise
 from typing import Any
@@ -11,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_collab.config.data import DataConfig
 from lightning_collab.data.column_rules import PARTS
 from lightning_collab.data.rating_table import IMPLICIT_RANGE, RatingTable
 from lightning_collab.errors import DataError
@@ -141,24 +146,43 @@ def _range(
     if named is not None:
         return named
     low, high = frame.select(pl.col("rating").min(), high=pl.col("rating").max()).row(0)
+    return found_scale(frame["rating"].value_counts(), (low, high), title, caller)
+
+
+def found_scale(
+    counts: pl.DataFrame | None, ends: tuple[float, float], title: str, caller: Caller
+) -> tuple[float, float]:
+    """The lowest and the highest rating, where these can be the ends of a scale.
+
+    Args:
+        counts: `rating` and `count` of each that occurs; None: they are too many to be looked at.
+        ends: lowest and highest.
+        title: what the rows come from, as messages name it.
+        caller: in whose words advice is given.
+
+    Raises:
+        DataError: they are one, or farther apart than the others by orders of magnitude.
+    """
+    low, high = ends
     if low == high:
         raise DataError(
             f"{title}: every rating is {low:g}, which is not a scale; set it, such as "
             f"{caller.setting('rating_range', (1, 5))}"
         )
-    _check_ends(frame["rating"], title, caller)
+    if counts is not None:
+        _check_ends(counts.sort("rating"), title, caller)
     key = caller.key("rating_range")
     log.info("%s: ratings from %g to %g taken as the scale (%s)", title, low, high, key)
     return float(low), float(high)
 
 
-def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
+def _check_ends(counts: pl.DataFrame, title: str, caller: Caller) -> None:
     """Refuse a scale that a few odd rows would make, and warn of marks that may be no ratings.
 
     Raises:
         DataError: a few ratings are farther from the others by orders of magnitude.
     """
-    counts = ratings.value_counts().sort("rating")
+    of_all = int(counts["count"].sum())
     for values in (counts, counts.reverse()):
         value, count = values["rating"].to_list(), values["count"].to_list()
         rows = 0
@@ -166,7 +190,7 @@ def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
             rows += count[place]
             gap, span = abs(value[place + 1] - value[place]), abs(value[-1] - value[place + 1])
             low, high = sorted((value[place + 1], value[-1]))
-            if gap > OUTLIER_SPANS * span and rows <= max(1, RARE * len(ratings)):
+            if gap > OUTLIER_SPANS * span and rows <= max(1, RARE * of_all):
                 whole = (min(value[0], low), max(value[0], high))
                 raise DataError(
                     f"{title}: "
@@ -175,7 +199,7 @@ def _check_ends(ratings: pl.Series, title: str, caller: Caller) -> None:
                     f"rating, {caller.advice('missing', tuple(value[: place + 1]))}; if the "
                     f"scale goes so far, {caller.advice('rating_range', whole)}"
                 )
-        if len(value) < 4 or count[0] < max(3, COMMON * len(ratings)):
+        if len(value) < 4 or count[0] < max(3, COMMON * of_all):
             continue
         gap, span = abs(value[1] - value[0]), abs(value[-1] - value[1])
         steps = [abs(b - a) for a, b in pairwise(value[1:])]
@@ -194,3 +218,108 @@ def _named_parts(frame: pl.DataFrame) -> dict[str, NDArray[np.int32]]:
         for part in PARTS
         if (named == part).any()
     }
+
+
+def kept_rows(table: RatingTable, config: DataConfig, caller: Caller) -> RatingTable:
+    """The rows that `data.min_rating` and `data.k_core` leave, and the users and items in them.
+
+    Args:
+        table: each pair of user and item in it at most once.
+        config: the `data` section.
+        caller: in whose words messages are.
+
+    Raises:
+        DataError: no row is left.
+    """
+    asked = {"min_rating": config.min_rating, "k_core": config.k_core}
+    keys = ", ".join(
+        f"{caller.key(key)}{'' if caller is Caller.PYTHON else '='}{value:g}"
+        for key, value in asked.items()
+        if value is not None
+    )
+    if not keys:
+        return table
+    kept = with_known_vocabularies(
+        in_core(rated_at_least(table, config.min_rating, caller), config.k_core, caller)
+    )
+    log.info(
+        "%s: %d %s of %d users and %d items are left (%s)",
+        *(table.name, len(kept), table.rows_called),
+        *(len(kept.user_vocabulary) - 1, len(kept.item_vocabulary) - 1, keys),
+    )
+    return kept
+
+
+def rated_at_least(table: RatingTable, lowest: float | None, caller: Caller) -> RatingTable:
+    """The rows with a rating of `lowest` or more.
+
+    Args:
+        table: all ratings.
+        lowest: None: all rows are kept.
+        caller: in whose words messages are.
+
+    Raises:
+        DataError: no row is left, or the data has no ratings.
+    """
+    if lowest is None:
+        return table
+    if table.implicit:
+        raise DataError(f"{caller.key('min_rating')}: {table.name} has no ratings")
+    # As the ratings are kept: 3.3 is a little more, or less, as a float of 32 bits.
+    kept = np.flatnonzero(table.ratings >= np.float32(lowest))
+    if not len(kept):
+        raise DataError(
+            f"{table.name}: no rating is {lowest:g} or more ({caller.key('min_rating')}); the "
+            f"highest is {table.ratings.max():g}"
+        )
+    return table if len(kept) == len(table) else table.only(kept)
+
+
+def in_core(table: RatingTable, k: int | None, caller: Caller) -> RatingTable:
+    """The k-core: the most rows in which each user and each item has `k` or more.
+
+    Users and items that have fewer are left out in turn until none does; the order makes no
+    difference to what is left.
+
+    Args:
+        table: each pair of user and item in it at most once.
+        k: None: all rows are kept.
+        caller: in whose words messages are.
+
+    Raises:
+        DataError: no row is left.
+    """
+    if k is None:
+        return table
+    kept = np.arange(len(table))
+    while True:
+        enough = np.ones(len(kept), dtype=bool)
+        for column in (table.users, table.items):
+            rows = column[kept]
+            enough &= np.bincount(rows)[rows] >= k
+        if enough.all():
+            break
+        kept = kept[enough]
+        if not len(kept):
+            raise DataError(
+                f"{table.name}: no users and items have {k} {table.rows_called} or more among "
+                f"each other ({caller.key('k_core')}); lower it"
+            )
+    return table if len(kept) == len(table) else table.only(kept)
+
+
+def with_known_vocabularies(table: RatingTable) -> RatingTable:
+    """The same rows, with the ids alone that occur in them.
+
+    Args:
+        table: any.
+    """
+    users, user_row = table.user_vocabulary.restricted_to(table.users)
+    items, item_row = table.item_vocabulary.restricted_to(table.items)
+    return replace(
+        table,
+        users=user_row[table.users],
+        items=item_row[table.items],
+        user_vocabulary=users,
+        item_vocabulary=items,
+    )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_collab.data.batches import EpochBatches, Share, rows_of
-from lightning_collab.data.choices import Choices
+from lightning_collab.data.ranking_batches import Choices
 
 if TYPE_CHECKING:
     # With numba, which other runs start without.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike, fspath
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, cast
 
 import numpy as np
 import polars
@@ -27,15 +27,15 @@ from lightning_collab.config.data import (
     plain_paths,
     ratings_in_batch,
 )
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Positives
 from lightning_collab.config.section import Section, checked
 from lightning_collab.config.split import RandomSplitConfig, Split
 from lightning_collab.data.batches import EpochBatches, RatingBatch, RatingBatches
-from lightning_collab.data.choices import Choices
 from lightning_collab.data.features.build import FeatureSet, SideRows, TrainingRows, build_features
 from lightning_collab.data.feed import Feed, Ranked, training_batches
-from lightning_collab.data.ranking_batches import RankingBatches
-from lightning_collab.data.rating_table import RatingTable
+from lightning_collab.data.mapped_table import MappedTable
+from lightning_collab.data.ranking_batches import Choices, RankingBatches
+from lightning_collab.data.rating_table import AT_A_TIME, RatingTable
 from lightning_collab.data.sources import Caller, checked_frame, load_ratings
 from lightning_collab.data.splits import Rows, split_rows
 from lightning_collab.data.vocabulary import UNKNOWN_ROW, Side, Vocabulary
@@ -62,6 +62,11 @@ class RatingColumns(NamedTuple):
     items: NDArray[np.int32]
     ratings: NDArray[np.float32]
     day: NDArray[np.int32] | None = None
+
+    def taken(self, rows: slice | Rows) -> "RatingColumns":
+        """Some of the rows."""
+        day = None if self.day is None else self.day[rows]
+        return RatingColumns(self.users[rows], self.items[rows], self.ratings[rows], day)
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """The columns as tensors of the same memory."""
@@ -179,17 +184,25 @@ class RatingDataModule(pl.LightningDataModule):
                 **({} if features is None else {"features": features}),
             },
         )
-        self.rows = split_rows(table, self.settings.split)
+        self.mapped = table if isinstance(table, MappedTable) else None
         self._batch_size = self.settings.batch_size
         self._seed = seed
-        train = self.rows.train
-        self.user_vocabulary, self._user_row = table.user_vocabulary.restricted_to(
-            table.users[train]
-        )
-        self.item_vocabulary, self._item_row = table.item_vocabulary.restricted_to(
-            table.items[train]
-        )
-        self.mean_rating = float(table.ratings[train].mean(dtype=np.float64))
+        if self.mapped is None:
+            self.rows = split_rows(table, self.settings.split)
+            train = self.rows.train
+            self.user_vocabulary, self._user_row = table.user_vocabulary.restricted_to(
+                table.users[train]
+            )
+            self.item_vocabulary, self._item_row = table.item_vocabulary.restricted_to(
+                table.items[train]
+            )
+            self.mean_rating = float(table.ratings[train].mean(dtype=np.float64))
+        else:
+            self.rows = self.mapped.rows
+            self.user_vocabulary = self.mapped.training_users
+            self.item_vocabulary = self.mapped.training_items
+            self.mean_rating = float(table.ratings.mean(dtype=np.float64))
+            self._check_mapped()
         self.block_ends: Sequence[int] | None = None
         self.position: Mapping[str, int] | None = None
         self.feed = Feed()
@@ -207,6 +220,8 @@ class RatingDataModule(pl.LightningDataModule):
         Unlike `data.fingerprint.fingerprint` it takes the columns as they are in memory, which is
         fast, and leaves out times and what is said of users and items beside their ratings.
         """
+        if self.mapped is not None:
+            return self.mapped.sum
         total = hashlib.sha256()
         table = self.table
         columns = [table.users, table.items, table.ratings, table.weights]
@@ -373,7 +388,7 @@ class RatingDataModule(pl.LightningDataModule):
             },
         )
         return cls(
-            load_ratings(config, Caller.PYTHON),
+            load_ratings(config, Caller.PYTHON, _fitting(split, config)),
             batch_size=batch_size,
             split=_fitting(split, config),
             seed=seed,
@@ -451,6 +466,8 @@ class RatingDataModule(pl.LightningDataModule):
         order = self.settings.order
         if order != "auto":
             return order
+        if self.mapped is not None:
+            return "random"
         rows = len(self.user_vocabulary) + len(self.item_vocabulary)
         single = self.feed.of == "ratings" and self.rows_per_batch == 1
         return "blocked" if single and rows > CACHED_ROWS else "random"
@@ -588,9 +605,30 @@ class RatingDataModule(pl.LightningDataModule):
         """Training ratings of each row of the training vocabularies, the unknown one first."""
         train = self.columns(self.rows.train)
         return {
-            "users": np.bincount(train.users, minlength=self.user_vocabulary.warm + 1),
-            "items": np.bincount(train.items, minlength=self.item_vocabulary.warm + 1),
+            "users": self.summed(train.users, self.user_vocabulary.warm + 1),
+            "items": self.summed(train.items, self.item_vocabulary.warm + 1),
         }
+
+    def summed(
+        self, rows: NDArray[np.int32], length: int, values: NDArray[np.floating[Any]] | None = None
+    ) -> NDArray[Any]:
+        """`np.bincount` of a column, of one on disk with little memory beside it.
+
+        Args:
+            rows: int [n], of users or items.
+            length: of the result.
+            values: float [n], which are added up; None: they are counted.
+        """
+        step = len(rows) if self.mapped is None else AT_A_TIME
+        cuts = [slice(start, start + step) for start in range(0, max(1, len(rows)), max(1, step))]
+        parts = (
+            np.bincount(rows[cut], None if values is None else values[cut], minlength=length)
+            for cut in cuts
+        )
+        total = next(parts)
+        for part in parts:
+            total += part
+        return total
 
     @contextmanager
     def numbered_by(self, vocabularies: Mapping[Side, Vocabulary]) -> Iterator[None]:
@@ -599,6 +637,9 @@ class RatingDataModule(pl.LightningDataModule):
         Args:
             vocabularies: with the training ids in the same rows, and further ones behind them.
         """
+        if self.mapped is not None:
+            yield  # rows on disk are those of the training part, and of nothing else
+            return
         before = self.user_vocabulary, self.item_vocabulary, self._user_row, self._item_row
         try:
             self.user_vocabulary, self.item_vocabulary = (
@@ -617,6 +658,10 @@ class RatingDataModule(pl.LightningDataModule):
         Args:
             rows: row numbers of the table.
         """
+        if self.mapped is not None:
+            found = self.columns(rows)
+            users, items = (np.count_nonzero(each) for each in (found.users, found.items))
+            return len(rows) - int(users), len(rows) - int(items)
         unknown_users = np.count_nonzero(self._user_row[self.table.users[rows]] == UNKNOWN_ROW)
         unknown_items = np.count_nonzero(self._item_row[self.table.items[rows]] == UNKNOWN_ROW)
         return int(unknown_users), int(unknown_items)
@@ -627,6 +672,8 @@ class RatingDataModule(pl.LightningDataModule):
         Args:
             rows: row numbers of the table.
         """
+        if self.mapped is not None:
+            return RatingColumns(*self.mapped.columns[cast(Any, rows).part])
         users, items = self.table.users[rows], self.table.items[rows]
         # `take` with `out` needs no second copy of the column.
         np.take(self._user_row, users, out=users, mode="clip")
@@ -635,6 +682,19 @@ class RatingDataModule(pl.LightningDataModule):
         if self._wants_day and self.table.timestamps is not None:
             day = (self.table.timestamps[rows] // SECONDS_A_DAY).astype(np.int32)
         return RatingColumns(users, items, self.table.ratings[rows], day)
+
+    def _check_mapped(self) -> None:
+        """Refuse what needs all ratings in memory, where no config of a run has."""
+        settings = self.settings
+        for key, asked in (
+            ("features", settings.features),
+            ("batch_size=full", settings.batch_size == "full"),
+            (f"order={settings.order}", settings.order != "random"),
+        ):
+            if asked:
+                raise ConfigError(
+                    f"{key} needs all ratings in memory, and storage=memory_map keeps them on disk"
+                )
 
     def _features(self, config: FeaturesConfig) -> FeatureSet:
         """Blocks and effects of the training part."""
@@ -664,16 +724,18 @@ class RatingDataModule(pl.LightningDataModule):
     def whole_batches(self, rows: Rows) -> RatingBatches:
         """Batches of all of some rows in their order, on the CPU, whatever rank this is.
 
-        For whoever looks at a model beside the trainer, during or after a run on any devices.
+        For whoever looks at a model beside the trainer, during or after a run on any devices. Of
+        a long column on disk it is some of its rows, spread over all.
 
         Args:
             rows: row numbers of the table.
         """
+        columns = self.columns(rows)
+        if self.mapped is not None and len(rows) > AT_A_TIME:
+            some = np.linspace(0, len(rows) - 1, AT_A_TIME).astype(np.int64)
+            columns = columns.taken(some)
         return RatingBatches(
-            *self.columns(rows).tensors(),
-            batch_size=EVALUATION_BATCH,
-            shuffle=False,
-            seed=self._seed,
+            *columns.tensors(), batch_size=EVALUATION_BATCH, shuffle=False, seed=self._seed
         )
 
     def transfer_batch_to_device(

@@ -1,7 +1,6 @@
 """Raw files from a server or from a package index: checked, whole or not at all, once."""
 
 import errno
-import hashlib
 import logging
 import shutil
 import stat
@@ -20,6 +19,7 @@ import requests
 from filelock import FileLock
 
 from lightning_collab.errors import DataError
+from lightning_collab.runs.files import sum_of
 
 log = logging.getLogger(__name__)
 
@@ -222,18 +222,8 @@ def _refuse_tricks(
         )
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
-    return _sum_of(path, "sha256")
-
-
-def _sum_of(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
-
-
 def _check(path: Path, expected: str, description: str, algorithm: str = "sha256") -> None:
-    found = _sum_of(path, algorithm)
+    found = sum_of(path, algorithm)
     if found != expected:
         raise WrongChecksumError(
             f"refused a download that is not the expected file: {description}\n"
@@ -244,7 +234,7 @@ def _check(path: Path, expected: str, description: str, algorithm: str = "sha256
 def _check_recorded(archive: Path, record: Path, description: str) -> None:
     """Where no sum is published: the same archive as the first time, whose sum is kept."""
     if not record.is_file():
-        record.write_text(f"{sha256_of(archive)}  {description}\n")
+        record.write_text(f"{sum_of(archive)}  {description}\n")
         return
     try:
         _check(archive, record.read_text().split()[0], description)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_collab.data.choices import Choices, Ints, Longs
+from lightning_collab.data.ranking_batches import Choices, Ints, Longs
 from lightning_collab.kernel_cache import cached_njit
 
 # Of splitmix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").

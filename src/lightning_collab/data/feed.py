@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from lightning_collab.config.data import BatchSize, Order, ratings_in_batch
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Positives
 from lightning_collab.data.batches import EpochBatches, RatingBatches
 from lightning_collab.data.choice_batches import PairBatches, UserBatches
-from lightning_collab.data.choices import Choices
+from lightning_collab.data.mapped_table import MappedBatches, MappedTable
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.splits import Rows, SplitRows
 from lightning_collab.errors import ConfigError, DataError
@@ -147,6 +148,10 @@ def training_batches(
     order = data.order
     if feed.of == "ratings":
         columns = data.columns(data.rows.train)
+        if isinstance(data.table, MappedTable):
+            users, items, ratings, _ = columns.tensors()
+            window = data.table.window
+            return MappedBatches((users, items, ratings), window=window, device=device, **options)
         groups = None
         if order != "random" and options.get("shuffle"):
             from lightning_collab.data.orders import Groups

@@ -17,10 +17,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from lightning_collab.data.download import sha256_of
 from lightning_collab.data.files.text_columns import READ_ERRORS
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.vocabulary import Vocabulary
+from lightning_collab.runs.files import sum_of
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,7 @@ def cached_table(
         files: that the table is made of.
         parse: makes it; its errors are passed on.
     """
-    # The same files read in the same way have one entry, the latest.
-    what = _digest(json.dumps(settings, sort_keys=True), *map(str, files))[:16]
-    version = _digest(code_version(), *(sha256_of(path) for path in files if path.is_file()))[:32]
+    what, version = cache_names(settings, files)
     folder = cache_folder()
     entry = folder / f"{what}-{version}"
     try:
@@ -76,6 +74,20 @@ def cached_table(
             error,
         )
         return parse()
+
+
+def cache_names(settings: Any, files: Sequence[Path]) -> tuple[str, str]:
+    """What is kept, and in which version of it: the parts of the name of an entry.
+
+    The same files read in the same way have one entry, the latest.
+
+    Args:
+        settings: what decides how the files are read.
+        files: that it is made of.
+    """
+    what = _digest(json.dumps(settings, sort_keys=True), *map(str, files))[:16]
+    sums = (sum_of(path) for path in files if path.is_file())
+    return what, _digest(code_version(), *sums)[:32]
 
 
 def code_version() -> str:
@@ -120,7 +132,7 @@ def _kept(entry: Path, table: RatingTable) -> RatingTable:
         for each, frame in _frames(table).items():
             path = folder / f"{each}.arrow"
             frame.write_ipc(path)
-            sums[each] = sha256_of(path)
+            sums[each] = sum_of(path)
         facts = {
             "name": table.name,
             "rating_range": table.rating_range,

@@ -10,7 +10,7 @@ import torch
 from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection.embeddings import side_embeddings
-from lightning_collab.runs.plain_text import printable
+from lightning_collab.runs.text import printable
 
 STARS = 5
 # Of the most rated items, so many are put into an order that gives variety.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_collab.inspection.embedding_map import EmbeddingMap
 from lightning_collab.runs.drawing import STYLE
-from lightning_collab.runs.plain_text import printable
+from lightning_collab.runs.text import printable
 
 # Of Okabe and Ito's palette, which color-blind people tell apart; the marks differ in form too.
 COLORS = {

@@ -7,8 +7,7 @@ import polars as pl
 
 from lightning_collab.api.trained_run import TrainedRun
 from lightning_collab.inference.recommendation import reason
-from lightning_collab.runs.plain_text import printable
-from lightning_collab.runs.templates import filled_in
+from lightning_collab.runs.text import filled_in, printable
 
 SHOWN = 10
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_collab.data.column_names import USUAL_NAMES, plain, usual_columns
-from lightning_collab.data.files.whole_table import read_table
+from lightning_collab.data.files.tables import read_table
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import DataError, NotFoundError
 from lightning_collab.inference.lookup import row_of_title, rows_of_ids

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_collab.config.loss import Loss as LossSection
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Loss as LossSection
+from lightning_collab.config.model import Positives
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, TableGroupConfig
 from lightning_collab.config.section import Section, checked
 from lightning_collab.errors import ConfigError
 from lightning_collab.losses import PairwiseLoss, UserLoss, build_loss
 from lightning_collab.models.ease import Ease
-from lightning_collab.models.implicit_factors import ImplicitFactors
+from lightning_collab.models.factors import ImplicitFactors
 from lightning_collab.models.item_scores import DotProductScores, ItemScores, UserRows
 from lightning_collab.training.trained_model import TrainedModel
 

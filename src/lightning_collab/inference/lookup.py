@@ -1,8 +1,12 @@
-"""Rows of the model from ids and titles as people and files give them."""
+"""Rows of the model from ids and titles as people and files give them, and arguments from Python.
+
+Those of another kind are refused in words.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,9 +14,10 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from lightning_collab.config.section import suggestion
 from lightning_collab.data.vocabulary import ID_COLUMN, UNKNOWN_ROW, Side, Vocabulary
-from lightning_collab.errors import NotFoundError
-from lightning_collab.runs.plain_text import printable
+from lightning_collab.errors import ConfigError, NotFoundError, shape_of
+from lightning_collab.runs.text import printable
 from lightning_collab.training.trained_model import TrainedModel
 
 RawIds = pl.Series | Iterable[Any]
@@ -208,3 +213,63 @@ def _suggestions(items: pl.DataFrame, title: str) -> str:
         return ""
     lines = "\n".join(f"  {printable(names[name])}" for name in close)
     return f"; the closest by spelling:\n{lines}"
+
+
+def whole(key: str, given: Any, least: int | None = None) -> int:
+    """A whole number.
+
+    Args:
+        key: the argument's name.
+        given: its value.
+        least: the lowest that it may be; None: any.
+
+    Raises:
+        ConfigError: it is none, or below that.
+    """
+    if isinstance(given, bool) or not isinstance(given, Integral):
+        raise ConfigError(f"{key}: must be a whole number (got {shape_of(given)})")
+    if least is not None and given < least:
+        raise ConfigError(f"{key}: at least {least} is needed (got {given})")
+    return int(given)
+
+
+def one_of(key: str, given: Any, known: Sequence[str]) -> None:
+    """Refuse what is none of some words.
+
+    Args:
+        key: the argument's name.
+        given: its value.
+        known: the words.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    if not isinstance(given, str) or given not in known:
+        raise ConfigError(f"{key}: there is no {shape_of(given)}; {suggestion(str(given), known)}")
+
+
+def is_id(given: Any) -> bool:
+    """Whether it is one id, right or wrong, and no list of them."""
+    return isinstance(given, str | int | float | np.generic)
+
+
+def ids_in(key: str, given: Any) -> RawIds:
+    """Ids as a column, an array or a list; a single one is a list of it.
+
+    Args:
+        key: the argument's name.
+        given: its value.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if is_id(given):
+        return [given]
+    # What has columns is a table.
+    refused = isinstance(given, bytes | Mapping) or hasattr(given, "columns")
+    if refused or not isinstance(given, Iterable):
+        raise ConfigError(
+            f"{key}: must be an id, or a list, array or column of ids, not "
+            f"{'None' if given is None else f'a {type(given).__name__}'}"
+        )
+    return given.tolist() if isinstance(given, torch.Tensor) else given

@@ -9,14 +9,13 @@ import polars as pl
 
 from lightning_collab.data.column_names import USUAL_NAMES, usual_columns
 from lightning_collab.data.column_rules import Place
+from lightning_collab.data.files.tables import read_table
 from lightning_collab.data.files.text_format import TextSettings
-from lightning_collab.data.files.whole_table import read_table
-from lightning_collab.data.frames import read_frame
+from lightning_collab.data.sources.frame import read_frame
 from lightning_collab.data.sources.metadata_file import side_table
 from lightning_collab.errors import CheckpointError, DataError
 from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
-from lightning_collab.runs.lock import run_held
-from lightning_collab.runs.sums import summed_file
+from lightning_collab.runs.files import run_held, summed_file
 from lightning_collab.training.cold_file import read_cold_rows, write_cold_rows
 from lightning_collab.training.trained_model import TrainedModel
 

@@ -16,10 +16,8 @@ from torch import Tensor
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import ConfigError
-from lightning_collab.inference.arguments import ids_in
-from lightning_collab.inference.lookup import RawIds, rows_of_ids
-from lightning_collab.inference.pairs_file import PairsFile
-from lightning_collab.inference.table_stream import write_stream
+from lightning_collab.inference.lookup import RawIds, ids_in, rows_of_ids
+from lightning_collab.inference.table_stream import PairsFile, write_stream
 from lightning_collab.training.trained_model import TrainedModel
 
 PAIRS_AT_A_TIME = 1 << 17

@@ -13,10 +13,9 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from lightning_collab.data.history import History
+from lightning_collab.data.metadata import History
 from lightning_collab.errors import ConfigError
-from lightning_collab.inference.arguments import ids_in
-from lightning_collab.inference.lookup import RawIds, row_of_id, row_of_item
+from lightning_collab.inference.lookup import RawIds, ids_in, row_of_id, row_of_item
 from lightning_collab.inference.stock import Offer
 from lightning_collab.training.trained_model import TrainedModel
 
@@ -204,11 +203,13 @@ def best_of_scores(
     left = top_k
     for barred, most in ((offer.barred_new, offer.new_items), (offer.barred, top_k)):
         if barred is not None and left:
-            scores = recipient.scores.clone()
+            scores = recipient.scores.clone() if offer.barred_new is not None else recipient.scores
             found.append(
                 _best_allowed(run, recipient._replace(scores=scores), min(most, left), barred)
             )
             left -= len(found[-1])
+    if len(found) == 1:
+        return found[0]
     return pl.concat(found).sort(run.shown_as, descending=True, maintain_order=True)
 
 

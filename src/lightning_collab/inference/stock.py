@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from lightning_collab.data.column_names import USUAL_NAMES, usual_columns
 from lightning_collab.data.files.kinds import check_file, is_parquet
+from lightning_collab.data.files.tables import read_table
 from lightning_collab.data.files.text_columns import column_names, read_opened
 from lightning_collab.data.files.text_format import TextSettings, open_text
-from lightning_collab.data.files.whole_table import read_table
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import ConfigError, DataError, NotFoundError
-from lightning_collab.inference.arguments import ids_in, whole
-from lightning_collab.inference.lookup import RawIds, rows_of_ids
-from lightning_collab.runs.plain_text import printable
+from lightning_collab.inference.lookup import RawIds, ids_in, rows_of_ids, whole
+from lightning_collab.runs.text import printable
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)

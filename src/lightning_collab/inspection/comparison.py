@@ -14,7 +14,7 @@ from lightning_collab.inspection import figures
 from lightning_collab.inspection.figures import Curve, picture
 from lightning_collab.inspection.pages import PageTable, Picture, fact, render
 from lightning_collab.inspection.predictions import Predictions, predict_part, reload_data
-from lightning_collab.runs.names import short_keys
+from lightning_collab.runs.directory import short_keys
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)

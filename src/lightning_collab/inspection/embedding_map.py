@@ -20,11 +20,9 @@ from lightning_collab.inspection.embeddings import (
     most_rated,
     side_embeddings,
 )
-from lightning_collab.inspection.extremes import Ends, extremes
 from lightning_collab.inspection.figures import ShownFigure
-from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, plane
-from lightning_collab.runs.drawing import INK, STYLE
-from lightning_collab.runs.palette import Look, look_of
+from lightning_collab.inspection.layout import TITLES, TSNE_ITERATIONS, Ends, extremes, plane
+from lightning_collab.runs.drawing import INK, STYLE, Look, look_of
 from lightning_collab.training.trained_model import TrainedModel
 
 # The first of these that there is gives the look of a point; what the legend calls it.

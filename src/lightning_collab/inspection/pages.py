@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from lightning_collab.errors import InspectionError
-from lightning_collab.inspection.extremes import Ends
-from lightning_collab.runs.atomic_write import write_atomically
-from lightning_collab.runs.templates import filled_in
+from lightning_collab.inspection.layout import Ends
+from lightning_collab.runs.files import write_atomically
+from lightning_collab.runs.text import filled_in
 
 
 class PageTable(NamedTuple):

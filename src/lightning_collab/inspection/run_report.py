@@ -9,21 +9,23 @@ from typing import Any
 import yaml
 
 from lightning_collab.config.commands import MapChoice
-from lightning_collab.config.metrics import RANKING_METRICS
+from lightning_collab.config.model import RANKING_METRICS
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import InspectionError
 from lightning_collab.inspection import figures, pages
 from lightning_collab.inspection.embedding_map import EmbeddingMap, embedding_map
-from lightning_collab.inspection.figures import picture
+from lightning_collab.inspection.figures import curve_pictures, picture
 from lightning_collab.inspection.layout import chosen_method
 from lightning_collab.inspection.neighbors import MIN_RATINGS
 from lightning_collab.inspection.pages import PageTable, Picture
-from lightning_collab.inspection.predictions import Predictions, predict_part
-from lightning_collab.inspection.rankings import RankedUsers, rank_users_of
-from lightning_collab.inspection.run_curves import curve_pictures
-from lightning_collab.training.ranking_table import BASELINES as BASELINES_OF_RANKINGS
-from lightning_collab.training.ranking_table import ranking_cell, shown_as
-from lightning_collab.training.result_tables import kinds_of
+from lightning_collab.inspection.predictions import (
+    Predictions,
+    RankedUsers,
+    predict_part,
+    rank_users_of,
+)
+from lightning_collab.metrics import RANKING_BASELINES, RATING_BASELINES
+from lightning_collab.training.result_tables import kinds_of, ranking_cell, shown_as
 from lightning_collab.training.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,6 @@ MAP_POINTS = 1500
 MAP_ITERATIONS = 300
 HEADS = {f"{p}/{n}": f"{p} {n.upper()}" for p in ("val", "test") for n in ("rmse", "mae")}
 PART_NAMES = {"val": "validation", "test": "test"}
-BASELINES = {"baseline/bias_rmse": "user and item biases", "baseline/mean_rmse": "mean rating"}
 IN_TABLE = ("val/", "test/", "baseline/")
 
 
@@ -126,8 +127,8 @@ def metrics_rows(metrics: Mapping[str, Any], model: str) -> PageTable:
     rows: list[tuple[Any, ...]] = [(model, *(metrics[key] for key in columns))]
     for kind, what in kinds_of(metrics).items():
         rows.append((f"{kind}: {what}", *(metrics.get(f"{key}_{kind}", "") for key in columns)))
-    for baseline, label in BASELINES.items():
-        if baseline in metrics:
+    for name, label in RATING_BASELINES.items():
+        if (baseline := f"baseline/{name}_rmse") in metrics:
             rows.append((label, *(metrics[baseline] if c == measured else "" for c in columns)))
     return PageTable(["", *(HEADS[key] for key in columns)], rows)
 
@@ -139,7 +140,7 @@ def ranking_rows(metrics: Mapping[str, Any]) -> PageTable:
         metrics: the content of metrics.json.
     """
     columns = {part: part for part in ("val", "test")}
-    columns |= {head: f"baseline/{key}" for key, head in BASELINES_OF_RANKINGS.items()}
+    columns |= {head: f"baseline/{key}" for key, head in RANKING_BASELINES.items()}
     names = [f"{each}@{k}" for k in _cuts(metrics) for each in RANKING_METRICS]
     names = [name for name in names if f"val/{name}" in metrics or f"test/{name}" in metrics]
     shown = {

@@ -1,14 +1,19 @@
-"""What the training makes small: one module a loss."""
+"""What the training makes small: each loss by its name."""
 
-from lightning_collab.config.loss import LossConfig, SoftmaxConfig
+from lightning_collab.config.model import LossConfig, SoftmaxConfig
 from lightning_collab.config.registry import LOSSES
 from lightning_collab.data.feed import Feed
-from lightning_collab.losses.bce import BCE
-from lightning_collab.losses.bpr import BPR
 from lightning_collab.losses.contract import check_loss
-from lightning_collab.losses.loss import Loss, PairwiseLoss, PointwiseLoss, UserLoss
-from lightning_collab.losses.softmax import Softmax
-from lightning_collab.losses.squared_error import SquaredError
+from lightning_collab.losses.loss import (
+    BCE,
+    BPR,
+    Loss,
+    PairwiseLoss,
+    PointwiseLoss,
+    Softmax,
+    SquaredError,
+    UserLoss,
+)
 
 
 def build_loss(config: LossConfig) -> Loss:

@@ -1,4 +1,4 @@
-"""What the training makes small, as a part that can be exchanged.
+"""What the training makes small, as a part that can be exchanged, and the losses that there are.
 
 There are three kinds, by what they compare: a number with its target (`PointwiseLoss`), an item
 that a user chose with others (`PairwiseLoss`), and one row of scores of all items with the items
@@ -8,9 +8,18 @@ that a user chose (`UserLoss`). A loss says by its kind which batches it is give
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss, softplus
 
-from lightning_collab.config.loss import LossConfig, RankingLossConfig
+from lightning_collab.config.model import (
+    BCEConfig,
+    BPRConfig,
+    LossConfig,
+    RankingLossConfig,
+    SoftmaxConfig,
+    SquaredErrorConfig,
+)
 
 
 class Loss(ABC):  # noqa: B024 (its kinds have the methods)
@@ -126,3 +135,112 @@ class UserLoss(Loss):
         Returns:
             A scalar with a gradient.
         """
+
+
+# Training stops when predictions are wrong by so many times the scale, in the mean.
+EXPLODED = 100
+
+
+class SquaredError(PointwiseLoss):
+    """The sum of (prediction - rating)^2, so that the loss of a batch is its mean squared error.
+
+    Example:
+        >>> loss = lightning_collab.SquaredError()
+        >>> float(loss(torch.tensor([3.0, 4.0]), torch.tensor([5.0, 4.0])))
+        4.0
+    """
+
+    config_class = SquaredErrorConfig
+
+    def __call__(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """The sum over B rows, a scalar."""
+        kind = torch.promote_types(predicted.dtype, target.dtype)
+        squares: Tensor = mse_loss(predicted.to(kind), target.to(kind), reduction="sum")
+        return squares
+
+    def exploded(self, rating_range: tuple[float, float]) -> float:
+        """That of predictions which are wrong by `EXPLODED` times the scale."""
+        low, high = rating_range
+        return float((EXPLODED * max(abs(low), abs(high), high - low)) ** 2)
+
+
+class BCE(PairwiseLoss):
+    """The sum over choices of -log sigmoid(s_ui) - sum_j log(1 - sigmoid(s_uj)) over drawn j.
+
+    He et al. (2017), "Neural collaborative filtering", equation 7.
+
+    Example:
+        >>> loss = lightning_collab.BCE()
+        >>> round(float(loss(torch.zeros(1), torch.zeros(1, 4))), 4)  # five times log 2
+        3.4657
+    """
+
+    config_class = BCEConfig
+
+    def __call__(self, chosen: Tensor, drawn: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The sum over B rows, a scalar."""
+        losses = softplus(-chosen) + softplus(drawn).sum(1)
+        return losses.sum() if weights is None else losses @ weights
+
+
+class BPR(PairwiseLoss):
+    """The sum over choices and drawn items j of -log sigmoid(s_ui - s_uj).
+
+    Rendle, Freudenthaler, Gantner and Schmidt-Thieme (2009), "BPR: Bayesian personalized ranking
+    from implicit feedback", section 4.1.
+
+    Example:
+        >>> loss = lightning_collab.BPR()
+        >>> round(float(loss(torch.zeros(1), torch.zeros(1, 1))), 4)  # log 2
+        0.6931
+    """
+
+    config_class = BPRConfig
+
+    def __call__(self, chosen: Tensor, drawn: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The sum over B rows, a scalar."""
+        losses = softplus(drawn - chosen[:, None]).sum(1)
+        return losses.sum() if weights is None else losses @ weights
+
+
+class Softmax(UserLoss):
+    """The sum over choices of -log(exp(s_ui) / sum_j exp(s_uj)), the multinomial likelihood.
+
+    Liang, Krishnan, Hoffman and Jebara (2018), "Variational autoencoders for collaborative
+    filtering", equation 2. All choices of a user share one row of scores. Where items are drawn
+    for the catalog, their scores are corrected for how often they are drawn (Bengio and Senecal
+    2008, "Adaptive importance sampling to accelerate training of a neural probabilistic language
+    model").
+
+    Example:
+        >>> loss = lightning_collab.Softmax()
+        >>> scores = torch.zeros(1, 4)  # one user, four items: log 4 for the one that was chosen
+        >>> round(float(loss(scores, torch.tensor([0]), torch.tensor([2]))), 4)
+        1.3863
+    """
+
+    config_class = SoftmaxConfig
+    starts_at_popularity = True
+    ignores_level = True
+
+    def __call__(
+        self, scores: Tensor, users: Tensor, items: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """The sum over P choices, a scalar."""
+        losses = torch.logsumexp(scores, dim=1)[users] - scores[users, items]
+        return losses.sum() if weights is None else losses @ weights
+
+    def sampled(
+        self, chosen: Tensor, users: Tensor, drawn: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """The same with drawn items in place of the catalog.
+
+        Args:
+            chosen: float [P], scores of the chosen items.
+            users: int64 [P], the row in `drawn` of each chosen item's user.
+            drawn: float [U, S], scores of the drawn items less the log of how often each is drawn
+                in the mean; -inf for what the user chose.
+            weights: float [P], how much each choice counts; None: all alike.
+        """
+        losses = torch.logaddexp(chosen, torch.logsumexp(drawn, dim=1)[users]) - chosen
+        return losses.sum() if weights is None else losses @ weights

@@ -57,8 +57,8 @@ class BiasBaseline:
             penalty: ridge penalty on every squared bias.
         """
         mean = float(ratings.mean(dtype=np.float64))
-        user_weight = np.bincount(users, minlength=user_rows) + penalty
-        item_weight = np.bincount(items, minlength=item_rows) + penalty
+        user_weight = _counts(users, user_rows) + penalty
+        item_weight = _counts(items, item_rows) + penalty
         user_bias, item_bias = np.zeros(user_rows), np.zeros(item_rows)
         for _ in range(MAX_SWEEPS):
             before = user_bias
@@ -89,10 +89,18 @@ def one_sided(rows: Ids, ratings: Floats, mean: float, length: int) -> Floats:
         float64 [length].
     """
     nothing = np.zeros(1)
-    nobody = np.zeros(len(rows), dtype=np.int32)
+    nobody = np.broadcast_to(np.int32(0), len(rows))
     sums = _residual_sums(rows, ratings, mean, nobody, nothing, length)
-    alone: Floats = mean + sums / (np.bincount(rows, minlength=length) + BIAS_PENALTY)
+    alone: Floats = mean + sums / (_counts(rows, length) + BIAS_PENALTY)
     return alone
+
+
+def _counts(rows: Ids, length: int) -> NDArray[np.int64]:
+    """How often each row comes, with little memory beside the ratings."""
+    counts = np.zeros(length, dtype=np.int64)
+    for start in range(0, len(rows), SUMMED_AT_A_TIME):
+        counts += np.bincount(rows[start : start + SUMMED_AT_A_TIME], minlength=length)
+    return counts
 
 
 def _residual_sums(
@@ -127,17 +135,19 @@ def baseline_metrics(data: RatingDataModule, *, test: bool = True) -> dict[str, 
         return {}
     sizes = {"user_rows": len(data.user_vocabulary), "item_rows": len(data.item_vocabulary)}
     both = BiasBaseline.fit(train.users, train.items, train.ratings, **sizes)
-    alone = (
-        one_sided(train.users, train.ratings, both.mean, sizes["user_rows"])[measured.users],
-        one_sided(train.items, train.ratings, both.mean, sizes["item_rows"])[measured.items],
-    )
+    of_users = one_sided(train.users, train.ratings, both.mean, sizes["user_rows"])
+    of_items = one_sided(train.items, train.ratings, both.mean, sizes["item_rows"])
     low, high = data.table.rating_range
-    predicted = (both.predict(measured.users, measured.items), *alone)
-    errors = [rmse(measured.ratings - each.clip(low, high)) for each in predicted]
-    return {
-        "baseline/mean_rmse": rmse(measured.ratings - both.mean),
-        "baseline/bias_rmse": min(errors),
-    }
+    squares = np.zeros(4)
+    count = len(measured.ratings)
+    step = count if data.mapped is None else SUMMED_AT_A_TIME
+    for start in range(0, count, step):
+        users, items, ratings, _ = measured.taken(slice(start, start + step))
+        predicted = (both.predict(users, items), of_users[users], of_items[items])
+        errors = [ratings - both.mean, *(ratings - each.clip(low, high) for each in predicted)]
+        squares += [np.square(each, dtype=np.float64).sum() for each in errors]
+    mean, *biases = map(float, np.sqrt(squares / count))
+    return {"baseline/mean_rmse": mean, "baseline/bias_rmse": min(biases)}
 
 
 def rmse(errors: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_collab.config.loss import Positives
+from lightning_collab.config.model import Positives
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.metrics.rankings import Scorer, check_top_k, rank_users
 

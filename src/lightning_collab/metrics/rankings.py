@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_collab.config.loss import Positives
-from lightning_collab.config.metrics import MEANS_OVER_USERS
+from lightning_collab.config.model import MEANS_OVER_USERS, Positives
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.ranking_batches import RankingBatch, RankingBatches
 from lightning_collab.errors import DataError

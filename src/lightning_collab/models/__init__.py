@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from lightning_collab.config.model import ModelConfig
     from lightning_collab.models.bayesian_factors import BayesianFactors
     from lightning_collab.models.ease import Ease
-    from lightning_collab.models.embedding_dot_bias import EmbeddingDotBias
     from lightning_collab.models.embedding_net import EmbeddingNet
     from lightning_collab.models.embedding_table import EmbeddingTable
-    from lightning_collab.models.implicit_factors import ImplicitFactors
-    from lightning_collab.models.least_squares_factors import LeastSquaresFactors
-    from lightning_collab.models.matrix_product import MatrixProduct
+    from lightning_collab.models.factors import (
+        EmbeddingDotBias,
+        ImplicitFactors,
+        LeastSquaresFactors,
+        MatrixProduct,
+    )
     from lightning_collab.models.rating_model import RatingModel
     from lightning_collab.models.rating_output import DatasetStatistics
 
@@ -26,11 +28,11 @@ _MODULES = {
     "BayesianFactors": "bayesian_factors",
     "Ease": "ease",
     "EmbeddingTable": "embedding_table",
-    "EmbeddingDotBias": "embedding_dot_bias",
+    "EmbeddingDotBias": "factors",
     "EmbeddingNet": "embedding_net",
-    "ImplicitFactors": "implicit_factors",
-    "LeastSquaresFactors": "least_squares_factors",
-    "MatrixProduct": "matrix_product",
+    "ImplicitFactors": "factors",
+    "LeastSquaresFactors": "factors",
+    "MatrixProduct": "factors",
     "DatasetStatistics": "rating_output",
     "RatingModel": "rating_model",
 }

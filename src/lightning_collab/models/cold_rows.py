@@ -18,8 +18,7 @@ from lightning_collab.models.bayesian_factors import BayesianFactors
 from lightning_collab.models.item_scores import DotProductScores
 from lightning_collab.models.rating_map import WIDEST, RatedRows, can_fit, fit_rating_map
 from lightning_collab.models.rating_model import SIDES, RatingModel
-from lightning_collab.models.row_map import RowMap, fit_row_map
-from lightning_collab.models.sampled_rows import SampledMaps
+from lightning_collab.models.row_map import RowMap, SampledMaps, fit_row_map
 
 # Rows of a model that learned choices count by their numbers of ratings to this power, chosen among
 # 0, 1/4, 1/2 and 1 on draws of cold items (45 to 47) that no table has; others by the numbers.

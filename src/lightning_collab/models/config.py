@@ -4,8 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lightning_collab.config.loss import Positives
-from lightning_collab.config.model import ModelConfig
+from lightning_collab.config.model import ModelConfig, Positives
 from lightning_collab.config.section import MOST
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -34,7 +33,7 @@ class EmbeddingModelConfig(ModelConfig):
 class EmbeddingDotBiasConfig(EmbeddingModelConfig):
     """Dot product of both embeddings plus both biases."""
 
-    model_class: ClassVar[str] = "lightning_collab.models.embedding_dot_bias:EmbeddingDotBias"
+    model_class: ClassVar[str] = "lightning_collab.models.factors:EmbeddingDotBias"
     fused: ClassVar[bool] = True
     name: Literal["embedding_dot_bias"] = "embedding_dot_bias"
 
@@ -43,6 +42,8 @@ class EmbeddingNetConfig(EmbeddingModelConfig):
     """Both embeddings concatenated, dropout, a hidden layer, dropout, one output."""
 
     model_class: ClassVar[str] = "lightning_collab.models.embedding_net:EmbeddingNet"
+    fused: ClassVar[bool] = True
+    fused_ids_only: ClassVar[bool] = True
     name: Literal["embedding_net"] = "embedding_net"
     group_names: ClassVar[tuple[str, ...]] = ("embeddings", "hidden", "output")
     # Units of the hidden layer (the lecture's nh).
@@ -58,7 +59,7 @@ class EmbeddingNetConfig(EmbeddingModelConfig):
 class MatrixProductConfig(ModelConfig):
     """The product X Y^T alone."""
 
-    model_class: ClassVar[str] = "lightning_collab.models.matrix_product:MatrixProduct"
+    model_class: ClassVar[str] = "lightning_collab.models.factors:MatrixProduct"
     fused: ClassVar[bool] = True
     group_names: ClassVar[tuple[str, ...]] = ("embeddings",)
 
@@ -72,7 +73,7 @@ class MatrixProductConfig(ModelConfig):
 class LeastSquaresFactorsConfig(ModelConfig):
     """Factors and biases by alternating ridge regression."""
 
-    model_class: ClassVar[str] = "lightning_collab.models.least_squares_factors:LeastSquaresFactors"
+    model_class: ClassVar[str] = "lightning_collab.models.factors:LeastSquaresFactors"
     by_gradient: ClassVar[bool] = False
 
     name: Literal["least_squares_factors"] = "least_squares_factors"
@@ -91,7 +92,7 @@ class LeastSquaresFactorsConfig(ModelConfig):
 class ImplicitLeastSquaresConfig(ModelConfig):
     """Factors of what was chosen, by least squares over all pairs (iALS)."""
 
-    model_class: ClassVar[str] = "lightning_collab.models.implicit_factors:ImplicitFactors"
+    model_class: ClassVar[str] = "lightning_collab.models.factors:ImplicitFactors"
     by_gradient: ClassVar[bool] = False
     ranks: ClassVar[bool] = True
     group_names: ClassVar[tuple[str, ...]] = ("embeddings",)

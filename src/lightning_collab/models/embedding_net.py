@@ -37,11 +37,23 @@ class BatchDropout(nn.Module):
         """
         if not self.training or self.probability == 0:
             return x
-        generator = torch.Generator(x.device).manual_seed(2 * batch.draw_seed + self.stream)
         rows = batch.whole_size or len(x)
         kept = torch.empty(rows, x.shape[1], device=x.device, dtype=x.dtype)
-        kept.bernoulli_(1 - self.probability, generator=generator)
+        self.draw(kept, batch.draw_seed)
         return x * kept[batch.start : batch.start + len(x)] / (1 - self.probability)
+
+    def draw(self, mask: Tensor, seed: int) -> None:
+        """Fill a mask of a whole batch: 1 where an entry is kept, else 0.
+
+        Args:
+            mask: float [B, width], changed in place.
+            seed: `draw_seed` of the batch.
+        """
+        if self.probability == 0:
+            mask.fill_(1)
+            return
+        generator = torch.Generator(mask.device).manual_seed(2 * seed + self.stream)
+        mask.bernoulli_(1 - self.probability, generator=generator)
 
     def extra_repr(self) -> str:
         """For printing."""

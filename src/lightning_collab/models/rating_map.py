@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 
 from lightning_collab.models.rating_output import Output
 from lightning_collab.models.row_map import FOLDS, RowMap
@@ -20,6 +20,8 @@ DIRECTIONS = 24
 # Unknowns of the linear system: above it, factorizing it would take longer than the training.
 MOST_UNKNOWNS = 6000
 STEPS = 3
+# Whose sums are held at once: each has the square of the directions.
+ROWS_AT_A_TIME = 4096
 
 
 class RatedRows(NamedTuple):
@@ -76,10 +78,10 @@ def fit_rating_map(rated: RatedRows, features: csr_array, start: RowMap) -> RowM
         systems = _systems(rated, columns, found, _Frame(axes, start.intercept), parts)
         whole = systems[0] if parts == 1 else _sum(systems)
         if parts > 1:
-            errors = [
-                sum(part.error(_less(whole, part).solved(each)) for part in systems)
-                for each in PENALTIES
-            ]
+            errors = np.zeros(len(PENALTIES))
+            for part in systems:
+                others = _less(whole, part)
+                errors += [part.error(others.solved(each)) for each in PENALTIES]
             penalty = PENALTIES[int(np.argmin(errors))]
         unknowns = whole.solved(penalty) @ axes.T
         found = RowMap(start.intercept + unknowns[0], unknowns[1:], penalty)
@@ -128,7 +130,8 @@ class _System(NamedTuple):
         # Enough for a system without ratings to have a solution.
         ridge[:width] = 1e-6
         matrix[np.diag_indices_from(matrix)] += ridge
-        solution: Array = cho_solve(cho_factor(matrix, lower=True), self.products.ravel())
+        factor = cho_factor(matrix, lower=True, overwrite_a=True)
+        solution: Array = cho_solve(factor, self.products.ravel())
         return solution.reshape(count, width)
 
     def error(self, unknowns: Array) -> float:
@@ -156,40 +159,62 @@ def _systems(
     rated: RatedRows, features: csr_array, found: RowMap, frame: _Frame, parts: int
 ) -> list[_System]:
     """Of each part of the rows: every `parts`-th one."""
-    width, count = frame.axes.shape[1], features.shape[1] + 1
-    whole = rated.vectors.astype(np.float64)
-    turned, at_origin = whole @ frame.axes, whole @ frame.origin
-    squares = np.zeros((parts, count, count, width, width))
+    rows = len(rated.starts) - 1
+    # The intercept first.
+    columns = csr_array(hstack([np.ones((rows, 1)), features], format="csr"))
+    width, count = frame.axes.shape[1], columns.shape[1]
+    squares = np.zeros((parts, count, count, width * width))
     products = np.zeros((parts, count, width))
     constants = np.zeros(parts)
     now = found.rows(features)
-    for row in range(len(rated.starts) - 1):
+    for first in range(0, rows, ROWS_AT_A_TIME):
+        chosen = np.arange(first, min(first + ROWS_AT_A_TIME, rows))
+        of_rows = _row_sums(rated, chosen, now, frame)
+        for part in range(parts):
+            mine = chosen % parts == part
+            grams, sides, targets = (each[mine] for each in of_rows)
+            theirs = csr_array(columns[chosen[mine]])
+            by_column = theirs.tocsc()
+            for column in range(count):
+                met = slice(by_column.indptr[column], by_column.indptr[column + 1])
+                who = by_column.indices[met]
+                weighted = csr_array(theirs[who].multiply(by_column.data[met, None]))
+                squares[part, column] += weighted.T @ grams[who]
+            products[part] += theirs.T @ sides
+            constants[part] += targets.sum()
+    return [
+        _System(
+            each.reshape(count, count, width, width).transpose(0, 2, 1, 3), product, float(constant)
+        )
+        for each, product, constant in zip(squares, products, constants, strict=True)
+    ]
+
+
+def _row_sums(
+    rated: RatedRows, rows: NDArray[np.int64], now: Array, frame: _Frame
+) -> tuple[Array, Array, Array]:
+    """Sums over the ratings of each of some rows that lie side by side.
+
+    Returns:
+        [rows, directions^2], products of the slopes; [rows, directions], of slopes and targets;
+        [rows], squared targets.
+    """
+    whole = rated.vectors.astype(np.float64)
+    turned, at_origin = whole @ frame.axes, whole @ frame.origin
+    width = turned.shape[1]
+    grams, sides = np.zeros((len(rows), width, width)), np.zeros((len(rows), width))
+    targets = np.zeros(len(rows))
+    for place, row in enumerate(rows):
         mine = slice(rated.starts[row], rated.starts[row + 1])
-        if mine.start == mine.stop:
-            continue
         others = rated.others[mine]
         product = whole[others] @ now[row]
         rating, slope = _linearised(rated.output, product + rated.levels[others])
         target = rated.ratings[mine] - rating + slope * (product - at_origin[others])
         scaled = slope[:, None] * turned[others]
-        places, values = _entries(features, row)
-        part = row % parts
-        squares[part, places[:, None], places] += np.multiply.outer(
-            np.outer(values, values), scaled.T @ scaled
-        )
-        products[part, places] += np.outer(values, target @ scaled)
-        constants[part] += target @ target
-    return [
-        _System(each.transpose(0, 2, 1, 3), product, float(constant))
-        for each, product, constant in zip(squares, products, constants, strict=True)
-    ]
-
-
-def _entries(features: csr_array, row: int) -> tuple[NDArray[np.int64], Array]:
-    """The unknowns that a row's features are multiplied with: the intercept first."""
-    mine = slice(features.indptr[row], features.indptr[row + 1])
-    places = np.concatenate([[0], features.indices[mine].astype(np.int64) + 1])
-    return places, np.concatenate([[1.0], features.data[mine]])
+        np.matmul(scaled.T, scaled, out=grams[place])
+        sides[place] = target @ scaled
+        targets[place] = target @ target
+    return grams.reshape(len(rows), -1), sides, targets
 
 
 def _linearised(output: Output, raw: Array) -> tuple[Array, Array]:

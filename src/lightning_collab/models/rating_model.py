@@ -11,9 +11,8 @@ from lightning_collab.config.section import checked
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.features import FeatureBlock
 from lightning_collab.data.vocabulary import Side
-from lightning_collab.models.embedding_table import EmbeddingTable
-from lightning_collab.models.feature_rows import FeatureRows, SelectedRows
-from lightning_collab.models.id_dropout import IdDropout
+from lightning_collab.models.embedding_table import EmbeddingTable, TimeEffects
+from lightning_collab.models.feature_rows import FeatureRows, IdDropout, SelectedRows
 from lightning_collab.models.item_scores import (
     DotProductScores,
     ItemScores,
@@ -22,7 +21,6 @@ from lightning_collab.models.item_scores import (
     Tables,
 )
 from lightning_collab.models.rating_output import DatasetStatistics, Output
-from lightning_collab.models.time_effects import TimeEffects
 
 if TYPE_CHECKING:
     # Lightning, which the use of a trained model does without.
@@ -62,6 +60,20 @@ class EmbeddedSide(NamedTuple):
     rows: dict[str, Tensor]
     own: dict[str, Tensor]
     features: SelectedRows | None
+
+
+class TouchedRows(NamedTuple):
+    """Rows of a table that a batch touches.
+
+    Attributes:
+        side: whose table it is; None: of both.
+        rows: float [n, width].
+        weights: float [n], how often each is touched; None: once.
+    """
+
+    side: Side | None
+    rows: Tensor
+    weights: Tensor | None = None
 
 
 def paired(users: EmbeddedSide, items: EmbeddedSide, effects: Tensor | None) -> EmbeddedBatch:
@@ -243,40 +255,35 @@ class RatingModel(nn.Module, ABC):
                 rows[group] = self.with_mapped(own[group], mapped)
         return EmbeddedSide(rows, own, None)
 
-    def touched_squares(
-        self, embedded: EmbeddedBatch, weights: tuple[Tensor, Tensor] | None = None
-    ) -> dict[str, Tensor]:
-        """Squared entries of the rows that a batch's ratings touch, for decay on these rows.
+    def touched_rows(self, embedded: EmbeddedBatch) -> dict[str, list[TouchedRows]]:
+        """The rows that a batch's ratings touch, for decay on these rows.
 
-        A row counts once for each rating of it, a row of a mapping table as much as its feature
-        is used (see `SelectedRows.weighted_squares`).
+        A row comes once for each rating of it; of a mapping table, each row by how much its
+        feature is used (see `SelectedRows.uses`).
 
         Args:
             embedded: from `embed`.
-            weights: float [B] of users and of items: how much each row counts; None: all alike.
 
         Returns:
-            For each group whose parameters are rows of users, items, features or periods: a
-            scalar.
+            Of each group whose parameters are rows of users, items, features or periods.
         """
-        squares = {
-            group: torch.stack(
-                [each.square().sum() for each in pair]
-                if weights is None
-                else [each.square().sum(1) @ by for each, by in zip(pair, weights, strict=True)]
-            )
+        features = embedded.features
+        used = {side: features[side].uses() for side in SIDES if side in features}
+        mappings = self.mapping_tables()
+        touched = {
+            group: [
+                *(TouchedRows(side, rows) for side, rows in zip(SIDES, pair, strict=True)),
+                *(
+                    TouchedRows(side, mappings[group][side].weight, weights)
+                    for side, weights in used.items()
+                    if group in mappings
+                ),
+            ]
             for group, pair in embedded.own.items()
         }
-        for group, tables in self.mapping_tables().items():
-            mapped = [
-                chosen.weighted_squares([tables[side].weight])
-                for side, chosen in embedded.features.items()
-            ]
-            squares[group] = torch.cat([squares[group], torch.stack(mapped)])
         if embedded.effects is not None:
-            of_time = embedded.effects.square().sum()[None]
-            squares["biases"] = torch.cat([squares.get("biases", of_time[:0]), of_time])
-        return {group: each.sum() for group, each in squares.items()}
+            touched.setdefault("biases", []).append(TouchedRows(None, embedded.effects))
+        return touched
 
     @abstractmethod
     def rate(self, rows: Rows, batch: RatingBatch, effects: Tensor | None = None) -> Tensor:

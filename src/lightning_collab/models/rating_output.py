@@ -96,7 +96,9 @@ class RatingOutput(nn.Module):
         self.register_buffer("mean_rating", torch.tensor(statistics.mean_rating))
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Ratings of raw numbers, same shape."""
+        """Ratings of raw numbers, same shape; never in fewer than 32 bits."""
+        # To a sum in bfloat16 the mean would be rounded to 1/64.
+        raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
         if self.kind == "sigmoid":
             return torch.addcmul(self.low, torch.sigmoid(raw), self.span)
         return raw + self.mean_rating

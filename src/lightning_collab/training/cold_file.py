@@ -8,9 +8,9 @@ import torch
 from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.errors import CheckpointError
 from lightning_collab.models.cold_rows import ColdSide
-from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_tensors, steps_of_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import atomic_file
 
 
 def write_cold_rows(run: RunDirectory, cold: Mapping[Side, ColdSide], steps: int) -> None:

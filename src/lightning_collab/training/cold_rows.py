@@ -1,14 +1,14 @@
 """Users and items without training ratings, of which only features are known, in a trained run."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-from lightning_collab.config.metrics import MetricsConfig
+from lightning_collab.config.model import MetricsConfig
 from lightning_collab.config.section import checked
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.features.build import describing_encoders, lines_of
@@ -40,7 +40,11 @@ def has_cold_rows(model: RatingModel) -> bool:
 
 
 def fitted_cold_rows(
-    model: RatingModel, data: RatingDataModule, *, learns_ratings: bool = True
+    model: RatingModel,
+    data: RatingDataModule,
+    *,
+    learns_ratings: bool = True,
+    sides: Sequence[Side] = SIDES,
 ) -> dict[Side, ColdSide]:
     """What a trained model makes of all ids of which the data knows features, but no ratings.
 
@@ -48,11 +52,18 @@ def fitted_cold_rows(
         model: trained on `data`.
         data: split ratings, with tables of users and items.
         learns_ratings: whether what it learned are ratings, and not choices.
+        sides: for which rows are made.
     """
     train = data.columns(data.rows.train)
     training: Any = {"users": train.users, "items": train.items}
     ratings = None if model.config.ranks or not learns_ratings else train.ratings
-    return {side: _cold_side(model, data, side, training, ratings) for side in SIDES}
+    return {side: _cold_side(model, data, side, training, ratings) for side in sides}
+
+
+def met_in_validation(data: RatingDataModule) -> list[Side]:
+    """The sides of which the validation part has ids without training ratings."""
+    counts = data.unknown_counts(data.rows.val)
+    return [side for side, count in zip(SIDES, counts, strict=True) if count]
 
 
 def _cold_side(
@@ -87,29 +98,42 @@ def _cold_side(
 
 
 @contextmanager
-def with_cold_rows(module: BaseModule, data: RatingDataModule) -> Iterator[dict[Side, ColdSide]]:
+def with_cold_rows(
+    module: BaseModule, data: RatingDataModule, sides: Sequence[Side] = SIDES
+) -> Iterator[dict[Side, ColdSide]]:
     """Meanwhile the module and the data know ids without training ratings by their features.
 
-    What ranks is measured on the catalog that it was trained on.
+    What ranks is measured on the catalog that it was trained on. Of ratings on disk nothing is
+    fitted beside the training.
 
     Args:
         module: trained on `data`.
         data: split ratings.
+        sides: whose ids are measured, or kept.
 
     Yields:
         The rows that these ids have, by side; empty where the model can have none.
     """
-    if not has_cold_rows(module.model):
+    if data.mapped is not None or not has_cold_rows(module.model):
         yield {}
         return
-    cold = fitted_cold_rows(module.model, data, learns_ratings=not module.ranks)
+    cold = fitted_cold_rows(module.model, data, learns_ratings=not module.ranks, sides=sides)
     if module.ranks:
         yield cold
         return
+    with knowing(module, data, cold):
+        yield cold
+
+
+@contextmanager
+def knowing(
+    module: BaseModule, data: RatingDataModule, cold: Mapping[Side, ColdSide]
+) -> Iterator[None]:
+    """Meanwhile the module and the data know these rows."""
     vocabularies = vocabularies_with(cold, module.vocabularies)
     grown = extended(module.model, cold)
     with module.measuring(grown, vocabularies), data.numbered_by(vocabularies):
-        yield cold
+        yield
 
 
 @torch.no_grad()

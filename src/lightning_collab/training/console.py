@@ -18,14 +18,15 @@ from rich.logging import RichHandler
 
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.runs.invocation import tensorboard_line
-from lightning_collab.runs.terminal import stdout_console
+from lightning_collab.runs.text import stdout_console
 from lightning_collab.training.process import SharedContext
-from lightning_collab.training.ranking_table import below_most_popular, ranking_table
 from lightning_collab.training.result_tables import (
     below_biases,
+    below_most_popular,
     cold_table,
     further_table,
     metrics_table,
+    ranking_table,
 )
 
 # Lightning's advice that does not hold for batches that are already on the device.

@@ -1,7 +1,7 @@
 """Numbers of a checkpoint, and of the mean of a run's cycles."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from lightning_collab.config import RunConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.splits import Rows
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import CheckpointError
 from lightning_collab.metrics.baselines import rmse
+from lightning_collab.models.rating_model import SIDES
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import build_module
@@ -73,6 +75,7 @@ def evaluate_checkpoint(
     checkpoint: Path,
     *,
     test: bool = True,
+    sides: Sequence[Side] = SIDES,
 ) -> dict[str, float]:
     """Load a checkpoint's weights and measure them on the parts that there are.
 
@@ -82,6 +85,7 @@ def evaluate_checkpoint(
         data: split ratings.
         checkpoint: of the same model on the same vocabularies.
         test: False: the test part is not looked at.
+        sides: whose ids without training ratings are given rows.
 
     Returns:
         `val/rmse`, `val/mae`, `val/loss`, `test/rmse`, `test/mae`; those of an absent part are
@@ -96,7 +100,7 @@ def evaluate_checkpoint(
     check_ratings(content, data, checkpoint)
     metrics: dict[str, float] = {}
     loggers, trainer.loggers = trainer.loggers, []
-    with with_cold_rows(module, data) as cold:
+    with with_cold_rows(module, data, sides) as cold:
         module.cold = cold
         # trainer.limit_val_batches=0 and its like leave nothing to measure.
         if len(data.rows.val):

@@ -15,12 +15,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.logger import LoggersConfig, MLflowConfig, WandbConfig
 from lightning_collab.config.section import flat, invalid
-from lightning_collab.runs.atomic_write import write_atomically
-from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.config.trainer import LoggersConfig, MLflowConfig, WandbConfig
+from lightning_collab.runs.directory import RunDirectory, board_name
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.launch import is_first_rank
-from lightning_collab.runs.names import board_name
 from lightning_collab.training.csv_curves import CSVCurves
 
 # Loggers that are packages of their own; each has an extra of its name that brings it.

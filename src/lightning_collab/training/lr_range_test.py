@@ -18,8 +18,8 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import LRRangeTestConfig, Suggestion
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.errors import ConfigError, TrainingError
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.training.build import build_module
 from lightning_collab.training.loggers import RunTensorBoard
 from lightning_collab.training.process import random_numbers_put_back

@@ -14,10 +14,11 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_collab.config import RunConfig
+from lightning_collab.config.compose import check_resumed
 from lightning_collab.config.data import FrameConfig
-from lightning_collab.config.resumed import check_resumed
 from lightning_collab.data.datamodule import RatingDataModule
-from lightning_collab.data.metadata import history_table, metadata_table
+from lightning_collab.data.metadata import metadata_table, write_history
+from lightning_collab.data.vocabulary import Side
 from lightning_collab.errors import (
     CheckpointError,
     LightningCollabError,
@@ -26,16 +27,16 @@ from lightning_collab.errors import (
 )
 from lightning_collab.metrics.baselines import baseline_metrics
 from lightning_collab.metrics.ranking_baselines import ranking_baselines
+from lightning_collab.models.rating_model import SIDES
 from lightning_collab.runs.checkpoints import read_checkpoint, steps_of_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import run_held, summed_file
 from lightning_collab.runs.invocation import command_line
 from lightning_collab.runs.launch import is_first_rank
-from lightning_collab.runs.lock import run_held
-from lightning_collab.runs.sums import summed_file
-from lightning_collab.training.build import build_module, load_data
-from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
-from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
+from lightning_collab.training.build import build_module, load_data, start_from_run
+from lightning_collab.training.callbacks.interrupt import RankFailureMonitor, SaveOnInterrupt
 from lightning_collab.training.cold_file import write_cold_rows
+from lightning_collab.training.cold_rows import met_in_validation
 from lightning_collab.training.console import begin_log
 from lightning_collab.training.evaluation import check_ratings, evaluate_checkpoint
 from lightning_collab.training.loggers import log_config, log_results
@@ -45,7 +46,6 @@ from lightning_collab.training.parts import check_parts, further_callbacks
 from lightning_collab.training.process import signals_put_back
 from lightning_collab.training.schedules import build_schedule
 from lightning_collab.training.trainer import build_trainer
-from lightning_collab.training.warm_start import start_from_run
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def _train(
         _check_goes_on(config, module, data, checkpoint)
     begin_log()
     trainer = build_trainer(config, run, callbacks)
-    log.info(_introduction(config, data, module))
+    log.info(introduction(config, data, module))
     if config.init_from is not None and checkpoint is None:
         start_from_run(config, module)
     if config.trainer.keeps_nothing:
@@ -155,28 +155,20 @@ def _train(
     # A limit on steps may end a run before its first validation.
     validated = config.monitor is not None and run.best_checkpoint.is_file()
     measured_on = run.best_checkpoint if validated else run.last_checkpoint
-    measured = evaluate_checkpoint(trainer, module, data, measured_on, test=test)
+    # Rows that nobody asks for later are made only where they are measured.
+    sides = SIDES if test or loadable else met_in_validation(data)
+    measured = evaluate_checkpoint(trainer, module, data, measured_on, test=test, sides=sides)
     epochs = trainer.current_epoch
-    metrics = {
-        **measured,
-        **_baselines(config, data, test=test),
-        "epochs": epochs,
-        # Of the whole training, over all processes that it took.
-        "fit_seconds": round(module.seconds_before + here, 3),
-        "train_ratings_per_second": round((epochs - first_epoch) * len(data.rows.train) / here),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "parameters": sum(p.numel() for p in module.model.parameters()),
-        "train_ratings": len(data.rows.train),
-        "val_ratings": len(data.rows.val),
-        "test_ratings": len(data.rows.test),
-        **_unknown_counts(data),
-        "seed": config.seed,
-        "git_commit": _git_commit(),
-        "device": str(trainer.strategy.root_device),
-        "ranks": trainer.world_size,
-        "machine": platform.platform(),
-        "torch": torch.__version__,
-    }
+    metrics = metrics_of_run(
+        config,
+        data,
+        module,
+        {**measured, **baselines_of_run(config, data, test=test)},
+        epochs=epochs,
+        here=(epochs - first_epoch, here),
+        device=str(trainer.strategy.root_device),
+        ranks=trainer.world_size,
+    )
     if trainer.is_global_zero:
         if loadable:
             _keep_cold_rows(run, module, measured_on)
@@ -185,7 +177,52 @@ def _train(
     return metrics, data
 
 
-def _baselines(config: RunConfig, data: RatingDataModule, *, test: bool) -> dict[str, float]:
+def metrics_of_run(
+    config: RunConfig,
+    data: RatingDataModule,
+    module: BaseModule,
+    measured: Mapping[str, float],
+    *,
+    epochs: int,
+    here: tuple[int, float],
+    device: str = "cpu",
+    ranks: int = 1,
+) -> dict[str, Any]:
+    """The content of metrics.json.
+
+    Args:
+        config: of the run.
+        data: its ratings.
+        module: trained.
+        measured: metrics of the model and of what it must beat.
+        epochs: of the whole training.
+        here: those that this process has trained, and the seconds they took.
+        device: that trained.
+        ranks: how many.
+    """
+    trained, seconds = here
+    return {
+        **measured,
+        "epochs": epochs,
+        # Of the whole training, over all processes that it took.
+        "fit_seconds": round(module.seconds_before + seconds, 3),
+        "train_ratings_per_second": round(trained * len(data.rows.train) / seconds),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "parameters": sum(p.numel() for p in module.model.parameters()),
+        "train_ratings": len(data.rows.train),
+        "val_ratings": len(data.rows.val),
+        "test_ratings": len(data.rows.test),
+        **_unknown_counts(data),
+        "seed": config.seed,
+        "git_commit": _git_commit(),
+        "device": device,
+        "ranks": ranks,
+        "machine": platform.platform(),
+        "torch": torch.__version__,
+    }
+
+
+def baselines_of_run(config: RunConfig, data: RatingDataModule, *, test: bool) -> dict[str, float]:
     """What the run must beat, on test, else on val."""
     if config.positives is None:
         return baseline_metrics(data, test=test)
@@ -300,16 +337,16 @@ def _say_what_is_not_kept(config: RunConfig) -> None:
 
 def _write_metadata(run: RunDirectory, data: RatingDataModule) -> None:
     """Keep what is known of users and items, and who rated what, each file whole or not at all."""
-    for table, path in (
-        (metadata_table(data, "users"), run.users_file),
-        (metadata_table(data, "items"), run.items_file),
-        (history_table(data), run.history_file),
-    ):
+    sides: tuple[tuple[Side, Path], ...] = (("users", run.users_file), ("items", run.items_file))
+    for side, path in sides:
         with summed_file(path) as file:
-            table.write_parquet(file)
+            metadata_table(data, side).write_parquet(file)
+    with summed_file(run.history_file) as file:
+        write_history(data, file)
 
 
-def _introduction(config: RunConfig, data: RatingDataModule, module: BaseModule) -> str:
+def introduction(config: RunConfig, data: RatingDataModule, module: BaseModule) -> str:
+    """What is trained on what, in a line."""
     rows = data.rows
     unknown = "".join(
         f"; {count:,} {name.replace('_', ' ').replace('unknown ', '')} without training ones"
@@ -349,6 +386,10 @@ def _fit(
     first_epoch = 0
     if checkpoint is not None:
         first_epoch = _epochs_done(read_checkpoint(checkpoint, mapped=True))
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    monitor = next((c for c in callbacks if isinstance(c, RankFailureMonitor)), None)
+    if monitor is not None:
+        monitor.advice = lambda: _last_good(run)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except SystemExit:
@@ -364,10 +405,9 @@ def _fit(
     except (TrainingError, StorageError) as error:
         raise type(error)(f"{error}{_last_good(run)}") from error
     except Exception as error:
-        watch: Any = next(c for c in trainer.callbacks if isinstance(c, RankFailureMonitor))  # type: ignore[attr-defined]
-        if watch.cause is None:
+        if monitor is None or monitor.cause is None:
             raise
-        raise TrainingError(f"{watch.cause}{_last_good(run)}") from error
+        raise TrainingError(f"{monitor.cause}{_last_good(run)}") from error
     return first_epoch
 
 

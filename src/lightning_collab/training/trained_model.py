@@ -14,7 +14,7 @@ from lightning_collab.config.model import Model, ModelConfig
 from lightning_collab.config.plugins import check_installed, made_with
 from lightning_collab.config.registry import LOSSES
 from lightning_collab.config.section import Section, checked
-from lightning_collab.data.history import History
+from lightning_collab.data.metadata import History
 from lightning_collab.data.vocabulary import ID_COLUMN, Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError
 from lightning_collab.models import DatasetStatistics, RatingModel, build_model
@@ -23,8 +23,8 @@ from lightning_collab.models.feature_rows import features_from_buffers
 from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.runs.checkpoints import checkpoint_of, read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import check_sum
 from lightning_collab.runs.invocation import called_as
-from lightning_collab.runs.sums import check_sum
 from lightning_collab.training.cold_file import read_cold_rows, vocabularies_with
 from lightning_collab.training.process import random_numbers_put_back
 

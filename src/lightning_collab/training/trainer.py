@@ -1,6 +1,7 @@
 """Lightning's Trainer as the config describes it, writing into a run directory."""
 
 import inspect
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,17 +19,19 @@ from torch.nn.parallel import DistributedDataParallel
 from lightning_collab.config import RunConfig
 from lightning_collab.config.optimizer import WarmRestartsConfig
 from lightning_collab.errors import StorageError
-from lightning_collab.runs.atomic_write import atomic_file
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
-from lightning_collab.training.callbacks.averaging import RunAveraging
-from lightning_collab.training.callbacks.cycles import CycleCheckpoints, warn_of_unfinished_cycle
-from lightning_collab.training.callbacks.interrupt import SaveOnInterrupt
+from lightning_collab.runs.files import atomic_file
+from lightning_collab.training.callbacks.averaging import (
+    CycleCheckpoints,
+    RunAveraging,
+    warn_of_unfinished_cycle,
+)
+from lightning_collab.training.callbacks.interrupt import RankFailureMonitor, SaveOnInterrupt
 from lightning_collab.training.callbacks.progress import TrainingProgress
-from lightning_collab.training.callbacks.rank_failures import RankFailureMonitor
-from lightning_collab.training.devices import check_devices
 from lightning_collab.training.loggers import build_loggers
-from lightning_collab.training.sharding.strategy import RowShardingStrategy
+from lightning_collab.training.parts import accelerator_of, check_devices
+from lightning_collab.training.sharding.strategy import LocalStepsStrategy, RowShardingStrategy
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -130,10 +133,11 @@ def build_measuring_trainer(config: RunConfig) -> pl.Trainer:
     settings = config.trainer
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    accelerator = accelerator_of(settings)
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     needs_gpu = settings.precision in ("16-mixed", "16-true", "transformer-engine")
     return pl.Trainer(
-        accelerator="cpu" if settings.accelerator == "cpu" else "auto",
+        accelerator="cpu" if accelerator == "cpu" else "auto",
         devices=1,
         precision="32-true" if needs_gpu and not on_gpu else settings.precision,
         limit_val_batches=settings.limit_val_batches,
@@ -153,7 +157,7 @@ LIMITS = (
     *("reload_dataloaders_every_n_epochs", "barebones"),
 )
 # Keys of the section that are not arguments of Lightning's Trainer, or not handed on as they are.
-OURS = ("name", "process_group_backend", "threads", "strategy", "plugins")
+OURS = ("name", "process_group_backend", "threads", "strategy", "sync_every", "plugins")
 
 
 def _arguments(config: RunConfig) -> dict[str, Any]:
@@ -177,6 +181,7 @@ def _arguments(config: RunConfig) -> dict[str, Any]:
             given.pop(key)
     plugins = [] if settings.keeps_nothing else [SafeCheckpointIO()]
     plugins += [instantiate(each) for each in settings.plugins]
+    given["accelerator"] = accelerator_of(settings)
     return {**given, "strategy": _strategy(config), "plugins": plugins}
 
 
@@ -242,12 +247,18 @@ def _strategy(config: RunConfig) -> str | Strategy:
         return settings.strategy
     if config.model.sharded:
         return RowShardingStrategy(settings.ranks, settings.process_group_backend)
+    if settings.sync_every > 1:
+        return LocalStepsStrategy(settings.sync_every, settings.process_group_backend)
     # The buffers are constants of the model, so there is nothing to send round at each step; older
     # versions of torch name it otherwise.
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {"gradient_as_bucket_view": True, name: False}
     return DDPStrategy(process_group_backend=settings.process_group_backend, **options)
+
+
+# What torch says where a file could not be written to its end.
+WRITER_FAILED = re.compile(r"PytorchStreamWriter|unexpected pos|file write failed", re.I)
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -267,10 +278,15 @@ class SafeCheckpointIO(TorchCheckpointIO):
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(target) as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:
-            # torch reports a full disk as a RuntimeError of its own.
-            cause = error.__context__ if isinstance(error.__context__, OSError) else error
-            raise StorageError.of(cause, target) from error
+        except OSError as error:
+            raise StorageError.of(error, target) from error
+        except RuntimeError as error:
+            # torch reports a full disk as a RuntimeError of its own; one of a device is none.
+            cause = error.__context__
+            if not isinstance(cause, OSError) and not WRITER_FAILED.search(str(error)):
+                raise
+            known = cause if isinstance(cause, OSError) else error
+            raise StorageError.of(known, target) from error
 
     def load_checkpoint(
         self,

@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.tuning.heartbeat import StaleTrialDetector, Worker
+from lightning_collab.tuning.processes import StaleTrialDetector, Worker
 from lightning_collab.tuning.storage import trial_id_of
 from lightning_collab.tuning.trials import ENDED_WELL, Attribute, Progress, failed_by_itself
 

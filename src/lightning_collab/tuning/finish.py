@@ -10,16 +10,15 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_collab.errors import TrainingError
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.invocation import command_line, module_command, quoted, tensorboard_line
-from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
+from lightning_collab.runs.text import add_numbers, result_table, stdout_console
 from lightning_collab.tuning.composition import experiment_yaml
 from lightning_collab.tuning.coordinator import FINISHER, StudyFailedError, first_error
-from lightning_collab.tuning.heartbeat import sign_of_life
+from lightning_collab.tuning.processes import run_subprocess, sign_of_life
 from lightning_collab.tuning.report import TRIALS_FILE, WINNER, write_study_report
 from lightning_collab.tuning.storage import JOURNAL_FILE, StorageURL
-from lightning_collab.tuning.subprocess_run import run_subprocess
 from lightning_collab.tuning.sweep import say
 from lightning_collab.tuning.trials import Attribute, Progress, as_csv, results, trial_rows
 from lightning_collab.tuning.worker import SIGNS_BEFORE_STALE, StudyWorker

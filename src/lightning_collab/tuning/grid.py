@@ -14,9 +14,9 @@ from hydra.core.override_parser.types import IntervalSweep
 
 from lightning_collab.config.compose import plain
 from lightning_collab.errors import ConfigError
+from lightning_collab.runs.directory import label_of
 from lightning_collab.runs.invocation import module_command
-from lightning_collab.runs.names import label_of
-from lightning_collab.runs.terminal import add_numbers, result_table, stdout_console
+from lightning_collab.runs.text import add_numbers, result_table, stdout_console
 from lightning_collab.training.parts import check_parts
 from lightning_collab.tuning import grid_job
 from lightning_collab.tuning.composition import Composer

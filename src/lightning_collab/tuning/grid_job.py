@@ -14,10 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lightning_collab.errors import LightningCollabError
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.invocation import quoted
+from lightning_collab.tuning.processes import OUTPUT_FILE, error_tail, run_subprocess
 from lightning_collab.tuning.settings import GridSettings
-from lightning_collab.tuning.subprocess_run import OUTPUT_FILE, error_tail, run_subprocess
 from lightning_collab.tuning.sweep import register_resolvers
 from lightning_collab.tuning.trials import as_csv
 

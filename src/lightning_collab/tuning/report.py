@@ -12,8 +12,8 @@ from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.atomic_write import write_atomically
-from lightning_collab.runs.templates import filled_in
+from lightning_collab.runs.files import write_atomically
+from lightning_collab.runs.text import filled_in
 from lightning_collab.tuning.storage import JOURNAL_FILE, StorageURL
 from lightning_collab.tuning.study_figures import draw_study
 from lightning_collab.tuning.study_identity import read_study_file

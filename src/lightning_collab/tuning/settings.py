@@ -87,6 +87,10 @@ class StudySettings(Section):
     n_trials: Annotated[int, Field(ge=1)]
     # Trials at a time; more than one needs a launcher that runs jobs at once.
     n_jobs: Annotated[int, Field(ge=1)]
+    # Train trials that differ in numbers alone side by side on shared batches.
+    batched: bool
+    # How many of them the sampler is asked for at once.
+    trials_per_batch: Annotated[int, Field(ge=2, le=1000)]
     # Metric or metrics of a trial, never one of the test part; null: the one that picks the best
     # checkpoint of a run.
     objective: str | list[str] | None

@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from lightning_collab.errors import ConfigError, LightningCollabError
-from lightning_collab.runs.plain_text import SECRET, hidden
+from lightning_collab.runs.text import SECRET, hidden
 
 JOURNAL_FILE = "study.log"
 CONNECT_TIMEOUT_SECONDS = 10

@@ -15,6 +15,9 @@ import optuna
 
 from lightning_collab.config import RunConfig
 from lightning_collab.config.compose import plain
+from lightning_collab.config.run import unsupported_reason
+from lightning_collab.config.section import flat
+from lightning_collab.config.trainer import TrainerConfig
 from lightning_collab.errors import ConfigError
 from lightning_collab.training.parts import check_parts
 from lightning_collab.tuning.composition import Composer, CornerTrial
@@ -37,6 +40,15 @@ from lightning_collab.tuning.worker import StoppedSweepError, StudyWorker, run_p
 
 # Of workers in turn, without a trial that ends.
 MOST_DEATHS = 3
+# What trials of a batch may differ in beside the numbers of `optimizer` and `scheduler`.
+FREE = ("seed", "model.init_range", "model.range_margin", "trainer.gradient_clip_val")
+# What would look at the training, or end it, between two blocks of steps.
+AS_BY_DEFAULT = (
+    *("devices", "num_nodes", "strategy", "accelerator", "precision", "accumulate_grad_batches"),
+    *("limit_train_batches", "limit_val_batches", "fast_dev_run", "min_epochs", "max_steps"),
+    *("min_steps", "max_time", "overfit_batches", "val_check_interval", "check_val_every_n_epoch"),
+    *("profiler", "detect_anomaly", "barebones", "reload_dataloaders_every_n_epochs", "plugins"),
+)
 
 
 def run_study(sweep: Sweep, arguments: Sequence[str]) -> None:
@@ -116,15 +128,83 @@ def check_space(composer: Composer, space: SearchSpace, settings: StudySettings)
         )
     build_pruner(settings.pruner)
     build_sampler(settings.sampler, space, settings.seed, number=0)
+    ends = []
     for number, corner in enumerate(space.corners() if space.distributions else [{}, {}]):
         trial = CornerTrial(corner, last=number == 1)
         try:
             config = run_parameters(composer, settings.hook, trial, dict(corner))
             needs_subprocess(config)
             check_parts(config)
+            ends.append(config)
         except ConfigError as error:
             raise ConfigError(f"{_hint(str(error), space)}\n(no trial was started)") from None
+    if settings.batched:
+        check_batched(base, ends)
     return base
+
+
+def check_batched(base: RunConfig, others: Sequence[RunConfig]) -> None:
+    """Refuse what cannot be trained side by side.
+
+    Args:
+        base: the study's config without any parameter set.
+        others: some of its trials' configs, which show what the space and its hook change.
+
+    Raises:
+        ConfigError: the message names the key.
+    """
+    for config in (base, *others):
+        reason = _unbatchable(config)
+        if reason is not None:
+            raise ConfigError(
+                f"hydra.sweeper.batched=true: {reason}; change it, or set "
+                "hydra.sweeper.batched=false"
+            )
+    ours = dict(flat(base.model_dump(mode="json")))
+    for config in others:
+        theirs = dict(flat(config.model_dump(mode="json")))
+        for key in (*ours, *theirs):
+            if ours.get(key) != theirs.get(key) and not _is_free(key, ours.get(key), theirs):
+                raise ConfigError(
+                    f"hydra.sweeper.batched=true: trials side by side differ in the numbers of "
+                    f"optimizer and scheduler, and in {', '.join(FREE)}, but the space changes "
+                    f"{key}; leave it out, or set hydra.sweeper.batched=false"
+                )
+
+
+def _is_free(key: str, value: Any, others: Mapping[str, Any]) -> bool:
+    numbers = all(
+        isinstance(each, int | float | None) and not isinstance(each, bool)
+        for each in (value, others.get(key))
+    )
+    return numbers and (key in FREE or key.startswith(("optimizer.", "scheduler.")))
+
+
+def _unbatchable(config: RunConfig) -> str | None:
+    """Why a run cannot be trained beside others, naming the key."""
+    if not config.model.by_gradient:
+        return f"model={config.model.name} is not trained by steps of gradient descent"
+    if config.ranks:
+        return f"loss={config.loss.name} ranks, and its steps are not taken side by side"
+    if config.features:
+        return "features are mapped anew in each step of each trial"
+    given = TrainerConfig()
+    for key in AS_BY_DEFAULT:
+        if getattr(config.trainer, key) != getattr(given, key):
+            return f"trainer.{key}={getattr(config.trainer, key)} is for trials one by one"
+    if config.training.engine not in ("auto", "fused"):
+        return f"training.engine={config.training.engine} takes its steps alone"
+    if config.training.sgd_threads > 1:
+        return f"training.sgd_threads={config.training.sgd_threads}, but each trial has one thread"
+    for key, asked in (
+        ("find_lr", config.find_lr),
+        ("init_from", config.init_from is not None),
+        ("averaging", config.averaging.name != "none"),
+        ("callbacks.further", bool(config.callbacks.further)),
+    ):
+        if asked:
+            return f"{key} is for trials one by one"
+    return unsupported_reason("fused", config)
 
 
 def _hint(message: str, space: SearchSpace) -> str:
@@ -253,5 +333,6 @@ def _greeting(worker: StudyWorker, progress: Progress) -> str:
             "hydra.sweeper.n_trials, for a new study set hydra.sweeper.study_name=<name>"
         )
     done = f", {progress.ended} of them done" if progress.ended else ""
-    jobs = worker.settings.n_jobs
-    return f"{where}: {worker.n_trials} trials{done}, {jobs} at a time"
+    settings = worker.settings
+    at_a_time = settings.n_jobs * (settings.trials_per_batch if settings.batched else 1)
+    return f"{where}: {worker.n_trials} trials{done}, {at_a_time} at a time"

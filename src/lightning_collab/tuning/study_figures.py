@@ -19,9 +19,17 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from lightning_collab.runs.drawing import INK, PAPER, SCALE, STYLE, save_png, svg_address
-from lightning_collab.runs.names import short_keys
-from lightning_collab.runs.palette import COLORS, GREY
+from lightning_collab.runs.directory import short_keys
+from lightning_collab.runs.drawing import (
+    COLORS,
+    GREY,
+    INK,
+    PAPER,
+    SCALE,
+    STYLE,
+    save_png,
+    svg_address,
+)
 from lightning_collab.tuning.study_axes import height, heights, position, scale_axis, turned
 
 log = logging.getLogger(__name__)

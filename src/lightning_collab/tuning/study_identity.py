@@ -12,7 +12,7 @@ from lightning_collab.config import RunConfig
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.config.section import flat
 from lightning_collab.errors import ConfigError
-from lightning_collab.runs.atomic_write import write_atomically
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.tuning.search_space import SearchSpace
 from lightning_collab.tuning.settings import StudySettings
 

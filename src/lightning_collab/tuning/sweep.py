@@ -14,15 +14,15 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lightning_collab.errors import ConfigError
+from lightning_collab.runs.directory import LONGEST_LABEL, run_suffix
 from lightning_collab.runs.invocation import quoted
 from lightning_collab.runs.launch import run_directory_of_all
-from lightning_collab.runs.names import LONGEST_LABEL, run_suffix
-from lightning_collab.runs.plain_text import hidden
-from lightning_collab.tuning.leftovers import workers_end_with_us
+from lightning_collab.runs.text import hidden
+from lightning_collab.tuning.processes import workers_end_with_us
 
 HOW_IT_IS_RUN = (
     r"\+*hydra\.sweeper\."
-    r"(n_trials|n_jobs|max_failures|retrain_winner|stale_after|fail_fast|storage)="
+    r"(n_trials|n_jobs|batched|trials_per_batch|max_failures|retrain_winner|stale_after|fail_fast|storage)="
 )
 
 

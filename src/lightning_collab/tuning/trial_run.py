@@ -16,18 +16,18 @@ import optuna
 import pytorch_lightning as pl
 
 from lightning_collab.config import RunConfig
-from lightning_collab.config.logger import LoggersConfig
+from lightning_collab.config.trainer import LoggersConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.rating_table import RatingTable
 from lightning_collab.data.sources import load_ratings
 from lightning_collab.errors import ConfigError, LightningCollabError, TrainingError
-from lightning_collab.runs.atomic_write import write_atomically
 from lightning_collab.runs.directory import RunDirectory
+from lightning_collab.runs.files import write_atomically
 from lightning_collab.runs.launch import is_first_rank
 from lightning_collab.training.build import load_data
 from lightning_collab.training.console import run_log
 from lightning_collab.training.run import InterruptedRunError, train
-from lightning_collab.tuning.subprocess_run import OUTPUT_FILE, error_tail, run_subprocess
+from lightning_collab.tuning.processes import OUTPUT_FILE, error_tail, run_subprocess
 
 SPLITS_KEPT = 8
 
@@ -54,9 +54,11 @@ class PreparedData:
             DataError: they cannot be found, read or split.
         """
         source = config.data.model_dump_json(exclude={"batch_size"})
+        if config.data.mapped:  # the columns on disk are of a split
+            source += config.split.model_dump_json()
         if self._table is None or source != self._source:
             self._modules.clear()
-            self._table, self._source = load_ratings(config.data), source
+            self._table, self._source = load_ratings(config.data, split=config.split), source
         parts = (config.split.model_dump_json(), config.features.model_dump_json())
         key = f"{config.batch_size} {config.seed} {' '.join(parts)}"
         if key not in self._modules:
@@ -105,24 +107,39 @@ class PruneTrial(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report, and raise `optuna.TrialPruned` on all ranks or none."""
+        known: dict[str, Any] = trainer.callback_metrics
+        # The training loss in it is of the epoch before: the module logs it after its callbacks.
+        found = {key: float(value) for key, value in known.items() if key.startswith("val/")}
+        self.after_epoch(trainer.current_epoch + 1, found, trainer.strategy.broadcast)
+
+    def after_epoch(
+        self,
+        epochs: int,
+        metrics: dict[str, float],
+        agreed: Callable[[bool], bool] = lambda prune: prune,
+    ) -> None:
+        """Report, and raise `optuna.TrialPruned` where the pruner says so.
+
+        Args:
+            epochs: that are done.
+            metrics: after the last.
+            agreed: what all ranks do, from what rank zero would.
+        """
         if self._parent is not None and os.getppid() != self._parent:
             raise OrphanedTrialError("the sweep is gone, so the trial stops")
-        self.epochs = trainer.current_epoch + 1
-        known: dict[str, Any] = trainer.callback_metrics
-        self.metrics = {key: float(value) for key, value in known.items()}
+        self.epochs, self.metrics = epochs, metrics
         if self._objective is None:
             return
         prune = False
-        if trainer.is_global_zero and self._report is not None:
-            if self._objective not in self.metrics:
+        if self._report is not None:
+            if self._objective not in metrics:
                 raise ConfigError(
                     f"hydra.sweeper.objective: {self._objective} is not measured after an epoch; "
-                    f"known here: {', '.join(sorted(self.metrics))}"
+                    f"known here: {', '.join(sorted(metrics))}"
                 )
-            prune = self._report(self.epochs, self.metrics[self._objective])
-        prune = trainer.strategy.broadcast(prune and self.epochs < self._max_epochs)
-        if prune:
-            raise optuna.TrialPruned(f"pruned after {self.epochs} epochs")
+            prune = self._report(epochs, metrics[self._objective])
+        if agreed(prune and epochs < self._max_epochs):
+            raise optuna.TrialPruned(f"pruned after {epochs} epochs")
 
 
 def report_to(trial: optuna.Trial) -> Report:
@@ -217,18 +234,29 @@ def run_in_process(
             outcome.metrics = train(
                 config, run, callbacks=[callback], data=prepared, test=False, loadable=False
             )
-        except optuna.TrialPruned:
-            outcome = Outcome("pruned", callback.metrics)
-        except (InterruptedRunError, OrphanedTrialError, KeyboardInterrupt) as error:
-            outcome = Outcome("interrupted", callback.metrics, error=str(error))
-        except Exception as error:
-            outcome = Outcome("failed", callback.metrics, error=str(error))
-            if not isinstance(error, LightningCollabError):
-                outcome.error = f"{type(error).__name__}: {error}"
-                outcome.traceback = traceback.format_exc()
-            log.debug("the trial failed", exc_info=error)
+        except (Exception, KeyboardInterrupt) as error:
+            outcome = outcome_of(error, callback.metrics)
     outcome.epochs = callback.epochs
     outcome.seconds = round(time.perf_counter() - started, 3)
+    return outcome
+
+
+def outcome_of(error: BaseException, metrics: dict[str, Any]) -> Outcome:
+    """How a trial ended that was stopped by an error, which goes to its log where it is a fault.
+
+    Args:
+        error: any.
+        metrics: the last ones before it.
+    """
+    if isinstance(error, optuna.TrialPruned):
+        return Outcome("pruned", metrics)
+    if isinstance(error, InterruptedRunError | OrphanedTrialError | KeyboardInterrupt):
+        return Outcome("interrupted", metrics, error=str(error))
+    outcome = Outcome("failed", metrics, error=str(error))
+    if not isinstance(error, LightningCollabError):
+        outcome.error = f"{type(error).__name__}: {error}"
+        outcome.traceback = "".join(traceback.format_exception(error))
+    log.debug("the trial failed", exc_info=error)
     return outcome
 
 

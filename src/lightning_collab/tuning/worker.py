@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,10 @@ from optuna.trial import TrialState
 from lightning_collab.config import RunConfig
 from lightning_collab.errors import ConfigError, LightningCollabError
 from lightning_collab.tuning import trial_run
+from lightning_collab.tuning.batched import BatchedTrial, run_batch
 from lightning_collab.tuning.composition import Composer
 from lightning_collab.tuning.coordinator import Coordinator, Wait
-from lightning_collab.tuning.heartbeat import StaleTrialDetector, sign_of_life
+from lightning_collab.tuning.processes import StaleTrialDetector, sign_of_life
 from lightning_collab.tuning.search_space import SearchSpace, load_hook
 from lightning_collab.tuning.settings import StudySettings, build_sampler, load_study
 from lightning_collab.tuning.storage import StorageURL
@@ -86,14 +87,21 @@ class StudyWorker:
     def _work(
         self, coordinator: Coordinator, data: PreparedData, threads: int, parent: int | None
     ) -> None:
+        most = self.settings.trials_per_batch if self.settings.batched else 1
         while not _has_gone(parent):
-            trial = coordinator.claim()
-            if trial is None:
+            slots: list[_Slot] = []
+            claimed: optuna.Trial | Wait | None = None
+            while len(slots) < most:
+                claimed = coordinator.claim()
+                if not isinstance(claimed, optuna.Trial):
+                    break
+                slots.append(_Slot(self, coordinator, claimed, data, threads, parent))
+            if slots:
+                _work_on(slots)
+            elif claimed is None:
                 return
-            if isinstance(trial, Wait):
+            else:
                 time.sleep(POLL_SECONDS)
-                continue
-            _Slot(self, coordinator, trial, data, threads, parent).work()
 
     def progress(self) -> Progress:
         """How far the study is."""
@@ -132,20 +140,31 @@ class _Slot:
         """Of the trial."""
         return self.worker.sweep_dir / str(self.trial.number)
 
-    def work(self) -> None:
-        """Run the trial and tell how it ended."""
-        renew = partial(self.trial.set_user_attr, Attribute.HEARTBEAT)
-        try:
-            with sign_of_life(renew, self.worker.settings.stale_after / SIGNS_BEFORE_STALE):
-                outcome = self._run()
-        except KeyboardInterrupt:
-            outcome = Outcome("interrupted")
-        if outcome.state == "interrupted":
-            self.coordinator.interrupt(self.trial.number)
-            raise StoppedSweepError("stopped; run the same command again to continue")
-        self._tell(outcome)
+    def run(self) -> Outcome:
+        """Train the trial."""
+        config = self.prepared()
+        if isinstance(config, Outcome):
+            return config
+        if not trial_run.needs_subprocess(config):
+            return trial_run.run_in_process(
+                config, self.directory, self.callback(config), self.data
+            )
+        settings = self.worker.settings
+        request = trial_run.Request(
+            config.model_dump(mode="json"),
+            self.worker.study_name,
+            self.trial.number,
+            self._objective,
+            settings.pruner,
+            os.getpid(),
+        )
+        ranks = config.trainer.devices
+        threads = max(1, self.threads // (ranks if isinstance(ranks, int) else 1))
+        url = self.worker.address.url
+        return trial_run.run_in_subprocess(request, self.directory, url, threads)
 
-    def _run(self) -> Outcome:
+    def prepared(self) -> RunConfig | Outcome:
+        """The trial's config, and a place for it; or that there is none."""
         worker, trial = self.worker, self.trial
         try:
             overrides = dict(trial.params)
@@ -157,24 +176,30 @@ class _Slot:
         trial.set_user_attr(Attribute.OVERRIDES, overrides)
         trial.set_user_attr(Attribute.DIRECTORY, str(self.directory))
         trial.set_user_attr(Attribute.MAX_EPOCHS, config.trainer.max_epochs)
-        settings = worker.settings
-        objective = settings.objectives[0] if len(settings.objectives) == 1 else None
-        objective = objective if objective and objective.startswith("val/") else None
-        if not trial_run.needs_subprocess(config):
-            report, epochs = trial_run.report_to(trial), config.trainer.max_epochs
-            callback = trial_run.PruneTrial(report, objective, epochs, self.parent)
-            return trial_run.run_in_process(config, self.directory, callback, self.data)
-        request = trial_run.Request(
-            config.model_dump(mode="json"),
-            worker.study_name,
-            trial.number,
-            objective,
-            settings.pruner,
-            os.getpid(),
-        )
-        ranks = config.trainer.devices
-        threads = max(1, self.threads // (ranks if isinstance(ranks, int) else 1))
-        return trial_run.run_in_subprocess(request, self.directory, worker.address.url, threads)
+        return config
+
+    def callback(self, config: RunConfig) -> trial_run.PruneTrial:
+        """What reports on the trial."""
+        report, epochs = trial_run.report_to(self.trial), config.trainer.max_epochs
+        return trial_run.PruneTrial(report, self._objective, epochs, self.parent)
+
+    @property
+    def _objective(self) -> str | None:
+        """What is reported after each epoch; None: nothing is."""
+        objectives = self.worker.settings.objectives
+        single = objectives[0] if len(objectives) == 1 else ""
+        return single if single.startswith("val/") else None
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell how the trial ended.
+
+        Raises:
+            StoppedSweepError: it was interrupted, and so is the sweep.
+        """
+        if outcome.state == "interrupted":
+            self.coordinator.interrupt(self.trial.number)
+            raise StoppedSweepError("stopped; run the same command again to continue")
+        self._tell(outcome)
 
     def _tell(self, outcome: Outcome) -> None:
         trial, study = self.trial, self.coordinator.study
@@ -214,6 +239,50 @@ class _Slot:
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - whole lines from many processes
 
 
+def _work_on(slots: Sequence[_Slot]) -> None:
+    """Train one trial, or a batch of them, and tell how each ended."""
+    worker = slots[0].worker
+    under_way = list(slots)
+
+    def renew(sign: dict[str, Any]) -> None:
+        for slot in list(under_way):
+            slot.trial.set_user_attr(Attribute.HEARTBEAT, sign)
+
+    def end(slot: _Slot, outcome: Outcome) -> None:
+        slot.end(outcome)
+        under_way.remove(slot)
+
+    try:
+        with sign_of_life(renew, worker.settings.stale_after / SIGNS_BEFORE_STALE):
+            if worker.settings.batched:
+                _work_on_batch(slots, end)
+            else:
+                outcome = slots[0].run()
+        if not worker.settings.batched:
+            end(slots[0], outcome)
+    except (KeyboardInterrupt, StoppedSweepError):
+        for slot in under_way:
+            slot.coordinator.interrupt(slot.trial.number)
+        raise StoppedSweepError("stopped; run the same command again to continue") from None
+
+
+def _work_on_batch(slots: Sequence[_Slot], end: Callable[[_Slot, Outcome], None]) -> None:
+    trials: dict[BatchedTrial, _Slot] = {}
+    for slot in slots:
+        config = slot.prepared()
+        if isinstance(config, Outcome):
+            end(slot, config)
+        else:
+            trials[BatchedTrial(config, slot.directory, slot.callback(config))] = slot
+    if trials:
+        run_batch(
+            list(trials),
+            slots[0].data,
+            cores_each(slots[0].worker.settings.n_jobs),
+            lambda trial, outcome: end(trials[trial], outcome),
+        )
+
+
 def run_parameters(
     composer: Composer, hook: str | None, trial: optuna.trial.BaseTrial, overrides: dict[str, Any]
 ) -> RunConfig:
@@ -241,11 +310,16 @@ def _has_gone(parent: int | None) -> bool:
 
 def threads_each(n_jobs: int) -> int:
     """The threads that each of several jobs on this machine may use; OMP_NUM_THREADS holds too."""
+    return min(cores_each(n_jobs), torch.get_num_threads())
+
+
+def cores_each(n_jobs: int) -> int:
+    """The share of this machine's cores that each of several jobs has; at least one."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, min(cores // n_jobs, torch.get_num_threads()))
+    return max(1, cores // n_jobs)
 
 
 def _metric(metrics: Mapping[str, Any], name: str) -> float:

@@ -12,7 +12,7 @@ import zstandard
 from lightning_collab.config.data import CustomFileConfig
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.sources import custom_file
-from lightning_collab.data.splits.temporal import latest_first
+from lightning_collab.data.splits.by_column import latest_first
 from lightning_collab.errors import DataError
 
 RANDOM = np.random.default_rng(7)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lightning_collab.data.download import WrongChecksumError
-from lightning_collab.data.sources import ml_large, ml_latest_small
+from lightning_collab.data.sources import ml_large
 from lightning_collab.data.sources.movielens import load_release
 from lightning_collab.errors import DataError
 
@@ -122,7 +122,7 @@ def test_the_published_sum_decides(server, tmp_path, name):
 
 
 def test_an_unpublished_sum_is_recorded_and_checked_at_the_next_download(server, tmp_path):
-    release = served(ml_latest_small.EDITIONS[2018], server, md5=None)
+    release = served(ml_large.EDITIONS[2018], server, md5=None)
     load_release(release, tmp_path)
     record = tmp_path / ".ml-latest-small.sha256"
     assert record.read_text().split()[0] == hashlib.sha256(server.content).hexdigest()
@@ -162,7 +162,7 @@ def test_both_editions_of_latest_small(shared_data):
         (2018, 100_836, 610, 9_724),
         (2016, 100_004, 671, 9_066),
     ):
-        table = load_release(ml_latest_small.EDITIONS[edition], shared_data)
+        table = load_release(ml_large.EDITIONS[edition], shared_data)
         assert (len(table), len(np.unique(table.users)), len(np.unique(table.items))) == (
             ratings,
             users,
@@ -179,4 +179,4 @@ def test_both_editions_of_latest_small(shared_data):
 
 def test_the_edition_that_is_gone_says_how_to_place_it(tmp_path):
     with pytest.raises(DataError, match=r"(?s)ml-latest-small-2016: not there.*821795331fd974bb"):
-        load_release(ml_latest_small.EDITIONS[2016], tmp_path)
+        load_release(ml_large.EDITIONS[2016], tmp_path)

@@ -1,15 +1,21 @@
-"""Means of the weights: what they are, and that runs go on with them."""
+"""Means of the weights: what they are, and that runs go on with them; ends of cycles."""
+
+import logging
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support import composed
 
 from lightning_collab.config import validated
+from lightning_collab.config.optimizer import WarmRestartsConfig
 from lightning_collab.errors import ConfigError
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training.build import load_data
+from lightning_collab.training.callbacks.averaging import warn_of_unfinished_cycle
 from lightning_collab.training.run import train
 
 SMALL = (
@@ -146,3 +152,41 @@ def test_each_key_changes_the_result(trained):
 def test_what_cannot_be_averaged_is_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
         validated(composed(*overrides))
+
+
+def restarts(cycle_len, cycle_mult):
+    return WarmRestartsConfig(
+        name="warm_restarts", cycle_len=cycle_len, cycle_mult=cycle_mult, eta_min=0.0
+    )
+
+
+def test_the_lectures_cycles():
+    assert restarts(1, 2).cycle_ends(15) == [1, 3, 7, 15]
+    assert restarts(1, 2).cycle_ends(14) == [1, 3, 7]
+    assert restarts(2, 1).cycle_ends(7) == [2, 4, 6]
+    assert restarts(2.5, 1).cycle_ends(5) == [2.5, 5]
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 60))
+def test_cycles_follow_one_another_and_grow(cycle_len, mult, epochs):
+    ends = restarts(cycle_len, mult).cycle_ends(epochs)
+    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    assert lengths == [cycle_len * mult**n for n in range(len(ends))]
+    assert all(end <= epochs for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("cycle_len", "mult", "epochs", "said"),
+    [
+        (1, 2, 7, None),
+        (4, 1, 8, None),
+        (1, 2, 10, "7 or 15 would not"),
+        (1, 1, 3, None),
+        (4, 3, 3, "; 4 would not"),
+        (2.5, 1, 4, "; 5 would not"),
+    ],
+)
+def test_a_run_that_ends_in_mid_cycle_is_warned_of(cycle_len, mult, epochs, said, caplog):
+    with caplog.at_level(logging.WARNING):
+        warn_of_unfinished_cycle(restarts(cycle_len, mult), epochs)
+    assert (said in caplog.text) if said else not caplog.text

@@ -79,8 +79,9 @@ def assert_alike(one, two, atol=1e-9):
         ("model=matrix_product", "optimizer=adamw", "trainer.limit_train_batches=7"),
         ("data.batch_size=full", "trainer.gradient_clip_val=0.01"),
         ("features=everything", "optimizer.decay=per_row", "optimizer.weight_decay=0.1"),
+        ("model=embedding_net", "scheduler.cycle_len=0.3", "trainer.gradient_clip_val=0.1"),
     ],
-    ids=["sgd", "restarts", "limited", "full batch", "features"],
+    ids=["sgd", "restarts", "limited", "full batch", "features", "net"],
 )
 def test_a_fused_run_is_an_eager_run(trained, overrides):
     eager, fused = (trained(*overrides, f"training.engine={e}") for e in ("eager", "fused"))
@@ -109,13 +110,11 @@ class PressCtrlC(pl.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("features", ["none", "everything"])
+@pytest.mark.parametrize("with_", ["features=none", "features=everything", "model=embedding_net"])
 @pytest.mark.parametrize(("first", "then"), [("eager", "fused"), ("fused", "eager")])
-def test_a_run_is_resumed_in_mid_epoch_by_the_other_engine(
-    trained, tmp_path, first, then, features
-):
+def test_a_run_is_resumed_in_mid_epoch_by_the_other_engine(trained, tmp_path, first, then, with_):
     # Half cycles, so that a block of fused steps ends in the middle of an epoch.
-    options = ("scheduler.cycle_len=0.5", "scheduler.cycle_mult=1", f"features={features}")
+    options = ("scheduler.cycle_len=0.5", "scheduler.cycle_mult=1", with_)
     _, whole = trained(*options, "training.engine=eager")
     half = RunDirectory(tmp_path / "half")
     with pytest.raises(InterruptedRunError):

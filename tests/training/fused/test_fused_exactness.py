@@ -51,6 +51,11 @@ MODELS = [
     {"name": "embedding_dot_bias", "output": "linear", "range_margin": 0.0},
     {"name": "matrix_product"},
 ]
+NETS = [
+    {"name": "embedding_net", "output": "sigmoid", "hidden": 3, "embedding_dropout": 0.0},
+    {"name": "embedding_net", "output": "sigmoid", "hidden": 7, "hidden_dropout": 0.2},
+    {"name": "embedding_net", "output": "linear", "hidden": 1, "hidden_dropout": 0.0},
+]
 FEATURES = [("users",), ("items",), ("time",), ("users", "items"), ("users", "items", "time")]
 
 CLOSE = {torch.float64: {"rel": 1e-9}, torch.float32: {"rel": 1e-3, "abs": 1e-6}}
@@ -62,9 +67,9 @@ def base():
 
 
 @st.composite
-def configs(draw, with_features=False):
+def configs(draw, with_features=False, net=False):
     config = deepcopy(base())
-    models = MODELS[:2] if with_features else MODELS
+    models = NETS if net else MODELS[:2] if with_features else MODELS
     config["model"] = {"factors": 5, "init_range": 0.3, **draw(st.sampled_from(models))}
     optimizer = {**draw(st.sampled_from(OPTIMIZERS))}
     if optimizer["name"] == "sgd" and config["model"].get("output") != "sigmoid":
@@ -79,12 +84,12 @@ def configs(draw, with_features=False):
             "lr_scale": draw(st.sampled_from([1.0, 0.3, 0.0])),
             "weight_decay": draw(st.sampled_from([None, 0.0, 0.05])),
         }
-        for name in ("embeddings", "biases")
+        for name in (("embeddings", "hidden", "output") if net else ("embeddings", "biases"))
     }
     if config["model"]["name"] == "matrix_product":
         groups = {}
     elif not any(group["lr_scale"] for group in groups.values()):
-        groups["biases"]["lr_scale"] = 2.0
+        groups[list(groups)[-1]]["lr_scale"] = 2.0
     config["optimizer"] = {
         **optimizer,
         "weight_decay": draw(st.sampled_from([0.0, 0.01, 0.2])),
@@ -123,6 +128,27 @@ def test_either_engine_goes_on_from_the_state_of_the_other(config, forth):
         half = first(config, ratings, 4, torch.float64)
         ends.append(then(config, more, 4, torch.float64, state=half, first=38))
     assert difference(*ends) < 1e-10
+
+
+@settings(max_examples=25)
+@given(
+    config=configs(net=True),
+    size=st.sampled_from([1, 7, 50, 120]),
+    step_blocks=st.integers(1, 4),
+    double=st.booleans(),
+)
+def test_steps_of_the_net_are_those_of_autograd_with_the_same_units_dropped(
+    config, size, step_blocks, double
+):
+    test_an_epoch_of_fused_steps_is_an_epoch_of_autograd.hypothesis.inner_test(
+        config, size, step_blocks, double
+    )
+
+
+@settings(max_examples=8)
+@given(config=configs(net=True), forth=st.booleans())
+def test_either_engine_of_the_net_goes_on_from_the_state_of_the_other(config, forth):
+    test_either_engine_goes_on_from_the_state_of_the_other.hypothesis.inner_test(config, forth)
 
 
 @settings(max_examples=60)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lightning_collab
-from lightning_collab.data.choices import Choices
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.models import DatasetStatistics, ImplicitFactors
 from lightning_collab.models.config import ImplicitLeastSquaresConfig
 from lightning_collab.runs.checkpoints import read_checkpoint

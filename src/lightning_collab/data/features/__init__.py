@@ -1,7 +1,6 @@
 """What else is known of users, items and time, from training rows and side tables alone."""
 
 from lightning_collab.data.features.blocks import FeatureBlock
-from lightning_collab.data.features.build import FeatureSet, build_features
-from lightning_collab.data.features.time_effect import TimeEffect
+from lightning_collab.data.features.build import FeatureSet, TimeEffect, build_features
 
 __all__ = ["FeatureBlock", "FeatureSet", "TimeEffect", "build_features"]

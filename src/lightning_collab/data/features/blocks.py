@@ -14,10 +14,11 @@ from lightning_collab.data.features.encoders import (
     Encoder,
     Kind,
     finite,
+    hashed_words,
     missing_in,
     scaled,
+    word_weights,
 )
-from lightning_collab.data.features.text import hashed_words, word_weights
 from lightning_collab.data.vocabulary import UNKNOWN_ROW
 from lightning_collab.errors import DataError
 

@@ -11,9 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_collab.data.column_rules import Place, Rule, all_hold, check_columns, number_rules
-from lightning_collab.data.files.kinds import check_file
+from lightning_collab.data.files.kinds import CHUNK, GZIP_MAGIC, check_file
 from lightning_collab.data.files.text_format import OpenText, TextFormat, csv_reader
-from lightning_collab.data.files.unpacked import CHUNK, GZIP_MAGIC
 from lightning_collab.errors import DataError
 
 # What polars raises on bytes that are not the text it was told of; a panic is no Exception.

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_collab.data.column_names import USUAL_NAMES, plain
+from lightning_collab.data.files.kinds import Encoding, PlainText, plain_text
 from lightning_collab.data.files.quotes import lines_are_alike, look_at_quotes
-from lightning_collab.data.files.unpacked import Encoding, PlainText, plain_text
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""One module for each place that ratings come from."""
+"""Modules for the places that ratings come from."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,22 +16,26 @@ from lightning_collab.config.data import (
     MovieLensLatestSmallConfig,
     SyntheticConfig,
 )
-from lightning_collab.data.checked_table import Caller
-from lightning_collab.data.kept_rows import kept_rows
+from lightning_collab.config.split import RandomSplitConfig, SplitConfig
+from lightning_collab.data.checked_table import Caller, kept_rows
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
-from lightning_collab.data.sources import custom_file, ml_100k, ml_large, ml_latest_small, synthetic
+from lightning_collab.data.sources import custom_file, ml_100k, ml_large, synthetic
 from lightning_collab.data.sources.frame import checked_frame, only_in_python
 from lightning_collab.data.sources.movielens import Release, load_release, obtained, root_folder
 from lightning_collab.data.table_cache import cached_table
 from lightning_collab.errors import DataError, shape_of
 
 
-def load_ratings(config: DataConfig, caller: Caller = Caller.COMMAND) -> RatingTable:
+def load_ratings(
+    config: DataConfig, caller: Caller = Caller.COMMAND, split: SplitConfig | None = None
+) -> RatingTable:
     """The ratings that a config asks for: parsed, or from the cache of parsed tables.
 
     Args:
         config: the `data` section.
         caller: in whose words advice is given.
+        split: which those that stay on disk are written by; None: 80% train, 10% validate and 10%
+            test. Others are split later.
 
     Raises:
         DataError: they cannot be found, downloaded or read; a source of others gives no table; or
@@ -40,6 +44,11 @@ def load_ratings(config: DataConfig, caller: Caller = Caller.COMMAND) -> RatingT
     if type(config).load is not DataConfig.load:
         method = f"data={config.name}: {type(config).__name__}.load"
         return kept_rows(_checked(config.load(), method), config, caller)
+    if config.mapped:
+        # Kernels, which other runs start without.
+        from lightning_collab.data.mapping import mapped_table
+
+        return mapped_table(config, split or RandomSplitConfig(), caller)
     files, load = _source(config, caller)
     if config.cache:
         settings = config.model_dump(mode="json", exclude=_unread(config))
@@ -49,7 +58,7 @@ def load_ratings(config: DataConfig, caller: Caller = Caller.COMMAND) -> RatingT
 
 def _unread(config: DataConfig) -> set[str]:
     """Keys that say nothing of how a table is read."""
-    keys = {"batch_size", "cache", "root", "k_core"}
+    keys = {"batch_size", "cache", "root", "k_core", "storage", "shuffle_window"}
     # Low ratings of a file are left out before several of a pair become one.
     return keys if isinstance(config, CustomFileConfig) else keys | {"min_rating"}
 
@@ -67,7 +76,7 @@ def _source(config: DataConfig, caller: Caller) -> tuple[list[Path], Callable[[]
             root = root_folder(config.root)
             return ml_100k.obtained(root), partial(ml_100k.load, root)
         case MovieLensLatestSmallConfig():
-            return _of_release(ml_latest_small.EDITIONS[config.edition], config.root)
+            return _of_release(ml_large.EDITIONS[config.edition], config.root)
         case MovieLens1MConfig() | MovieLensLargeConfig():
             return _of_release(ml_large.RELEASES[config.name], config.root)
     raise TypeError(f"{type(config).__name__} is no source of ours and has no method load")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_collab.config.columns import AUTO, OPTIONAL, Column
 from lightning_collab.config.data import CustomFileConfig
-from lightning_collab.data.checked_table import Caller, checked_table
+from lightning_collab.data.checked_table import Caller, checked_table, rated_at_least
 from lightning_collab.data.column_names import (
     TYPED,
     advice_on_found,
@@ -23,7 +23,6 @@ from lightning_collab.data.column_names import (
 )
 from lightning_collab.data.files.kinds import part_files
 from lightning_collab.data.files.text_format import called, is_number
-from lightning_collab.data.kept_rows import rated_at_least
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.data.sources.metadata_file import read_side_files
 from lightning_collab.data.sources.rating_file import (
@@ -66,7 +65,7 @@ def load(config: CustomFileConfig, caller: Caller = Caller.COMMAND) -> RatingTab
         with ExitStack() as stack:
             return _load(config, caller, stack)
     except DataError as error:
-        raise DataError(f"{error}{_advice(str(error), config, caller)}") from error
+        raise DataError(f"{error}{advice(str(error), config, caller)}") from error
 
 
 def _load(config: CustomFileConfig, caller: Caller, stack: ExitStack) -> RatingTable:
@@ -121,15 +120,25 @@ def _columns(
         everywhere = all(each.has_names and usual_columns(ours, each.names) for each in opened)
         if asked[ours] == AUTO and ((ours == "part" and several) or not everywhere):
             asked[ours] = None
-    columns = {each.path: _columns_of(each, asked, caller) for each in opened}
+    columns = {each.path: columns_of(each, asked, caller) for each in opened}
     if AUTO in asked.values():
         log_taken(config.path, columns[opened[0].path])
     return columns
 
 
-def _columns_of(
+def columns_of(
     opened: OpenFile, asked: Mapping[str, Column | None], caller: Caller
 ) -> dict[str, str]:
+    """Of a file, our name of each column that is taken -> its name there.
+
+    Args:
+        opened: the file.
+        asked: our name of each column -> its name or position there; None: it is not taken.
+        caller: in whose words advice is given.
+
+    Raises:
+        DataError: there is no such column.
+    """
     path, names = opened.path, opened.names
     hint = _delimiter_hint(opened, caller)
     if not opened.has_names:
@@ -220,8 +229,14 @@ def _are_integers(ids: pl.Series) -> bool:
     return bool(whole) and not ids.str.strip_chars().cast(pl.Int64, strict=False).has_nulls()
 
 
-def _advice(message: str, config: CustomFileConfig, caller: Caller) -> str:
-    """Which setting may help."""
+def advice(message: str, config: CustomFileConfig, caller: Caller) -> str:
+    """Which setting may help.
+
+    Args:
+        message: what went wrong.
+        config: the `data` section.
+        caller: in whose words.
+    """
     if "looks like milliseconds" in message:
         return f". If they are, {caller.advice('timestamp_unit', 'ms')}"
     if "the text is not" in message and config.encoding != "auto":

@@ -7,7 +7,7 @@ import polars as pl
 
 from lightning_collab.data.column_names import usual_columns
 from lightning_collab.data.column_rules import Place, Rule, typed_columns
-from lightning_collab.data.files.whole_table import read_table
+from lightning_collab.data.files.tables import read_table
 from lightning_collab.data.sources.movielens import release_year
 from lightning_collab.errors import DataError
 

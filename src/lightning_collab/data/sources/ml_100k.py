@@ -2,6 +2,9 @@
 
 F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. ACM
 Transactions on Interactive Intelligent Systems 5, 4, Article 19. DOI 10.1145/2827872
+
+The archive of GroupLens has each official fold as two files, which repeat ratings of u.data. Their
+rows follow from its order, so that a copy of the ratings without the files has the folds as well.
 """
 
 import logging
@@ -11,11 +14,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_collab.data.download import PackageIndex, Place, Server, obtain, sha256_of
+from lightning_collab.data.download import PackageIndex, Place, Server, obtain
 from lightning_collab.data.files.text_columns import read_text_columns
 from lightning_collab.data.files.text_format import TextFormat
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
-from lightning_collab.data.sources.ml_100k_folds import FOLDS, official_folds
 from lightning_collab.data.sources.movielens import (
     RATING_COLUMNS,
     ReleaseFrames,
@@ -23,6 +25,32 @@ from lightning_collab.data.sources.movielens import (
     release_year,
 )
 from lightning_collab.errors import DataError
+from lightning_collab.runs.files import sum_of
+
+FIFTHS = ("u1", "u2", "u3", "u4", "u5")
+TEN_OF_EACH_USER = ("ua", "ub")
+FOLDS = (*FIFTHS, *TEN_OF_EACH_USER)
+ROWS_OF_A_FIFTH = 20_000
+ROWS_OF_A_USER = 10
+
+
+def official_folds(users: pl.Series) -> dict[str, NDArray[np.int32]]:
+    """The test rows of each fold; all other rows are its base.
+
+    u1 to u5 are the first 20,000 rows, the next, and so on; ua and ub are the first ten rows of
+    each user and the next ten.
+
+    Args:
+        users: of the 100,000 ratings, in the order of the release; in any other order the rows
+            would be no official folds.
+    """
+    earlier = users.to_frame("user").select(pl.int_range(pl.len()).over("user")).to_series()
+    fifth = np.arange(len(users)) // ROWS_OF_A_FIFTH
+    ten = earlier.to_numpy() // ROWS_OF_A_USER
+    rows = {fold: fifth == number for number, fold in enumerate(FIFTHS)}
+    rows |= {fold: ten == number for number, fold in enumerate(TEN_OF_EACH_USER)}
+    return {fold: np.flatnonzero(chosen).astype(np.int32) for fold, chosen in rows.items()}
+
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +193,7 @@ def _folds(ratings: pl.DataFrame, path: Path) -> dict[str, NDArray[np.int32]]:
     """
     there = {fold: path.with_name(f"{fold}.test") for fold in FOLDS}
     there = {fold: each for fold, each in there.items() if each.is_file()}
-    if sha256_of(path) != RATINGS_SHA256[path.name]:
+    if sum_of(path) != RATINGS_SHA256[path.name]:
         log.warning(
             "%s is not the file of the release (another sha256); using its %d ratings; official "
             "folds, from files beside it: %s",

@@ -11,11 +11,12 @@ import polars as pl
 from platformdirs import user_cache_path
 
 from lightning_collab.data.column_rules import rating_rules
-from lightning_collab.data.download import Server, obtain, sha256_of
+from lightning_collab.data.download import Server, obtain
 from lightning_collab.data.files.text_columns import read_text_columns
 from lightning_collab.data.files.text_format import TextFormat
 from lightning_collab.data.rating_table import RatingTable, with_one_rating_each
 from lightning_collab.errors import DataError
+from lightning_collab.runs.files import sum_of
 
 ENVIRONMENT_VARIABLE = "LIGHTNING_COLLAB_DATA"
 
@@ -129,7 +130,7 @@ def load_release(release: Release, root: Path) -> RatingTable:
     folder = root / release.folder
     frames = release.read(folder)
     for name, expected in release.sha256.items():
-        if (folder / name).is_file() and sha256_of(folder / name) != expected:
+        if (folder / name).is_file() and sum_of(folder / name) != expected:
             log.warning("%s is not the file of the release (another sha256)", folder / name)
     table = RatingTable.of_checked(
         frames.ratings,

@@ -12,14 +12,32 @@ import polars as pl
 from lightning_collab.config.columns import AUTO
 from lightning_collab.config.data import CustomFileConfig
 from lightning_collab.data.checked_table import Caller
-from lightning_collab.data.column_rules import TYPES, UNITS, Rule, id_kind, is_missing, rating_rules
-from lightning_collab.data.files.json_lines import json_columns, read_json_lines
-from lightning_collab.data.files.kinds import HEAD, check_file, is_json_lines, is_parquet
-from lightning_collab.data.files.parquet_columns import parquet_names, read_parquet_columns
+from lightning_collab.data.column_rules import (
+    TYPES,
+    UNITS,
+    Rule,
+    fitting_formats,
+    id_kind,
+    is_missing,
+    rating_rules,
+    seconds,
+)
+from lightning_collab.data.files.kinds import (
+    HEAD,
+    PlainText,
+    check_file,
+    is_json_lines,
+    is_parquet,
+    plain_text,
+)
+from lightning_collab.data.files.tables import (
+    json_columns,
+    parquet_names,
+    read_json_lines,
+    read_parquet_columns,
+)
 from lightning_collab.data.files.text_columns import column_names, has_leading_zeros, read_opened
 from lightning_collab.data.files.text_format import OpenText, TextSettings, found_format
-from lightning_collab.data.files.times import fitting_formats, seconds
-from lightning_collab.data.files.unpacked import PlainText, plain_text
 from lightning_collab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -39,12 +57,16 @@ class OpenFile:
         names: of its columns.
         text: where it is delimited text.
         json: where it is JSON lines: the text, and all that it says.
+        rows: of Parquet, which are read: the first and how many; None: all.
+        is_part: whether `text` and `json` are a part of the file, which may have no rating at all.
     """
 
     path: Path
     names: Sequence[str]
     text: OpenText | None = None
     json: tuple[PlainText, pl.DataFrame] | None = None
+    rows: tuple[int, int] | None = None
+    is_part: bool = False
 
     @property
     def has_names(self) -> bool:
@@ -72,6 +94,20 @@ def open_file(path: Path, config: CustomFileConfig, stack: ExitStack) -> OpenFil
     if is_json_lines(head, config.format):
         frame = read_json_lines(plain)
         return OpenFile(path, frame.columns, json=(plain, frame))
+    return open_text_file(path, plain, config)
+
+
+def open_text_file(path: Path, plain: PlainText, config: CustomFileConfig) -> OpenFile:
+    """Look at delimited text.
+
+    Args:
+        path: of the file that was named.
+        plain: its text.
+        config: the `data` section.
+
+    Raises:
+        DataError: it is of a kind that is not read.
+    """
     asked = dict(config.columns).values()
     settings = TextSettings(
         config.delimiter,
@@ -159,11 +195,17 @@ def _typed(
         )
     else:
         frame = read_parquet_columns(
-            opened.path, columns, types, rules, unit=unit, time_format=config.timestamp_format
+            opened.path,
+            columns,
+            types,
+            rules,
+            unit=unit,
+            time_format=config.timestamp_format,
+            rows=opened.rows,
         )
     if config.missing:
         frame = frame.filter(~is_missing(config.missing))
-        if frame.is_empty():
+        if frame.is_empty() and not opened.is_part:
             raise DataError(f"{opened.path}: no row has a rating other than those that mean none")
     if "timestamp" in columns and frame.schema["timestamp"] != pl.Int64:
         times = (pl.col("timestamp") / UNITS[unit]).floor().cast(pl.Int64)

@@ -81,29 +81,14 @@ def draw(config: SyntheticConfig) -> tuple[RatingTable, SyntheticTruth]:
     Raises:
         DataError: more ratings than half of all pairs of a user and an item.
     """
-    if config.ratings >= LONG_WORK:
-        log.info("drawing %s synthetic ratings", f"{config.ratings:,}")
-    random = np.random.RandomState(config.seed)
-    users = config.users or max(20, config.ratings // RATINGS_A_USER)
-    items = config.items or max(20, round(ITEMS_PER_ROOT * config.ratings**0.5))
-    if config.ratings > users * items // 2:
-        raise DataError(
-            f"data.ratings={config.ratings} is more than half of the {users} x {items} pairs of a "
-            "user and an item; raise data.users and data.items"
-        )
-    truth = _truth(config, random, users, items)
-    counts = _ratings_of_each(config.ratings, users, items, random)
-    popularity = _Popularity.of(items, config.popularity, random)
-    user_rows = np.repeat(np.arange(1, users + 1, dtype=np.int32), counts)
-    item_rows = np.empty(config.ratings, dtype=np.int32)
+    drawing = Drawing.of(config)
+    user_rows, item_rows = (np.empty(config.ratings, dtype=np.int32) for _ in range(2))
     ratings = np.empty(config.ratings, dtype=np.float32)
-    for first, last, start, end in _chunks(counts):
-        item_rows[start:end] = 1 + _distinct_items(counts[first:last], popularity, random)
-        expected = truth.expected(user_rows[start:end], item_rows[start:end])
-        expected += config.noise * random.standard_normal(end - start).astype(np.float32)
-        if config.step > 0:
-            expected = np.rint(expected / config.step) * config.step
-        ratings[start:end] = expected.clip(*RATING_RANGE)
+    end = 0
+    for chunk in drawing.chunks():
+        start, end = end, end + len(chunk[2])
+        user_rows[start:end], item_rows[start:end], ratings[start:end] = chunk
+    (users, items), random = users_and_items(config), drawing.random
     timestamps = None
     if config.timestamps:
         begun = FIRST_TIME + random.randint(0, YEARS, users + 1, dtype=np.int64)
@@ -118,7 +103,72 @@ def draw(config: SyntheticConfig) -> tuple[RatingTable, SyntheticTruth]:
         item_vocabulary=Vocabulary(pl.int_range(1, items + 1, eager=True)),
         rating_range=RATING_RANGE,
     )
-    return table, truth
+    return table, drawing.truth
+
+
+def users_and_items(config: SyntheticConfig) -> tuple[int, int]:
+    """How many there are.
+
+    Args:
+        config: the `data` section.
+    """
+    users = config.users or max(20, config.ratings // RATINGS_A_USER)
+    return users, config.items or max(20, round(ITEMS_PER_ROOT * config.ratings**0.5))
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """Ratings that are drawn once, a part after the other.
+
+    Attributes:
+        config: the `data` section.
+        random: what draws them; it goes on with every number.
+        truth: what they are drawn from.
+        counts: int64 [users], ratings of each user.
+        popularity: of the items.
+    """
+
+    config: SyntheticConfig
+    random: np.random.RandomState
+    truth: SyntheticTruth
+    counts: NDArray[np.int64]
+    popularity: "_Popularity"
+
+    @classmethod
+    def of(cls, config: SyntheticConfig) -> Self:
+        """The start of a drawing.
+
+        Args:
+            config: the `data` section.
+
+        Raises:
+            DataError: more ratings than half of all pairs of a user and an item.
+        """
+        if config.ratings >= LONG_WORK:
+            log.info("drawing %s synthetic ratings", f"{config.ratings:,}")
+        random = np.random.RandomState(config.seed)
+        users, items = users_and_items(config)
+        if config.ratings > users * items // 2:
+            raise DataError(
+                f"data.ratings={config.ratings} is more than half of the {users} x {items} pairs "
+                "of a user and an item; raise data.users and data.items"
+            )
+        truth = _truth(config, random, users, items)
+        counts = _ratings_of_each(config.ratings, users, items, random)
+        return cls(config, random, truth, counts, _Popularity.of(items, config.popularity, random))
+
+    def chunks(self) -> Iterator[tuple[Ints, Ints, Floats]]:
+        """Users, items and ratings in the order of users, about `CHUNK` of them at a time."""
+        config, random = self.config, self.random
+        for first, last, _, _ in _chunks(self.counts):
+            counts = self.counts[first:last]
+            users = np.repeat(np.arange(first + 1, last + 1, dtype=np.int32), counts)
+            items = 1 + _distinct_items(counts, self.popularity, random)
+            expected = self.truth.expected(users, items)
+            expected += config.noise * random.standard_normal(len(users)).astype(np.float32)
+            if config.step > 0:
+                expected = np.rint(expected / config.step) * config.step
+            yield users, items, expected.clip(*RATING_RANGE)
 
 
 def _truth(

@@ -209,19 +209,20 @@ def penalise(side, count, embeddings, biases, of_each):  # type: ignore[no-untyp
     total = 0.0
     for place in range(count):
         row, share = side.rows[place], side.counts[place] * of_each
-        total += _pull(
+        total += pull(
             side.factor_gradients[place],
             side.factors.weight[row],
             embeddings.numbers[ROW_DECAY] * share,
         )
-        total += _pull(
+        total += pull(
             side.bias_gradients[place], side.bias.weight[row], biases.numbers[ROW_DECAY] * share
         )
     return total
 
 
 @cached_njit(**INNER)
-def _pull(gradient, weight, decay):  # type: ignore[no-untyped-def]
+def pull(gradient, weight, decay):  # type: ignore[no-untyped-def]
+    """Add the gradient of the penalty on some weights; returns the penalty."""
     kind = weight.dtype.type
     squares, factor = kind(0), kind(decay)
     for f in range(weight.shape[0]):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_collab.models import RatingModel
-from lightning_collab.models.time_effects import PeriodEffect
+from lightning_collab.models.embedding_table import PeriodEffect
 from lightning_collab.training.fused.batch_rows import Table
 from lightning_collab.training.fused.mapped_rows import Mapped
 

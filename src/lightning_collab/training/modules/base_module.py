@@ -3,19 +3,19 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, distributed
 
-from lightning_collab.config.loss import Positives
-from lightning_collab.config.metrics import MetricsConfig
+from lightning_collab.config.model import MetricsConfig, Positives
 from lightning_collab.config.renamed import with_new_names
 from lightning_collab.config.section import checked
+from lightning_collab.config.trainer import SOLVED_IN
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.datamodule import RatingDataModule
 from lightning_collab.data.feed import Ranked
@@ -23,16 +23,17 @@ from lightning_collab.data.ranking_batches import RankingBatch
 from lightning_collab.data.vocabulary import Side, Vocabulary
 from lightning_collab.errors import CheckpointError, ConfigError, TrainingError
 from lightning_collab.losses import Loss, PointwiseLoss, SquaredError
-from lightning_collab.losses.squared_error import EXPLODED
-from lightning_collab.metrics.further import RunMetrics
+from lightning_collab.losses.loss import EXPLODED
 from lightning_collab.metrics.rankings import RankingMetrics
-from lightning_collab.metrics.ratings import LossMetric
+from lightning_collab.metrics.ratings import LossMetric, RunMetrics
 from lightning_collab.models import RatingModel, random_numbers
 from lightning_collab.models.cold_rows import ColdSide
 from lightning_collab.models.item_scores import ItemScores
 from lightning_collab.models.rating_model import TrainedBy
 from lightning_collab.runs.checkpoints import read_checkpoint
 from lightning_collab.training.trained_model import model_config, rebuilt_model
+
+NO_NUMBER = "the training loss is no longer a number"
 
 MODULES = {
     "gradient": "RatingModule",
@@ -215,6 +216,10 @@ class BaseModule(pl.LightningModule):
         rating: Tensor = self.model(batch)
         return rating
 
+    def in_full_precision(self) -> AbstractContextManager[Any]:
+        """Meanwhile nothing is computed in 16 bits: equations that are solved need all digits."""
+        return torch.autocast(self.device.type, enabled=False)
+
     def count_loss(self, loss: Tensor, rows: int) -> None:
         """Add a batch to the training loss of the epoch.
 
@@ -230,8 +235,10 @@ class BaseModule(pl.LightningModule):
 
         Raises:
             TrainingError: the ids of the trainer's data are not those of the model's rows.
-            ConfigError: the model is solved on all ratings at once, and the data has batches.
+            ConfigError: the model is solved on all ratings at once, and the data has batches, or
+            the trainer's precision has too few digits; the device has no float64.
         """
+        self._check_device()
         sizes: dict[str, int] = {side: len(each) for side, each in self.vocabularies.items()}
         for side, table in self.model.lookup_tables().get("embeddings", {}).items():
             if sizes and table.num_embeddings != sizes[side]:
@@ -245,6 +252,19 @@ class BaseModule(pl.LightningModule):
             self._check_data(data, stage)
         if self.ranks:
             self._measure_rankings(self.data)
+
+    def _check_device(self) -> None:
+        trainer: Any = self.trainer
+        if trainer.strategy.root_device.type == "mps":
+            raise ConfigError(
+                "Apple's GPUs have no float64, in which losses and metrics are summed; give the "
+                'trainer accelerator="cpu"'
+            )
+        if self.trained_by != "gradient" and trainer.precision not in SOLVED_IN:
+            raise ConfigError(
+                f"precision={trainer.precision}: {type(self.model).__name__} is solved by linear "
+                f"equations, which need more digits; set one of {', '.join(SOLVED_IN)}"
+            )
 
     def _measure_rankings(self, data: RatingDataModule) -> None:
         """Have held-out parts come as users, and count how well what they liked is found."""
@@ -313,8 +333,7 @@ class BaseModule(pl.LightningModule):
         """Log the mean loss of the epoch over all ranks."""
         self._stop_if_diverged()
         self.model.fill_unknown_rows()
-        sums = torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._rows_seen)])
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        sums = self._sums_of_all_ranks()
         self._log_after_epoch({"train/loss": (sums[0] / sums[1]).float()})
 
     def _log_after_epoch(self, values: Mapping[str, Any]) -> None:
@@ -332,23 +351,47 @@ class BaseModule(pl.LightningModule):
                 point = {**plain, "epoch": float(self.current_epoch)}
                 logger.log_metrics(point, step=self.steps_done - 1)
 
-    def _stop_if_diverged(self) -> None:
-        if not self.stops_on_divergence:
-            return
-        loss = float(self._loss_sum) / max(self._rows_seen, 1)
+    def _sums_of_all_ranks(self) -> Tensor:
+        """The loss of the epoch so far, and its rows, float64 [2]."""
+        sums = torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._rows_seen)])
+        # A trial of a batch has no trainer.
+        if distributed.is_available() and distributed.is_initialized():
+            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return sums
+
+    def divergence(self) -> str | None:
+        """Why the losses of the epoch so far must end the training; None: they need not."""
+        # All ranks stop or none: one that went on would wait for the others for ever.
+        total, rows = self._sums_of_all_ranks().tolist()
+        loss = total / max(rows, 1)
         if not math.isfinite(loss):
-            self._stop("the training loss is no longer a number")
+            return NO_NUMBER
         most = self.loss.exploded(self.rating_range)
         if most is not None and loss > most:
-            self._stop(
+            return (
                 f"the training loss is exploding: {loss:.3g}, where predictions wrong by "
                 f"{EXPLODED} times the scale would have {most:.3g}"
             )
+        return None
+
+    def broken_weights(self) -> str | None:
+        """Why the weights must end the training; None: they are numbers."""
+        # A sum that is finite has only finite terms, and needs no tensor of its own.
+        finite = all(math.isfinite(float(_local(p).sum())) for p in self.parameters())
+        return None if finite else "the weights are no longer numbers"
+
+    def _stop_if_diverged(self) -> None:
+        why = self.divergence() if self.stops_on_divergence else None
+        if why is not None:
+            self._stop(why)
 
     def _stop(self, why: str) -> NoReturn:
-        raise TrainingError(
-            f"{why} at step {self.steps_done} (epoch {self.current_epoch + 1}); "
-            f"{self.advice_on_divergence()}"
+        raise self.diverged(why, self.steps_done, self.current_epoch)
+
+    def diverged(self, why: str, steps: int, epochs: int) -> TrainingError:
+        """The error of a training that cannot go on, after so many whole steps and epochs."""
+        return TrainingError(
+            f"{why} at step {steps} (epoch {epochs + 1}); {self.advice_on_divergence()}"
         )
 
     def advice_on_divergence(self) -> str:
@@ -403,9 +446,14 @@ class BaseModule(pl.LightningModule):
         if self.ranks:
             self._log_after_epoch(self._rankings_of("val"))
             return
-        self._log_after_epoch({"val/loss": self.val_loss.compute(), **self.val_metrics.compute()})
+        self._log_after_epoch(self.validated())
+
+    def validated(self) -> dict[str, Tensor]:
+        """The metrics of the validation batches so far, which are then forgotten."""
+        found = {"val/loss": self.val_loss.compute(), **self.val_metrics.compute()}
         self.val_loss.reset()
         self.val_metrics.reset()
+        return found
 
     def test_step(self, batch: RatingBatch | RankingBatch, batch_idx: int) -> None:
         """Add a batch to the test metrics."""
@@ -429,22 +477,25 @@ class BaseModule(pl.LightningModule):
             TrainingError: the last step made a parameter that is not a number, before a loss could
                 show it; the checkpoint that was there stays.
         """
-        # A sum that is finite has only finite terms, and needs no tensor of its own.
-        if not all(math.isfinite(float(_local(p).sum())) for p in self.parameters()):
-            self._stop("the weights are no longer numbers")
-        checkpoint["vocabularies"] = {
-            side: vocabulary.state() for side, vocabulary in self.vocabularies.items()
-        }
-        checkpoint["config"] = dict(self.config)
-        checkpoint["rating_range"] = list(self.rating_range)
+        why = self.broken_weights()
+        if why is not None:
+            self._stop(why)
+        checkpoint.update(self.about_model(self.given_data))
         here = 0.0 if self._began is None else time.perf_counter() - self._began
         checkpoint["fit_seconds"] = self.seconds_before + here
-        if self.given_data is not None:
-            checkpoint["data_fingerprint"] = self.given_data.fingerprint
         checkpoint["epoch_sums"] = {"loss": self._loss_sum, "rows_seen": self._rows_seen}
         checkpoint["rng_state"] = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             checkpoint["rng_state"]["cuda"] = torch.cuda.get_rng_state_all()
+
+    def about_model(self, data: RatingDataModule | None) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights, for whoever uses them."""
+        about = {
+            "vocabularies": {side: each.state() for side, each in self.vocabularies.items()},
+            "config": dict(self.config),
+            "rating_range": list(self.rating_range),
+        }
+        return about if data is None else {**about, "data_fingerprint": data.fingerprint}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the sums of the epoch under way and the state of torch's random numbers."""

@@ -73,7 +73,8 @@ class BayesianModule(BaseModule):
     def training_step(self, batch: RatingBatch, batch_idx: int) -> None:
         """One sweep."""
         sampler: Any = self.optimizers()
-        sampler.step(closure=lambda: batch)
+        with self.in_full_precision():
+            sampler.step(closure=lambda: batch)
         chain = sampler.optimizer.chain
         squared_error = torch.tensor(chain.squared_error, dtype=torch.float64)
         self.count_loss(squared_error.to(self.device), len(batch.ratings))

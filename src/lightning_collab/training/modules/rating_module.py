@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lightning_collab.compat import compiler_error, loader_position
 from lightning_collab.config.engine import TrainingConfig
-from lightning_collab.config.loss import Loss as LossSection
-from lightning_collab.config.loss import SquaredErrorConfig
+from lightning_collab.config.model import Loss as LossSection
+from lightning_collab.config.model import SquaredErrorConfig
 from lightning_collab.config.optimizer import AdamConfig, Optimizer, Scheduler, WarmRestartsConfig
 from lightning_collab.config.section import Section, checked
 from lightning_collab.data.batches import RatingBatch
@@ -28,12 +28,12 @@ from lightning_collab.models import RatingModel
 from lightning_collab.runs.checkpoints import steps_of_checkpoint
 from lightning_collab.runs.invocation import called_as
 from lightning_collab.training.engine import EngineChoice, choose_engine
-from lightning_collab.training.modules.base_module import BaseModule
+from lightning_collab.training.modules.base_module import NO_NUMBER, BaseModule
 from lightning_collab.training.modules.objective import RowDecay, build_objective
 from lightning_collab.training.optimizers import build_optimizer, parameter_groups
 from lightning_collab.training.schedules import Schedule, build_schedule
 from lightning_collab.training.sharding.sharded_table import is_sharded, shard_tables
-from lightning_collab.training.sharding.strategy import RowShardingStrategy
+from lightning_collab.training.sharding.strategy import LocalStepsStrategy, RowShardingStrategy
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +116,8 @@ class RatingModule(BaseModule):
         self._given_schedule = schedule
         self._steps_done = 0
         self._batch_size = 0
+        # Steps at which a cycle of the schedule ends.
+        self._ends: frozenset[int] = frozenset()
         # Why the fused engine cannot take these steps, as far as the data says.
         self.unsupported_by_data: str | None = None
         # Of each parameter group, what the config says.
@@ -281,7 +283,10 @@ class RatingModule(BaseModule):
         if self.choice.engine == "fused":
             optimizer = self._fused_optimizer(groups)
         else:
-            optimizer = build_optimizer(groups, self.optimizer_config)
+            # Torch's fused Adam undoes the scaling of losses itself, beyond the reach of clipping.
+            scales = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+            one_gpu = self.device.type == "cuda" and not is_sharded(self.model)
+            optimizer = build_optimizer(groups, self.optimizer_config, fused=one_gpu and not scales)
         self._settings = [
             {key: value for key, value in group.items() if key not in ("params", "lr")}
             for group in optimizer.param_groups
@@ -299,6 +304,7 @@ class RatingModule(BaseModule):
     def _fused_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         # numba takes a while to import.
         from lightning_collab.training.fused.fused_optimizer import FusedSteps
+        from lightning_collab.training.fused.net_kernel import FusedNet
         from lightning_collab.training.fused.ranking_optimizer import FusedRanking
 
         if not isinstance(self.loss, PointwiseLoss):
@@ -313,7 +319,8 @@ class RatingModule(BaseModule):
                 "so that the numbers are those of this many threads",
                 threads,
             )
-        return FusedSteps(
+        kind = FusedNet if self.model.config.fused_ids_only else FusedSteps
+        return kind(
             groups,
             self.optimizer_config,
             self.model,
@@ -365,6 +372,7 @@ class RatingModule(BaseModule):
                 f"{self._steps_done} steps, which another engine has counted; continue without "
                 "trainer.max_steps, or with the engine of the run"
             )
+        self._ends = frozenset(self.cycle_ends())
         self._take_settings()
         self._follow_schedule()
 
@@ -383,7 +391,8 @@ class RatingModule(BaseModule):
             batch_idx: counted by Lightning.
 
         Returns:
-            Scaled so that the mean over ranks is the mean over the whole batch.
+            Scaled so that the mean over ranks is the mean over the whole batch, which is that over
+            its share for a rank that takes steps by itself.
         """
         if self.choice.engine == "fused":
             return self._take_block(batch)
@@ -420,7 +429,7 @@ class RatingModule(BaseModule):
         self.count_loss(summed, len(batch.ratings))
         self._count_steps(losses.taken)
         if losses.taken < len(losses.squared_errors) and self.stops_on_divergence:
-            self._stop("the training loss is no longer a number")
+            self._stop(NO_NUMBER)
         return {"loss": last_loss(losses, batch, size)}
 
     def _take_ranking_block(self, batch: Any) -> dict[str, Any]:
@@ -433,7 +442,7 @@ class RatingModule(BaseModule):
         self.count_loss(torch.tensor(losses.sums.sum(), dtype=torch.float64), batch.terms)
         self._count_steps(losses.taken)
         if losses.taken < len(losses.sums) and self.stops_on_divergence:
-            self._stop("the training loss is no longer a number")
+            self._stop(NO_NUMBER)
         return {"loss": torch.tensor(losses.sums[-1] / losses.terms[-1] + penalty)}
 
     @torch.no_grad()
@@ -443,10 +452,31 @@ class RatingModule(BaseModule):
         loss, total = self.objective(batch)
         return float(total - loss) / int(batch.terms)
 
-    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """A step of autograd's, counted."""
-        super().optimizer_step(*arguments, **named)
+    def optimizer_step(self, epoch: int, batch_idx: int, *arguments: Any, **named: Any) -> None:
+        """A step of autograd's, counted; after some, ranks that are apart average."""
+        super().optimizer_step(epoch, batch_idx, *arguments, **named)
         self._count_steps(1)
+        strategy = self.trainer.strategy
+        if isinstance(strategy, LocalStepsStrategy):
+            last = batch_idx + 1 >= self.trainer.num_training_batches
+            if last or (batch_idx + 1) % strategy.every == 0 or self._steps_done in self._ends:
+                strategy.average()
+
+    def _agree(self) -> None:
+        """Have one model on all ranks before it is looked at."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, LocalStepsStrategy):
+            strategy.average()
+
+    def on_validation_start(self) -> None:
+        """All ranks validate one model."""
+        self._agree()
+        super().on_validation_start()
+
+    def on_train_epoch_end(self) -> None:
+        """All ranks end an epoch with one model."""
+        self._agree()
+        super().on_train_epoch_end()
 
     def configure_gradient_clipping(
         self,

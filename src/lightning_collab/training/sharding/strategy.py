@@ -1,4 +1,4 @@
-"""Lightning's ModelParallelStrategy for models whose tables are split by rows over all ranks."""
+"""What ranks do beyond Lightning's DDP: hold some rows each, or take steps by themselves."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,15 +7,21 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from pytorch_lightning.strategies import ModelParallelStrategy
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from lightning_collab.compat import use_all_ranks
+from lightning_collab.data.batches import RatingBatch
+from lightning_collab.models import RatingModel
 from lightning_collab.runs.checkpoints import read_checkpoint
-from lightning_collab.training.sharding.row_blocks import from_own_rows, on_rank_zero, own_rows_of
+from lightning_collab.training.sharding.sharded_table import (
+    from_own_rows,
+    on_rank_zero,
+    own_rows_of,
+)
 
 
 class RowShardingStrategy(ModelParallelStrategy):
@@ -131,3 +137,100 @@ class RowShardingStrategy(ModelParallelStrategy):
 
 def _whole(value: Any) -> Any:
     return on_rank_zero(value) if isinstance(value, DTensor) else value
+
+
+class LocalStepsStrategy(DDPStrategy):
+    """Ranks take steps by themselves, each on its share of the batch, and average now and then.
+
+    Local SGD: Stich (2019), "Local SGD converges fast and communicates little". What is averaged
+    are the weights and what the optimizer keeps of each, such as momentum and both moments of Adam
+    (as Yu et al. 2019, "On the linear speedup analysis of communication efficient momentum SGD").
+    A rank's gradient is the mean over its share, so that plain SGD that averages after each step
+    takes the steps of DDP. Rows that no rank has touched since are the same on all, and are not
+    sent where that is less work.
+
+    Args:
+        every: optimizer steps between two averages; an epoch, a validation and a checkpoint ask for
+            one as well.
+        process_group_backend: what ranks talk through; None: torch's choice for the device.
+    """
+
+    # Above this share of touched rows, sending all is cheaper than picking them out.
+    DENSE = 0.5
+
+    def __init__(self, every: int, process_group_backend: str | None) -> None:
+        super().__init__(process_group_backend=process_group_backend)
+        self.every = every
+        self._apart = False
+        # Of each side, uint8 [rows]: 1 where a rating of this rank was since the last average.
+        self._touched: dict[str, Tensor] = {}
+
+    def configure_ddp(self) -> None:
+        """Begin with the weights of rank zero; without DDP, which would sum each gradient."""
+        assert self.lightning_module is not None
+        for parameter in self.lightning_module.parameters():
+            distributed.broadcast(parameter.data, 0)
+
+    def post_backward(self, closure_loss: Tensor) -> None:
+        """What a share did not need has a gradient of zero, so that all ranks keep the same."""
+        assert self.lightning_module is not None
+        for parameter in self.lightning_module.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Note which rows this rank is about to move."""
+        self._apart = True
+        assert self.lightning_module is not None
+        model: RatingModel = self.lightning_module.model  # type: ignore[assignment]
+        for side, table in model.lookup_tables().get("embeddings", {}).items():
+            if side not in self._touched:
+                rows = table.num_embeddings
+                self._touched[side] = torch.zeros(rows, dtype=torch.uint8, device=self.root_device)
+            if isinstance(batch, RatingBatch):
+                self._touched[side].index_fill_(0, getattr(batch, side).long(), 1)
+            else:
+                self._touched[side].fill_(1)
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Give all ranks the mean of what they have, unless they have the same anyway."""
+        if not self._apart:
+            return
+        self._apart = False
+        assert self.lightning_module is not None
+        model: RatingModel = self.lightning_module.model  # type: ignore[assignment]
+        rows: dict[Tensor, Tensor | None] = {}
+        for side, touched in self._touched.items():
+            distributed.all_reduce(touched, distributed.ReduceOp.MAX)
+            found = touched.nonzero().squeeze(1)
+            few = len(found) < self.DENSE * len(touched)
+            for tables in model.lookup_tables().values():
+                if side in tables:
+                    rows[tables[side].weight] = found if few else None
+            touched.zero_()
+        for optimizer in self.optimizers:
+            for weight in (each for group in optimizer.param_groups for each in group["params"]):
+                if weight.requires_grad:
+                    kept = optimizer.state[weight].values()
+                    same = [each for each in kept if getattr(each, "shape", None) == weight.shape]
+                    self._average([weight.data, *same], rows.get(weight))
+
+    def _average(self, values: list[Tensor], rows: Tensor | None) -> None:
+        sent = torch.stack([each if rows is None else each[rows] for each in values])
+        distributed.all_reduce(sent)
+        sent /= self.world_size
+        for value, mean in zip(values, sent, strict=True):
+            if rows is None:
+                value.copy_(mean)
+            else:
+                value.index_copy_(0, rows, mean)
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """The mean of all ranks, which all of them ask for when a checkpoint is written."""
+        self.average()
+        return super().lightning_module_state_dict()
+
+    def on_train_end(self) -> None:
+        """Leave the mean in the model, wherever the training ends."""
+        self.average()

@@ -13,8 +13,8 @@ from lightning_collab.data.features import FeatureSet
 from lightning_collab.errors import TrainingError
 from lightning_collab.models.bayesian_factors import SAMPLED, BayesianFactors, Sample
 from lightning_collab.training.solvers.gibbs.chain import ChainSettings, GibbsChain, Observations
-from lightning_collab.training.solvers.gibbs.hyperpriors import RowNoise
-from lightning_collab.training.solvers.gibbs.normals import Floats
+from lightning_collab.training.solvers.gibbs.conditionals import Floats
+from lightning_collab.training.solvers.gibbs.priors import RowNoise
 
 
 class GibbsSampler(torch.optim.Optimizer):

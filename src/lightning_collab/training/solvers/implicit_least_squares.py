@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_collab.data.choices import Choices
+from lightning_collab.data.ranking_batches import Choices
 from lightning_collab.kernel_cache import KERNEL, cached_njit
-from lightning_collab.models.implicit_factors import ImplicitFactors
+from lightning_collab.models.factors import ImplicitFactors
 
 Array = NDArray[Any]
 

@@ -10,8 +10,8 @@ from scipy.sparse import csc_array
 from scipy.special import ndtr
 
 from lightning_collab.training.solvers.gibbs.chain import ChainSettings, GibbsChain, Observations
-from lightning_collab.training.solvers.gibbs.hyperpriors import SHAPES, GammaPrior, Hyperpriors
-from lightning_collab.training.solvers.gibbs.normals import Streams
+from lightning_collab.training.solvers.gibbs.conditionals import Streams
+from lightning_collab.training.solvers.gibbs.priors import SHAPES, GammaPrior, Hyperpriors
 from lightning_collab.training.solvers.gibbs_sampler import _sample
 
 USERS, ITEMS = 4, 3

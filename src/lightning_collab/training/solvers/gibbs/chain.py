@@ -8,10 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array
 
-from lightning_collab.training.solvers.gibbs import side_information
-from lightning_collab.training.solvers.gibbs.conditionals import draw_rows, residuals, weighted_sums
-from lightning_collab.training.solvers.gibbs.hyperpriors import Hyperpriors, RowNoise, RowPrior
-from lightning_collab.training.solvers.gibbs.normals import Floats, Ids, Streams
+from lightning_collab.training.solvers.gibbs.conditionals import (
+    Floats,
+    Ids,
+    Streams,
+    draw_rows,
+    residuals,
+    weighted_sums,
+)
+from lightning_collab.training.solvers.gibbs.priors import (
+    Hyperpriors,
+    JointRegression,
+    RowNoise,
+    RowPrior,
+    RowwiseRegression,
+    SideInformationRegression,
+)
 
 # Standard deviation of the factors that a chain starts with. It is large, so that the product has
 # about the spread of the ratings: factors that start near 0 are slow to leave it, since a factor
@@ -83,10 +95,10 @@ class ChainSide:
         self.rows[0] = 0.0
         self.prior = RowPrior(width, settings.hyperpriors)
         self.noise = RowNoise(row_count, learns_noise)
-        self.regressions: list[side_information.SideInformationRegression] = []
+        self.regressions: list[SideInformationRegression] = []
         for name, matrix in features.items():
             joint = min(matrix.shape) <= settings.joint_regression
-            kind = side_information.JointRegression if joint else side_information.RowwiseRegression
+            kind = JointRegression if joint else RowwiseRegression
             self.regressions.append(kind(name, matrix, width))
 
     @property
