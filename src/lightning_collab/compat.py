@@ -169,6 +169,26 @@ def use_all_ranks(strategy: Any, ranks: int) -> None:
         strategy._tensor_parallel_size = ranks
 
 
+def all_norms(tensors: Any) -> Any:
+    """The norm of each of some tensors, at least one, in one operation.
+
+    Checked on torch 2.13. Inside: `torch._foreach_norm`.
+    """
+    import torch
+
+    return torch._foreach_norm(tensors)
+
+
+def all_scaled(tensors: Any, by: Any) -> Any:
+    """Each of some tensors times a number or tensor of its own, in one operation.
+
+    Checked on torch 2.13. Inside: `torch._foreach_mul`.
+    """
+    import torch
+
+    return torch._foreach_mul(tensors, by)
+
+
 def compiler_error() -> type[Exception]:
     """What `torch.compile` raises where it cannot compile.
 

@@ -84,10 +84,10 @@ class RunAveraging(WeightAveraging):
     def _add(self, average: AveragedModel, module: pl.LightningModule) -> None:
         """Take one more into the mean: as torch's, which waits for the device to learn how many."""
         before = self._averaged
-        means = [each.data for each in average.module.parameters()]
-        weights = [each.data for each in module.parameters()]
         share = self._share if before and self._share is not None else 1 / (before + 1)
-        torch._foreach_lerp_(means, weights, share)
+        pairs = zip(average.module.parameters(), module.parameters(), strict=True)
+        for mean, weight in pairs:
+            mean.lerp_(weight, share)
         self._averaged = before + 1
         average.n_averaged += 1
 

@@ -152,6 +152,7 @@ def per_sample_sgd(
         for side, left in enumerate((missed.users, missed.items)):
             _catch_up(weights[side], left, 0, missed.kept[taken, 0])
             _catch_up(weights[2 + side], left, 1, missed.kept[taken, 1])
+            left.fill(1.0)  # also of biases that the model does not have
         first += taken
         if taken < steps:
             break

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_collab.compat import all_norms, all_scaled
 from lightning_collab.data.batches import RatingBatch
 from lightning_collab.data.choice_batches import PairBatch, UserBatch
 from lightning_collab.data.vocabulary import Side
@@ -58,20 +59,18 @@ class _Penalty(torch.autograd.Function):
         ctx.factors = [2 * factor for factor in factors]
         ctx.save_for_backward(*weighted)
         plain = [each for each, by in zip(rows, weights, strict=True) if by is None]
-        norms = torch._foreach_norm(plain) if plain else ()
-        squares = iter(torch._foreach_mul(norms, norms) if plain else ())
+        norms = all_norms(plain) if plain else ()
+        squares = iter(all_scaled(norms, norms) if plain else ())
         sums = [
             next(squares) if by is None else torch.dot(one.reshape(-1), other.reshape(-1))
             for one, other, by in zip(rows, weighted, weights, strict=True)
         ]
-        return torch.stack(torch._foreach_mul(sums, factors)).sum()
+        return torch.stack(list(all_scaled(sums, factors))).sum()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Of each rows: 2 * factor * weight * row."""
-        moved = torch._foreach_mul(ctx.saved_tensors, ctx.factors)
-        torch._foreach_mul_(moved, gradient)
-        return (None, *moved)
+        return (None, *all_scaled(all_scaled(ctx.saved_tensors, ctx.factors), gradient))
 
 
 class RowDecay:
