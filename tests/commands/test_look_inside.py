@@ -124,7 +124,7 @@ def test_a_model_without_embeddings_says_so():
 
 def test_a_report_again_and_elsewhere(path, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lightning_collab.training.build.load_ratings", lambda data: film_table(), raising=True
+        "lightning_collab.training.build.load_ratings", lambda data, **_: film_table(), raising=True
     )
     written = report_command(
         config("report", f"runs=[{path}]", f"output={tmp_path}/a/b.html", "map=pca")

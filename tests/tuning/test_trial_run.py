@@ -121,7 +121,7 @@ def test_data_is_loaded_once_a_process(run_config, monkeypatch, small_table):
 
     loads = []
     monkeypatch.setattr(
-        trial_run, "load_ratings", lambda config: loads.append(config) or small_table
+        trial_run, "load_ratings", lambda config, **_: loads.append(config) or small_table
     )
     data = PreparedData()
     first = data.of(run_config("optimizer.lr=0.1"))
