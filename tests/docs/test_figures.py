@@ -50,6 +50,7 @@ NOT_MEASURED = (
     "| `data=` | ratings | users | items |",
     "| `split=` | test | val |",
     "| p | |",
+    "| `data.order` | an epoch | for |",
 )
 WITH_FIGURES = [
     pytest.param(page, rows, said, id=f"{page.stem}-{number}")
