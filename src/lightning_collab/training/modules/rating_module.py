@@ -283,10 +283,11 @@ class RatingModule(BaseModule):
         if self.choice.engine == "fused":
             optimizer = self._fused_optimizer(groups)
         else:
-            # Torch's fused Adam undoes the scaling of losses itself, beyond the reach of clipping.
-            scales = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-            one_gpu = self.device.type == "cuda" and not is_sharded(self.model)
-            optimizer = build_optimizer(groups, self.optimizer_config, fused=one_gpu and not scales)
+            fused = self.device.type == "cuda" and not is_sharded(self.model)
+            if fused:
+                # Torch's fused Adam undoes the scaling of losses itself, where nothing can clip.
+                fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
+            optimizer = build_optimizer(groups, self.optimizer_config, fused=fused)
         self._settings = [
             {key: value for key, value in group.items() if key not in ("params", "lr")}
             for group in optimizer.param_groups
