@@ -139,8 +139,14 @@ def baseline_metrics(data: RatingDataModule, *, test: bool = True) -> dict[str, 
         return {}
     sizes = {"user_rows": len(data.user_vocabulary), "item_rows": len(data.item_vocabulary)}
     tolerance = TOLERANCE if data.mapped is None else TOLERANCE_ON_DISK
-    columns = train.users, train.items, train.ratings
-    both = BiasBaseline.fit(*columns, **sizes, tolerance=tolerance)
+    both = BiasBaseline.fit(
+        train.users,
+        train.items,
+        train.ratings,
+        user_rows=sizes["user_rows"],
+        item_rows=sizes["item_rows"],
+        tolerance=tolerance,
+    )
     of_users = one_sided(train.users, train.ratings, both.mean, sizes["user_rows"])
     of_items = one_sided(train.items, train.ratings, both.mean, sizes["item_rows"])
     low, high = data.table.rating_range
