@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, distributed
 
 from lightning_collab.compat import compiler_error, loader_position
 from lightning_collab.config.engine import TrainingConfig
@@ -312,9 +312,8 @@ class RatingModule(BaseModule):
             return FusedRanking(groups, self.optimizer_config, self.model, self.objective)
 
         threads = self.training_config.sgd_threads
-        data = self.given_data
         # Blocks that share no row are taken at the same time as they are one after the other.
-        if threads > 1 and (data is None or data.order != "blocked"):
+        if threads > 1 and ((data := self.given_data) is None or data.order != "blocked"):
             log.warning(
                 "training.sgd_threads=%d: steps are taken in another order than by one thread, "
                 "so that the numbers are those of this many threads",
@@ -465,6 +464,8 @@ class RatingModule(BaseModule):
 
     def _agree(self) -> None:
         """Have one model on all ranks before it is looked at."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return  # a single rank, or a trial of a batch, which has no trainer
         strategy = self.trainer.strategy
         if isinstance(strategy, LocalStepsStrategy):
             strategy.average()
