@@ -186,6 +186,8 @@ def _unbatchable(config: RunConfig) -> str | None:
         return f"model={config.model.name} is not trained by steps of gradient descent"
     if config.ranks:
         return f"loss={config.loss.name} ranks, and its steps are not taken side by side"
+    if config.model.fused_ids_only:
+        return f"model={config.model.name} has kernels that take one trial's steps alone"
     if config.features:
         return "features are mapped anew in each step of each trial"
     given = TrainerConfig()
