@@ -102,6 +102,10 @@ def test_watching_without_a_validation_part_is_refused(key, run_config):
         run_config("split.val=0", key)
     assert run_config("split.val=0").monitor is None
     assert run_config().monitor == "val/rmse"
+    with pytest.raises(
+        ConfigError, match=r"callbacks\.early_stopping .* trainer\.limit_val_batches"
+    ):
+        run_config("callbacks=early_stopping", "trainer.limit_val_batches=0")
 
 
 def test_adamw_has_one_form_of_decay(run_config):

@@ -189,6 +189,11 @@ class RunConfig(Section):
                         f"callbacks.{key} needs a validation part, but split.val is 0: "
                         f"set callbacks.{key}=null or a split.val above 0"
                     )
+        if self.callbacks.early_stopping is not None and self.trainer.limit_val_batches == 0:
+            raise ValueError(
+                "callbacks.early_stopping needs validation, but trainer.limit_val_batches is 0: "
+                "set callbacks.early_stopping=null or a limit above 0"
+            )
         monitor = self.callbacks.monitor
         if monitor is None:
             return
