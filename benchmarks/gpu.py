@@ -39,7 +39,7 @@ def run(repeats: int) -> Measured:
 
     Returns:
         `gpu/batch_<n>/...`: seconds of an epoch of two million ratings on the GPU, by the fused
-        CPU engine and by a bare loop of torch on the GPU, and their ratios;
+        CPU engine, by a bare loop of torch on the GPU and as CUDA graphs, and their ratios;
         `gpu/<model>/launches_a_step` and `.../peak_megabytes`; `gpu/softmax/...` over the catalog;
         `gpu/two_devices/two_over_one`. Words where the machine lacks what it needs.
     """
@@ -68,14 +68,18 @@ def _epochs(name: str, data: RatingDataModule, overrides: Sequence[str], repeats
     for _ in range(repeats):
         loop = BareLoop.of(config, data).on("cuda")
         loop.epoch()
-        found.append((_seconds(data, overrides, 1), _seconds(data, overrides, 0), loop.epoch()[0]))
-    here, cpu, bare = zip(*found, strict=True)
+        graphs = _seconds(data, (*overrides, "training.engine=graphs"), 1)
+        here, cpu = (_seconds(data, overrides, devices) for devices in (1, 0))
+        found.append((here, cpu, loop.epoch()[0], graphs))
+    of_gpu, of_cpu, of_loop, of_graphs = map(statistics.median, zip(*found, strict=True))
     return {
-        f"{name}/gpu_seconds": statistics.median(here),
-        f"{name}/fused_cpu_seconds": statistics.median(cpu),
-        f"{name}/bare_loop_seconds": statistics.median(bare),
-        f"{name}/gpu_over_fused_cpu": statistics.median(c / h for h, c, _ in found),
-        f"{name}/gpu_over_bare_loop": statistics.median(b / h for h, _, b in found),
+        f"{name}/gpu_seconds": of_gpu,
+        f"{name}/fused_cpu_seconds": of_cpu,
+        f"{name}/bare_loop_seconds": of_loop,
+        f"{name}/graphs_seconds": of_graphs,
+        f"{name}/gpu_over_fused_cpu": statistics.median(cpu / here for here, cpu, _, _ in found),
+        f"{name}/gpu_over_bare_loop": statistics.median(loop / here for here, _, loop, _ in found),
+        f"{name}/graphs_over_gpu": statistics.median(here / each for here, _, _, each in found),
     }
 
 

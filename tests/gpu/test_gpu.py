@@ -227,6 +227,38 @@ def test_compiled_steps_are_those_of_autograd(train, same, tmp_path, model):
     assert "failed" not in log
 
 
+GRAPHED = {
+    "dot_bias": (),
+    "net": NET,
+    "momentum": SGD,
+    "decoupled": (*SGD, "optimizer.decay=decoupled"),
+    "clipping": (*SGD, "trainer.gradient_clip_val=0.02"),
+    "ema": ("averaging=ema", "averaging.decay=0.9"),
+    "double": ("trainer.precision=64-true",),
+}
+
+
+@pytest.mark.parametrize("case", GRAPHED)
+def test_recorded_steps_are_those_of_autograd(train, same, tmp_path, case):
+    typed = (*GPU, *GRAPHED[case])
+    eager = train("eager", *typed, "training.engine=eager")
+    same(eager, train("graphs", *typed, "training.engine=graphs"))
+    assert "engine: graphs" in (tmp_path / "graphs/train.log").read_text()
+
+
+def test_recorded_pairs_are_those_of_autograd(train, same_rankings):
+    typed = (*GPU, *BY_RANKING["bpr"])
+    eager = train("eager", *typed)
+    same_rankings(eager, train("graphs", *typed, "training.engine=graphs"))
+
+
+def test_a_recorded_run_goes_on(train, script, same, metrics):
+    typed = (*GPU, "training.engine=graphs", "scheduler=constant")
+    train("cut", *typed, "trainer.max_epochs=2")
+    script("train.py", "resume=cut", "trainer.max_epochs=3")
+    same(train("whole", *typed), metrics("cut"))
+
+
 @pytest.mark.parametrize(
     ("precision", "error"), [("64-true", 1e-3), ("bf16-mixed", 5e-3), ("16-mixed", 5e-3)]
 )

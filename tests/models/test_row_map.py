@@ -74,8 +74,9 @@ def test_features_that_say_nothing_leave_the_weighted_mean(made):
 
 
 @pytest.mark.parametrize("sigmoid", [False, True])
-def test_a_rating_map_makes_its_objective_least(made, monkeypatch, sigmoid):
-    features, _, _ = made
+@pytest.mark.parametrize("count", [5, 0], ids=["features", "none"])
+def test_a_rating_map_makes_its_objective_least(made, monkeypatch, sigmoid, count):
+    features = made[0][:, :count]
     random = np.random.default_rng(5)
     counts = random.integers(0, 15, 60)
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -86,7 +87,7 @@ def test_a_rating_map_makes_its_objective_least(made, monkeypatch, sigmoid):
     rated = RatedRows(starts, others, random.uniform(1, 5, starts[-1]), vectors, levels, output)
     monkeypatch.setattr(rating_map, "PENALTIES", (10.0,))
     monkeypatch.setattr(rating_map, "STEPS", 25)
-    start = RowMap(np.zeros(4), np.zeros((5, 4)), 0.0)
+    start = RowMap(np.zeros(4), np.zeros((count, 4)), 0.0)
     found = fit_rating_map(rated, features, start)
 
     x = torch.tensor(np.c_[np.ones(60), features.toarray()]).double()
@@ -105,7 +106,7 @@ def test_a_rating_map_makes_its_objective_least(made, monkeypatch, sigmoid):
     with torch.no_grad():
         for seed in range(5):
             moved = unknowns + 0.01 * torch.randn(
-                6, 4, generator=torch.Generator().manual_seed(seed)
+                1 + count, 4, generator=torch.Generator().manual_seed(seed)
             )
             assert objective(moved) > objective(unknowns)
 

@@ -14,14 +14,14 @@ from lightning_collab.config.optimizer import (
 )
 from lightning_collab.config.section import Section
 
-Engine = Literal["eager", "compiled", "fused"]
+Engine = Literal["eager", "compiled", "graphs", "fused"]
 
 
 class TrainingConfig(Section):
     """Which engine takes the optimizer steps."""
 
     # auto: the fastest that can do what the config asks.
-    engine: Literal["auto", "eager", "compiled", "fused"] = "auto"
+    engine: Literal["auto", "eager", "compiled", "graphs", "fused"] = "auto"
     # Whether momentum and decay move rows without a rating in the batch; lazy: not.
     row_updates: Literal["dense", "lazy"] = "dense"
     # Threads that take plain SGD steps on single ratings at once, in an order of their own.
@@ -122,6 +122,8 @@ def unsupported_parts(
             return f"{engine} steps update every row, which training.row_updates=lazy forbids"
         if engine == "compiled" and with_features:
             return "features are mapped by scipy, which torch.compile cannot see into"
+        if engine == "graphs":
+            return _unsupported_in_graphs(model, loss, optimizer, with_features or bool(id_dropout))
         return None
     if id_dropout:
         return f"there are no fused kernels for features.id_dropout={id_dropout:g}"
@@ -141,6 +143,27 @@ def unsupported_parts(
     if optimizer.frequency_power != 1:
         power = f"optimizer.frequency_power={optimizer.frequency_power:g}"
         return f"there are no fused kernels for {power} with loss={loss.name}"
+    return None
+
+
+def _unsupported_in_graphs(
+    model: ModelConfig, loss: LossConfig, optimizer: OptimizerConfig, with_features: bool
+) -> str | None:
+    """Why no step of these parts can be launched again with another batch's numbers."""
+    package = __name__.partition(".")[0]
+    if not type(model).__module__.startswith(f"{package}."):
+        return f"it knows what the models of this package draw, and not model={model.name}"
+    if with_features:
+        return "a batch has as many features as its users and items, which no graph can follow"
+    if loss.by_user:
+        return f"with loss={loss.name} each batch has another size, which no graph can follow"
+    if isinstance(optimizer, TorchOptimizerConfig):
+        return f"it records SGD and Adam, not torch.optim.{optimizer.class_name}"
+    if optimizer.sparse_gradients:
+        return "optimizer.sparse=true has gradients whose size differs from step to step"
+    for name, side in optimizer.groups.sides.items():
+        if side.lazy:
+            return f"optimizer.groups.{name}.lazy=true counts the steps of each row by itself"
     return None
 
 

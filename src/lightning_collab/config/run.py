@@ -496,14 +496,18 @@ def unsupported_reason(engine: Engine, config: RunConfig) -> str | None:
         id_dropout=config.features.id_dropout,
     )
     trainer = config.trainer
-    if reason is not None or engine != "fused":
+    if reason is not None or engine in ("eager", "compiled"):
         return reason
+    if trainer.strategy != "auto" or trainer.num_nodes > 1 or trainer.ranks not in (1, None):
+        return f"the {engine} engine runs in one process, but trainer={trainer.name} has several"
+    if engine == "graphs":
+        if trainer.accelerator not in ("gpu", "cuda", "auto"):
+            return f"graphs are CUDA's, but trainer={trainer.name} is not on a GPU"
+        return step_needs(trainer.model_dump()).autograd
     if config.ranks and trainer.gradient_clip_val is not None:
         return f"there are no fused kernels for trainer.gradient_clip_val with {config.loss.name}"
     if config.averaging.name == "ema":
         return "the fused engine takes many steps at a time, but averaging=ema needs each one"
-    if trainer.strategy != "auto" or trainer.num_nodes > 1 or trainer.ranks not in (1, None):
-        return f"the fused engine runs in one process, but trainer={trainer.name} has several"
     if trainer.accelerator not in ("cpu", "auto"):
         return f"the fused engine is CPU-only, but trainer={trainer.name} is not"
     needs = step_needs(trainer.model_dump())
@@ -546,7 +550,7 @@ def check_engine(config: RunConfig) -> None:
                 f"training: model={config.model.name} is solved directly, without an engine"
             )
         return
-    order: tuple[Engine, ...] = ("fused", "eager", "compiled")
+    order: tuple[Engine, ...] = ("fused", "eager", "compiled", "graphs")
     able = [engine for engine in order if unsupported_reason(engine, config) is None]
     if asked == "auto":
         if not able:

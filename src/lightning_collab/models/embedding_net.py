@@ -27,6 +27,8 @@ class BatchDropout(nn.Module):
         super().__init__()
         self.probability = probability
         self.stream = stream
+        # The mask of the next batch, where a step that is recorded must draw nothing.
+        self.ahead: Tensor | None = None
 
     def forward(self, x: Tensor, batch: RatingBatch) -> Tensor:
         """Entries dropped while training, `x` itself otherwise.
@@ -37,9 +39,11 @@ class BatchDropout(nn.Module):
         """
         if not self.training or self.probability == 0:
             return x
-        rows = batch.whole_size or len(x)
-        kept = torch.empty(rows, x.shape[1], device=x.device, dtype=x.dtype)
-        self.draw(kept, batch.draw_seed)
+        kept = self.ahead
+        if kept is None:
+            rows = batch.whole_size or len(x)
+            kept = torch.empty(rows, x.shape[1], device=x.device, dtype=x.dtype)
+            self.draw(kept, batch.draw_seed)
         return x * kept[batch.start : batch.start + len(x)] / (1 - self.probability)
 
     def draw(self, mask: Tensor, seed: int) -> None:

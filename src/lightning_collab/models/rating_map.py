@@ -73,7 +73,13 @@ def fit_rating_map(rated: RatedRows, features: csr_array, start: RowMap) -> RowM
     axes = _main_directions(rated)
     found = start
     penalty = PENALTIES[0]
-    for step in range(STEPS):
+    if not columns.shape[1]:
+        for _ in range(_steps(rated)):
+            alone = _of_intercept(rated, found, _Frame(axes, start.intercept))
+            unknowns = alone.solved(penalty) @ axes.T
+            found = RowMap(start.intercept + unknowns[0], start.coefficients, penalty)
+        return found
+    for step in range(_steps(rated)):
         parts = FOLDS if step == 0 and len(rated.starts) > 2 * FOLDS else 1
         systems = _systems(rated, columns, found, _Frame(axes, start.intercept), parts)
         whole = systems[0] if parts == 1 else _sum(systems)
@@ -86,6 +92,11 @@ def fit_rating_map(rated: RatedRows, features: csr_array, start: RowMap) -> RowM
         unknowns = whole.solved(penalty) @ axes.T
         found = RowMap(start.intercept + unknowns[0], unknowns[1:], penalty)
     return found
+
+
+def _steps(rated: RatedRows) -> int:
+    """Without a sigmoid the first is exact."""
+    return STEPS if rated.output.sigmoid else 1
 
 
 class _Frame(NamedTuple):
@@ -188,6 +199,27 @@ def _systems(
         )
         for each, product, constant in zip(squares, products, constants, strict=True)
     ]
+
+
+def _of_intercept(rated: RatedRows, found: RowMap, frame: _Frame) -> _System:
+    """The system of rows without features, which are one, so that sums of each other row do."""
+    size = len(rated.vectors)
+    counts = np.bincount(rated.others, minlength=size)
+    ratings = np.asarray(rated.ratings, np.float64)
+    sums, squares = (
+        np.bincount(rated.others, each, minlength=size) for each in (ratings, ratings**2)
+    )
+    vectors = rated.vectors.astype(np.float64)
+    product = vectors @ found.intercept
+    rating, slope = _linearised(rated.output, product + rated.levels)
+    shift = slope * (product - vectors @ frame.origin) - rating
+    scaled = slope[:, None] * (vectors @ frame.axes)
+    constant = squares + 2 * shift * sums + shift**2 * counts
+    return _System(
+        ((scaled.T * counts) @ scaled)[None, :, None, :],
+        (scaled.T @ (sums + shift * counts))[None],
+        float(constant.sum()),
+    )
 
 
 def _row_sums(

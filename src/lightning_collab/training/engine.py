@@ -101,6 +101,12 @@ def choose_engine(
             return EngineChoice("eager", f"not compiled: {lacking}")
         return EngineChoice("compiled", "as the config says")
     needs = _needs(module, trainer)
+    if asked == "graphs":
+        reason = unsupported_parts("graphs", **parts) or lacking_for_graphs(trainer)
+        reason = reason or needs.autograd
+        if reason is not None:
+            raise ConfigError(f"training.engine=graphs: {reason}; set training.engine=eager")
+        return EngineChoice("graphs", "as the config says")
     reason = (
         unsupported_parts("fused", **parts)
         or module.unsupported_by_data
@@ -142,6 +148,16 @@ def lacking_for_fused(trainer: pl.Trainer) -> str | None:
     device = trainer.strategy.root_device
     if device.type != "cpu":
         return f"the fused engine is CPU-only, but the trainer is on {device}"
+    return None
+
+
+def lacking_for_graphs(trainer: pl.Trainer) -> str | None:
+    """What the devices of a trainer lack for CUDA graphs of whole steps."""
+    if trainer.world_size > 1:
+        return f"the graphs engine runs in one process, but the trainer has {trainer.world_size}"
+    device = trainer.strategy.root_device
+    if device.type != "cuda":
+        return f"graphs are CUDA's, but the trainer is on {device}"
     return None
 
 

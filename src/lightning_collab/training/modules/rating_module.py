@@ -28,6 +28,12 @@ from lightning_collab.models import RatingModel
 from lightning_collab.runs.checkpoints import steps_of_checkpoint
 from lightning_collab.runs.invocation import called_as
 from lightning_collab.training.engine import EngineChoice, choose_engine
+from lightning_collab.training.graphs import (
+    CudaRecorder,
+    GraphedSteps,
+    graphed_optimizer,
+    settle_on_device,
+)
 from lightning_collab.training.modules.base_module import NO_NUMBER, BaseModule
 from lightning_collab.training.modules.objective import RowDecay, build_objective
 from lightning_collab.training.optimizers import build_optimizer, parameter_groups
@@ -128,6 +134,7 @@ class RatingModule(BaseModule):
         self._reload_once = False
         # In a tuple, so that it is no submodule and the checkpoint is that of any engine.
         self._compiled: tuple[Callable[..., tuple[Tensor, Tensor]]] | None = None
+        self._graphs: GraphedSteps | None = None
         for tables in model.lookup_tables().values():
             for table in tables.values():
                 table.sparse = self.optimizer_config.sparse_gradients
@@ -190,7 +197,7 @@ class RatingModule(BaseModule):
             self.choice = choose_engine(
                 self, self.trainer, asked=self.training_config.engine, with_features=with_features
             )
-            self.automatic_optimization = self.choice.engine != "fused"
+            self.automatic_optimization = self.choice.engine not in ("fused", "graphs")
             if self.stops_on_divergence:
                 log.info("%s", self.choice)
             if self.choice.engine == "compiled":
@@ -282,6 +289,8 @@ class RatingModule(BaseModule):
         groups = self._parameter_groups()
         if self.choice.engine == "fused":
             optimizer = self._fused_optimizer(groups)
+        elif self.choice.engine == "graphs":
+            optimizer = graphed_optimizer(groups, self.optimizer_config)
         else:
             fused = self.device.type == "cuda" and not is_sharded(self.model)
             if fused:
@@ -333,6 +342,7 @@ class RatingModule(BaseModule):
         """Leave the data as it was."""
         super().teardown(stage)
         data = self.given_data
+        self._graphs = None
         if stage == "fit" and data is not None:
             data.block_ends = data.position = None
             data.feed = Feed()
@@ -374,6 +384,12 @@ class RatingModule(BaseModule):
             )
         self._ends = frozenset(self.cycle_ends())
         self._take_settings()
+        if self.choice.engine == "graphs":
+            optimizer = self.trainer.optimizers[0]
+            settle_on_device(optimizer, self.device)
+            self._graphs = GraphedSteps(
+                self.objective, optimizer, clip=self.clip, recorder=CudaRecorder()
+            )
         self._follow_schedule()
 
     def on_train_epoch_start(self) -> None:
@@ -396,6 +412,8 @@ class RatingModule(BaseModule):
         """
         if self.choice.engine == "fused":
             return self._take_block(batch)
+        if self._graphs is not None:
+            return self._take_graphed(batch)
         loss, total = self._compiled_loss(batch) if self._compiled else self.objective(batch)
         self.count_loss(loss, batch.terms)
         return total * (self.trainer.world_size / batch.whole_terms)
@@ -431,6 +449,17 @@ class RatingModule(BaseModule):
         if losses.taken < len(losses.squared_errors) and self.stops_on_divergence:
             self._stop(NO_NUMBER)
         return {"loss": last_loss(losses, batch, size)}
+
+    def _take_graphed(self, batch: Any) -> dict[str, Any]:
+        """A step within Lightning's own, which counts it."""
+        graphs, found = self._graphs, []
+        assert graphs is not None
+        optimizer: Any = self.optimizers()
+        optimizer.step(closure=lambda: found.append(graphs.take(batch)))
+        (losses,) = found
+        self.count_loss(losses.summed, batch.terms)
+        self._count_steps(1)
+        return {"loss": losses.mean}
 
     def _take_ranking_block(self, batch: Any) -> dict[str, Any]:
         from lightning_collab.training.fused.blocks import take_ranking_block
@@ -503,7 +532,11 @@ class RatingModule(BaseModule):
         """Give each group the rate of the next step: one factor, which keeps their ratios."""
         factor = self.schedule(self._steps_done)
         for group in self._groups():
-            group["lr"] = group["initial_lr"] * factor
+            rate = group["initial_lr"] * factor
+            if self._graphs is None:
+                group["lr"] = rate
+            else:
+                group["lr"].fill_(rate)
 
     def _groups(self) -> list[dict[str, Any]]:
         groups: list[dict[str, Any]] = self.trainer.optimizers[0].param_groups
