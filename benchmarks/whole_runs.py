@@ -63,7 +63,11 @@ SWEEPS = (
     *("model=implicit_least_squares", f"model.unobserved_weight={UNOBSERVED}"),
     *("model.frequency_scaling=0", f"model.regularization={SPREAD}"),
 )
-ORDERS = [order for order in get_args(Order) if order not in ("random", "auto")]
+IN_ORDERS = {
+    f"ours_{order}": (f"data.order={order}",)
+    for order in get_args(Order)
+    if order not in ("random", "auto")
+}
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,23 @@ CASES = {
         (20, 4),
         (5, 1),
         SINGLE,
-        {f"ours_{order}": (f"data.order={order}",) for order in ORDERS}
-        | {"ours_two_threads": ("training.sgd_threads=2",)},
+        IN_ORDERS
+        | {
+            "ours_two_threads": ("training.sgd_threads=2",),
+            "ours_blocked_two_threads": ("training.sgd_threads=2", "data.order=blocked"),
+        },
         PEERS,
+        slow=("surprise",),
     ),
     "sgd_100": Case(
-        "Plain SGD on single ratings, 100 factors", 100, (20, 4), (5, 1), SINGLE, {}, PEERS
+        "Plain SGD on single ratings, 100 factors",
+        100,
+        (20, 4),
+        (5, 1),
+        SINGLE,
+        IN_ORDERS,
+        PEERS,
+        slow=("surprise",),
     ),
     "decay": Case(
         "Forms of decay in plain SGD on single ratings",
