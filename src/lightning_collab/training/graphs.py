@@ -1,5 +1,6 @@
 """Steps as CUDA graphs: recorded once for each shape of batch, and launched as one operation."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -55,7 +56,9 @@ class CudaRecorder:
     def warm(self, step: Step) -> Losses:
         """Take a step on a stream of its own, as has to be done before one is recorded."""
         self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), warnings.catch_warnings():
+            # That Adam takes a step outside of a graph.
+            warnings.filterwarnings("ignore", "(?s).*capturable=True")
             losses = step()
         torch.cuda.current_stream().wait_stream(self._stream)
         return losses
@@ -209,6 +212,8 @@ class GraphedSteps:
             recorded.taken += 1
             return self._recorder.warm(lambda: self._step(recorded))
         if recorded.replay is None:
+            # So that gradients lie in the graph's own memory.
+            self._optimizer.zero_grad(set_to_none=True)
             try:
                 recorded.replay = self._recorder.record(lambda: self._step(recorded))
             except RuntimeError as error:
