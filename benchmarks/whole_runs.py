@@ -135,8 +135,8 @@ CASES = {
     "decay": Case(
         "Forms of decay in plain SGD on single ratings",
         50,
-        (6, 4),
-        (2, 1),
+        (20, 4),
+        (5, 1),
         SINGLE,
         {
             # Each step shrinks every row, where `per_row` shrinks the two of its rating.
