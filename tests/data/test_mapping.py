@@ -442,7 +442,13 @@ def test_python_is_refused_likewise(tmp_path):
         RatingDataModule.from_file(path, features=features, **settings)
 
 
-def _load_and_die(options):
+def _loaded_in(cache, options):
+    """In a process whose server may have been started by another test, with its environment."""
+    os.environ["LIGHTNING_COLLAB_CACHE"] = str(cache)
+    return load_ratings(validated(composed(*options)).data)
+
+
+def _load_and_die(cache, options):
     """Killed between two columns, where one of them has its name already."""
     joined = mapping._joined
 
@@ -452,12 +458,12 @@ def _load_and_die(options):
         joined(parts, whole)
 
     mapping._joined = dying
-    load_ratings(validated(composed(*options)).data)
+    _loaded_in(cache, options)
 
 
 def test_a_process_that_is_killed_while_writing_leaves_nothing_that_is_taken(run_config, cache):
     options = ("data=synthetic", "data.ratings=19000", "data.users=1900", MAPPED)
-    process = CONTEXT.Process(target=_load_and_die, args=(options,))
+    process = CONTEXT.Process(target=_load_and_die, args=(cache, options))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -468,9 +474,9 @@ def test_a_process_that_is_killed_while_writing_leaves_nothing_that_is_taken(run
     assert_same(mapped, load_ratings(run_config(*options[:-1]).data))
 
 
-def _read_all(options, ready, measured):
+def _read_all(cache, options, ready, measured):
     """Touch every page of the columns, and say which share of them is counted as this process's."""
-    table = load_ratings(validated(composed(*options)).data)
+    table = _loaded_in(cache, options)
     for part in table.columns.values():
         for column in part:
             column.sum()
@@ -490,7 +496,8 @@ def test_processes_of_one_machine_share_the_columns(run_config, cache):
     for count in (1, 2):
         ready, measured = CONTEXT.Barrier(count), CONTEXT.Queue()
         processes = [
-            CONTEXT.Process(target=_read_all, args=(options, ready, measured)) for _ in range(count)
+            CONTEXT.Process(target=_read_all, args=(cache, options, ready, measured))
+            for _ in range(count)
         ]
         for process in processes:
             process.start()
