@@ -19,6 +19,7 @@ from lightning_collab.runs.directory import RunDirectory
 from lightning_collab.training import graphs
 from lightning_collab.training.graphs import GraphedSteps
 from lightning_collab.training.modules import rating_module
+from lightning_collab.training.optimizers import GraphedSGD
 from lightning_collab.training.run import train
 
 SMALL = (
@@ -187,7 +188,7 @@ def test_a_step_that_cannot_be_recorded_is_told(tmp_path, monkeypatch):
 def test_many_shapes_are_not_all_recorded():
     """Beyond the most, a step is taken as it is."""
     model = torch.nn.Linear(1, 1)
-    optimizer = graphs.GraphedSGD(model.parameters(), lr=0.1)
+    optimizer = GraphedSGD(model.parameters(), lr=0.1)
 
     class Objective:
         def __init__(self):

@@ -73,14 +73,10 @@ def fit_rating_map(rated: RatedRows, features: csr_array, start: RowMap) -> RowM
     axes = _main_directions(rated)
     found = start
     penalty = PENALTIES[0]
-    if not columns.shape[1]:
-        for _ in range(_steps(rated)):
-            alone = _of_intercept(rated, found, _Frame(axes, start.intercept))
-            unknowns = alone.solved(penalty) @ axes.T
-            found = RowMap(start.intercept + unknowns[0], start.coefficients, penalty)
-        return found
+    # Without features there is nothing to hold back.
+    folds = FOLDS if columns.shape[1] and len(rated.starts) > 2 * FOLDS else 1
     for step in range(_steps(rated)):
-        parts = FOLDS if step == 0 and len(rated.starts) > 2 * FOLDS else 1
+        parts = folds if step == 0 else 1
         systems = _systems(rated, columns, found, _Frame(axes, start.intercept), parts)
         whole = systems[0] if parts == 1 else _sum(systems)
         if parts > 1:
@@ -184,6 +180,8 @@ def _systems(
     rated: RatedRows, features: csr_array, found: RowMap, frame: _Frame, parts: int
 ) -> list[_System]:
     """Of each part of the rows: every `parts`-th one."""
+    if not features.shape[1]:
+        return [_of_intercept(rated, found, frame)]
     rows = len(rated.starts) - 1
     # The intercept first.
     columns = csr_array(hstack([np.ones((rows, 1)), features], format="csr"))

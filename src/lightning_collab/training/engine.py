@@ -143,9 +143,9 @@ def lacking_for_fused(trainer: pl.Trainer) -> str | None:
     """What this machine, or the device that a trainer has chosen, lacks for our kernels."""
     if find_spec("numba") is None:
         return "numba is not installed (pip install numba)"
-    if trainer.world_size > 1:
-        return f"the fused engine runs in one process, but the trainer has {trainer.world_size}"
     device = trainer.strategy.root_device
+    if trainer.world_size > 1:
+        return _several_processes("fused", trainer)
     if device.type != "cpu":
         return f"the fused engine is CPU-only, but the trainer is on {device}"
     return None
@@ -153,12 +153,16 @@ def lacking_for_fused(trainer: pl.Trainer) -> str | None:
 
 def lacking_for_graphs(trainer: pl.Trainer) -> str | None:
     """What the devices of a trainer lack for CUDA graphs of whole steps."""
-    if trainer.world_size > 1:
-        return f"the graphs engine runs in one process, but the trainer has {trainer.world_size}"
     device = trainer.strategy.root_device
+    if trainer.world_size > 1:
+        return _several_processes("graphs", trainer)
     if device.type != "cuda":
         return f"graphs are CUDA's, but the trainer is on {device}"
     return None
+
+
+def _several_processes(engine: Engine, trainer: pl.Trainer) -> str:
+    return f"the {engine} engine runs in one process, but the trainer has {trainer.world_size}"
 
 
 def _needs(module: Any, trainer: pl.Trainer) -> StepNeeds:

@@ -8,11 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lightning_collab.config.optimizer import AdamConfig, Optimizer
 from lightning_collab.errors import TrainingError
 from lightning_collab.models.embedding_net import BatchDropout
 from lightning_collab.training.modules.objective import Objective
-from lightning_collab.training.optimizers import DecoupledSGD
 
 # Steps of a shape that are taken without a graph, in which libraries and the optimizer's state are
 # set up: three, as torch's notes on CUDA graphs have it.
@@ -81,57 +79,6 @@ class CudaRecorder:
         return replay
 
 
-class _Whole:
-    """An optimizer whose `step(closure)` leaves the whole step to the closure."""
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """A step on the gradients that there are, or what the closure does in its place."""
-        return super().step() if closure is None else closure()  # type: ignore[misc]
-
-
-class GraphedSGD(_Whole, torch.optim.SGD):
-    """Of `torch.optim.SGD`."""
-
-    name = "SGD"
-
-
-class GraphedDecoupledSGD(_Whole, DecoupledSGD):
-    """Of `DecoupledSGD`."""
-
-    name = "DecoupledSGD"
-
-
-class GraphedAdam(_Whole, torch.optim.Adam):
-    """Of `torch.optim.Adam`."""
-
-    name = "Adam"
-
-
-class GraphedAdamW(_Whole, torch.optim.AdamW):
-    """Of `torch.optim.AdamW`."""
-
-    name = "AdamW"
-
-
-def graphed_optimizer(groups: list[dict[str, Any]], config: Optimizer) -> torch.optim.Optimizer:
-    """The optimizer of a config in one kernel a group, whose rates and counts are on the device.
-
-    Args:
-        groups: from `parameter_groups`.
-        config: the `optimizer` section, of SGD or Adam.
-    """
-    if config.decay == "per_row":
-        groups = [{**group, "weight_decay": 0.0} for group in groups]
-    decoupled = config.decay == "decoupled"
-    if isinstance(config, AdamConfig):
-        adam = GraphedAdamW if decoupled else GraphedAdam
-        betas = (config.beta1, config.beta2)
-        return adam(groups, betas=betas, eps=config.eps, fused=True, capturable=True)
-    sgd = GraphedDecoupledSGD if decoupled else GraphedSGD
-    momentum, nesterov = config.momentum, config.nesterov  # type: ignore[union-attr]
-    return sgd(groups, momentum=momentum, nesterov=nesterov, fused=True)
-
-
 def settle_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Move rates, and the counts of steps of another engine's checkpoint, to where graphs read."""
     for group in optimizer.param_groups:
@@ -168,7 +115,7 @@ class GraphedSteps:
 
     Args:
         objective: of its batches.
-        optimizer: from `graphed_optimizer`.
+        optimizer: from `build_optimizer`, `graphed`.
         clip: norm to which gradients are clipped; None: not.
         recorder: of what is launched.
     """

@@ -200,8 +200,48 @@ class DecoupledSGD(torch.optim.SGD):
         return loss
 
 
+class _Whole:
+    """An optimizer whose `step(closure)` leaves the whole step to the closure."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """A step on the gradients that there are, or what the closure does in its place."""
+        return super().step() if closure is None else closure()  # type: ignore[misc]
+
+
+class GraphedSGD(_Whole, torch.optim.SGD):
+    """Of `torch.optim.SGD`."""
+
+    name = "SGD"
+
+
+class GraphedDecoupledSGD(_Whole, DecoupledSGD):
+    """Of `DecoupledSGD`."""
+
+    name = "DecoupledSGD"
+
+
+class GraphedAdam(_Whole, torch.optim.Adam):
+    """Of `torch.optim.Adam`."""
+
+    name = "Adam"
+
+
+class GraphedAdamW(_Whole, torch.optim.AdamW):
+    """Of `torch.optim.AdamW`."""
+
+    name = "AdamW"
+
+
+GRAPHED: dict[type[torch.optim.Optimizer], Any] = {
+    torch.optim.SGD: GraphedSGD,
+    DecoupledSGD: GraphedDecoupledSGD,
+    torch.optim.Adam: GraphedAdam,
+    torch.optim.AdamW: GraphedAdamW,
+}
+
+
 def build_optimizer(
-    groups: list[dict[str, Any]], config: Optimizer, *, fused: bool = False
+    groups: list[dict[str, Any]], config: Optimizer, *, fused: bool = False, graphed: bool = False
 ) -> torch.optim.Optimizer:
     """The optimizer that a config asks for.
 
@@ -212,6 +252,8 @@ def build_optimizer(
         groups: from `parameter_groups`.
         config: the `optimizer` section.
         fused: Adam in one kernel a group, where the parameters are on a GPU.
+        graphed: SGD or Adam likewise, whose counts are on the device, and whose `step(closure)`
+            leaves the whole step to the closure.
 
     Raises:
         ConfigError: torch refuses what `optimizer=torch` asks for.
@@ -222,12 +264,18 @@ def build_optimizer(
     match config:
         case SGDConfig():
             kind = DecoupledSGD if decoupled else torch.optim.SGD
-            return kind(groups, momentum=config.momentum, nesterov=config.nesterov)
+            momentum: dict[str, Any] = {"momentum": config.momentum, "nesterov": config.nesterov}
+            if graphed:
+                return GRAPHED[kind](groups, **momentum, fused=True)  # type: ignore[no-any-return]
+            return kind(groups, **momentum)
         case AdamConfig():
             betas = (config.beta1, config.beta2)
             if any(group.get("lazy") for group in groups):
                 return RowAdam(groups, betas=betas, eps=config.eps)
             adam = torch.optim.AdamW if decoupled else torch.optim.Adam
+            if graphed:
+                one_kernel = {"fused": True, "capturable": True}
+                return GRAPHED[adam](groups, betas=betas, eps=config.eps, **one_kernel)  # type: ignore[no-any-return]
             return adam(groups, betas=betas, eps=config.eps, fused=fused or None)
         case TorchOptimizerConfig():
             return build_torch_optimizer(groups, config)

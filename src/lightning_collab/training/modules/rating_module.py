@@ -28,12 +28,7 @@ from lightning_collab.models import RatingModel
 from lightning_collab.runs.checkpoints import steps_of_checkpoint
 from lightning_collab.runs.invocation import called_as
 from lightning_collab.training.engine import EngineChoice, choose_engine
-from lightning_collab.training.graphs import (
-    CudaRecorder,
-    GraphedSteps,
-    graphed_optimizer,
-    settle_on_device,
-)
+from lightning_collab.training.graphs import CudaRecorder, GraphedSteps, settle_on_device
 from lightning_collab.training.modules.base_module import NO_NUMBER, BaseModule
 from lightning_collab.training.modules.objective import RowDecay, build_objective
 from lightning_collab.training.optimizers import build_optimizer, parameter_groups
@@ -290,7 +285,7 @@ class RatingModule(BaseModule):
         if self.choice.engine == "fused":
             optimizer = self._fused_optimizer(groups)
         elif self.choice.engine == "graphs":
-            optimizer = graphed_optimizer(groups, self.optimizer_config)
+            optimizer = build_optimizer(groups, self.optimizer_config, graphed=True)
         else:
             fused = self.device.type == "cuda" and not is_sharded(self.model)
             if fused:
